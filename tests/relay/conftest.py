@@ -1,0 +1,147 @@
+"""A real data plane on an ephemeral port between scripted peers, under both event loops, checked for leftovers."""
+
+import asyncio
+import contextlib
+import gc
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import pytest
+import uvloop
+
+from tests.peers import Peer, ScriptedUpstream, connect, eventually, soon
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.relay.downstream import DownstreamConnection
+from unbuffer.relay.plane import Plane
+from unbuffer.settings.model import Settings, Upstream
+from unbuffer.totals import Totals
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+class Relay:
+    """A data plane under test, its upstream, and what it recorded."""
+
+    def __init__(self) -> None:
+        self.upstream = ScriptedUpstream()
+        self.totals = Totals()
+        self.port = 0
+        self.plane: Plane
+        self._records: asyncio.Queue[Record] = asyncio.Queue()
+        self._server: asyncio.Server | None = None
+        self._clients: list[Peer] = []
+
+    async def start(self, **sections: Any) -> None:
+        """Start with these sections of the settings."""
+        await self.upstream.start()
+        sections.setdefault("upstream", Upstream(url=f"http://127.0.0.1:{self.upstream.port}"))
+        await self.serve(Settings(**sections))
+
+    async def serve(self, settings: Settings) -> None:
+        """Start with these settings; the upstream is the test's own."""
+        loop = asyncio.get_running_loop()
+        self.plane = Plane(settings, self.totals, loop, self._records.put_nowait)
+        self._server = await loop.create_server(lambda: DownstreamConnection(self.plane), "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def client(self) -> Peer:
+        """A new client connection."""
+        peer = await connect(self.port)
+        self._clients.append(peer)
+        return peer
+
+    async def exchange(self, request: bytes) -> tuple[Peer, Peer, bytes]:
+        """A client that sent `request`, the upstream's connection, and the request head that came through."""
+        client = await self.client()
+        await client.send(request)
+        upstream = await self.upstream.accept()
+        return client, upstream, await upstream.head()
+
+    async def record(self) -> Record:
+        """The record of the next stream that ends."""
+        return await soon(self._records.get())
+
+    async def outcome(self) -> Outcome:
+        """The outcome of the next stream that ends."""
+        outcome = (await self.record()).outcome
+        assert outcome is not None
+        return outcome
+
+    async def stop(self) -> None:
+        """End everything, and see that nothing is left behind."""
+        for client in self._clients:
+            await client.close()
+        await self.upstream.stop()
+        if self._server is not None:
+            self._server.close()
+            await self.plane.shutdown(5.0)
+            self.plane.close()
+        assert not self.plane.connections
+        assert self.totals.streams == 0
+        assert self.totals.client_connections == 0
+        assert self.totals.upstream_active == 0
+        assert all(series.active == 0 for series in self.totals.series.values())
+        assert not self.plane.watchdog._slots, "somebody is still watched"
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    """A data plane that is not started yet."""
+    relay = Relay()
+    failures: list[Mapping[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: failures.append(context))
+    yield relay
+    await relay.stop()
+    await asyncio.sleep(0)
+    assert not [task for task in asyncio.all_tasks() if "Exchange" in repr(task)], "tasks are left"
+    gc.collect()
+    assert not failures, failures
+
+
+async def finished(relay: Relay, outcome: Outcome, status: int, detail: str = "") -> Record:
+    """The record of the next stream that ends: with `detail` in its detail, and counted."""
+    record = await relay.record()
+    assert (record.outcome, record.status) == (outcome, status), record.detail
+    assert detail in record.detail if detail else not record.detail
+    assert relay.totals.series[record.route, record.kind].outcomes[outcome]
+    # What never became an exchange has no version, and is counted without its method.
+    method = record.method_label if record.version else "_OTHER"
+    assert not status or relay.totals.requests[record.route, method, status]
+    return record
+
+
+async def own_answer(client: Peer, status: int, error: str, head_only: bool = False) -> bytes:
+    """The head of an answer that unbuffer itself made, checked and read with its body."""
+    head = await client.head()
+    assert head.startswith(b"HTTP/1.1 %d " % status), head
+    mark = b"Proxy-Status: unbuffer; error=%b;" % error.encode() if error else b""
+    assert mark in head
+    assert error or b"Proxy-Status" not in head
+    assert b"X-Content-Type-Options: nosniff\r\n" in head
+    length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+    if not head_only:
+        assert (await client.read(length)).startswith(b"%d " % status)
+    return head
+
+
+@contextlib.asynccontextmanager
+async def endless_upload(relay: Relay, client: Peer) -> AsyncIterator[None]:
+    """The only client sends a body without end; entered when the relay has stopped reading, as the upstream does not."""
+
+    async def offer() -> None:
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await client.send(b"x" * 65536)
+
+    task = asyncio.create_task(offer())
+    (connection,) = relay.plane.connections
+    try:
+        await eventually(lambda: connection.held)
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))

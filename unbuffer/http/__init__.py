@@ -1,0 +1,1 @@
+"""HTTP/1.1 as pure functions of bytes: no sockets, no event loop."""

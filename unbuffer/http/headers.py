@@ -1,0 +1,243 @@
+"""The heads that unbuffer sends: hop-by-hop fields are stripped first, then its own are added.
+
+Framing is rebuilt, never copied. Everything else keeps its order, case, repetitions and bytes.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from unbuffer.http.framing import CHUNKED
+from unbuffer.http.request import Fields, RequestHead
+from unbuffer.http.response import ResponseHead
+
+# RFC 9110, section 7.6.1, and the names of older practice. Framing fields are hop-by-hop here: they are rebuilt.
+_HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    )
+)
+_REPLACED_UP = _HOP_BY_HOP | {b"accept-encoding", b"host", b"http2-settings"}
+_REPLACED_DOWN = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
+# Options of Connection that name no field to strip, or one that is handled on its own.
+_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
+# Fields of a trailer section that could change how the message is framed, routed or read (RFC 9110, section 6.5.1).
+_NOT_IN_TRAILERS = _HOP_BY_HOP | {
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"host",
+    b"set-cookie",
+    b"x-accel-buffering",
+    b"x-content-type-options",
+}
+
+_FORCED = b"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who sent a request. address is empty for Unix sockets; trusted: its forwarding fields are believed."""
+
+    address: str
+    secure: bool
+    trusted: bool
+    rfc7239: bool
+
+
+def request_to_upstream(head: RequestHead, peer: Peer) -> bytes:
+    """The request head for the upstream, up to and with the empty line."""
+    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
+    replaced = _REPLACED_UP | _named(head.connection) if head.connection else _REPLACED_UP
+    forwarded: dict[bytes, bytes] = {}
+    for name, value in head.fields:
+        key = name.lower()
+        if key in replaced:
+            continue
+        if key == b"forwarded" or key[:12] == b"x-forwarded-":
+            if not peer.trusted:
+                continue
+            if key in _FORWARDED:
+                forwarded[key] = forwarded[key] + b", " + value if key in forwarded else value
+                continue
+        parts += (name, b": ", value, b"\r\n")
+    _add_forwarded(parts, forwarded, head, peer)
+    if head.framing == CHUNKED:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    elif head.states_length:
+        parts.append(b"Content-Length: %d\r\n" % head.framing)
+    if head.upgrade:
+        parts += (b"Upgrade: ", head.upgrade, b"\r\nConnection: Upgrade\r\n")
+    elif head.wants_trailers:
+        parts.append(b"TE: trailers\r\nConnection: TE\r\n")
+    parts.append(b"Accept-Encoding: identity\r\nVia: 1.1 unbuffer\r\n\r\n")
+    return b"".join(parts)
+
+
+_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
+
+
+def _named(connection: Iterable[bytes]) -> frozenset[bytes]:
+    """The fields that Connection names. Host stays whatever it says: without it the message would be another one."""
+    return frozenset(connection) - _OPTIONS - {b"host"}
+
+
+def _add_forwarded(parts: list[bytes], kept: dict[bytes, bytes], head: RequestHead, peer: Peer) -> None:
+    """X-Forwarded-For/-Proto/-Host, and Forwarded (RFC 7239) where asked for; `kept` came from a trusted proxy."""
+    address = peer.address.encode("ascii")
+    proto = b"https" if peer.secure else b"http"
+    chain = kept.get(b"x-forwarded-for", b"")
+    if address:
+        chain = chain + b", " + address if chain else address
+    if chain:
+        parts += (b"X-Forwarded-For: ", chain, b"\r\n")
+    parts += (b"X-Forwarded-Proto: ", kept.get(b"x-forwarded-proto", proto), b"\r\n")
+    host = kept.get(b"x-forwarded-host", head.host)
+    if host:
+        parts += (b"X-Forwarded-Host: ", host, b"\r\n")
+    element = kept.get(b"forwarded", b"")
+    if peer.rfc7239:
+        node = b'"[%b]"' % address if b":" in address else address or b"unknown"
+        own = b"for=%b;proto=%b" % (node, proto)
+        if head.host:
+            own += b';host="%b"' % head.host
+        element = element + b", " + own if element else own
+    if element:
+        parts += (b"Forwarded: ", element, b"\r\n")
+
+
+class Delivery(NamedTuple):
+    """How a response goes out: its framing towards the client, whether the connection ends behind it, and more.
+
+    framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. decoded: the content codings
+    were removed. http11: the client's version. trailers: the client takes trailer fields.
+    """
+
+    framing: int
+    length: int
+    close: bool
+    decoded: bool
+    http11: bool
+    trailers: bool
+
+
+def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
+    """The response head for the client, up to and with the empty line."""
+    parts = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+    replaced = _REPLACED_DOWN | _named(head.connection) if head.connection else _REPLACED_DOWN
+    streams = head.streams
+    cache_control = -1
+    no_transform = incremental = False
+    for name, value in head.fields:
+        key = name.lower()
+        if key in replaced:
+            if key == b"trailer" and delivery.trailers and delivery.framing == CHUNKED:
+                parts.append(b"%b: %b\r\n" % (name, value))
+            continue
+        if streams:
+            if key == b"cache-control":
+                cache_control = len(parts)
+                no_transform = no_transform or b"no-transform" in value.lower()
+            elif key == b"incremental":
+                incremental = True
+        if delivery.decoded:
+            if key in _OF_THE_CODING:
+                continue
+            if key == b"etag" and value.startswith(b'"'):
+                # The decoded body has other bytes than the tag stands for (RFC 9110, section 8.8.1).
+                value = b"W/" + value
+        parts.append(b"%b: %b\r\n" % (name, value))
+    if streams:
+        if not no_transform:
+            if cache_control < 0:
+                parts.append(b"Cache-Control: no-transform\r\n")
+            else:
+                parts[cache_control] = parts[cache_control][:-2] + b", no-transform\r\n"
+        if not incremental:
+            parts.append(b"Incremental: ?1\r\n")  # RFC 10036
+    parts.append(_FORCED)
+    if delivery.length >= 0:
+        parts.append(b"Content-Length: %d\r\n" % delivery.length)
+    elif delivery.framing == CHUNKED:
+        parts.append(b"Transfer-Encoding: chunked\r\n")
+    if head.status == 426:
+        # The upgrade that is asked for is one that the tunnel carries (RFC 9110, section 15.5.22).
+        parts += _upgrade_fields(head.fields)
+    elif delivery.close:
+        parts.append(b"Connection: close\r\n")
+    elif not delivery.http11:
+        parts.append(b"Connection: keep-alive\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+# Statements about the coded bytes, which the client never sees.
+_OF_THE_CODING = frozenset((b"content-encoding", b"content-md5", b"content-digest"))
+
+
+def informational_to_downstream(head: ResponseHead) -> bytes:
+    """A 1xx head for the client (RFC 9110, section 15.2). 101 keeps what switches protocols."""
+    parts = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
+    replaced = _REPLACED_DOWN | _named(head.connection) if head.connection else _REPLACED_DOWN
+    parts += (b"%b: %b\r\n" % (name, value) for name, value in head.fields if name.lower() not in replaced)
+    if head.status == 101:
+        parts.append(_FORCED)
+        parts += _upgrade_fields(head.fields)
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+def _upgrade_fields(fields: Fields) -> list[bytes]:
+    lines = [b"Upgrade: %b\r\n" % value for name, value in fields if name.lower() == b"upgrade"]
+    return [*lines, b"Connection: Upgrade\r\n"]
+
+
+def trailers_to_downstream(fields: Fields) -> bytes:
+    """The end of a chunked body with the trailer fields that may be passed on (RFC 9112, section 7.1.2)."""
+    lines = (b"%b: %b\r\n" % (name, value) for name, value in fields if name.lower() not in _NOT_IN_TRAILERS)
+    return b"0\r\n%b\r\n" % b"".join(lines)
+
+
+def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b"", head_only: bool = False) -> bytes:
+    """A whole response that unbuffer itself makes, marked by Proxy-Status (RFC 9209) where `error` names a type."""
+    reason = _REASONS.get(status, b"Error")
+    body = b"%d %b: %b\n" % (status, reason, text.encode("ascii", "replace"))
+    parts = [
+        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" % (status, reason),
+        b"Content-Length: %d\r\n" % len(body),
+        _FORCED,
+        extra,
+    ]
+    if error:
+        details = text.replace("\\", "").replace('"', "'").encode("ascii", "replace")
+        parts.append(b'Proxy-Status: unbuffer; error=%b; details="%b"\r\n' % (error.encode("ascii"), details))
+    if close:
+        parts.append(b"Connection: close\r\n")
+    parts += (b"\r\n", b"" if head_only else body)
+    return b"".join(parts)
+
+
+_REASONS = {
+    400: b"Bad Request",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}

@@ -1,0 +1,153 @@
+"""What a request head says, read strictly (RFC 9110, RFC 9112).
+
+The request line is read here, byte for byte; the fields come from llhttp, which refuses folding, bare line feeds and
+control bytes. Whatever two recipients could read differently is refused.
+"""
+
+import re
+from collections.abc import Sequence
+
+from unbuffer.http.framing import FramingError, request_framing
+
+Fields = list[tuple[bytes, bytes]]
+
+# method SP request-target SP HTTP-version (RFC 9112, section 3), any token as a method, the target as visible ASCII.
+# Empty lines before it are ignored, as section 2.2 asks, but not without end.
+REQUEST_LINE = re.compile(rb"(?:\r\n){0,4}([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)(.*)", re.DOTALL)
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+# Safe to send twice, so that a request may be repeated after a connection broke (RFC 9110, section 9.2.2).
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+
+
+class BadRequest(Exception):
+    """A request that is refused: the status to answer and one sentence on why."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def list_members(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list in lower case (RFC 9110, section 5.6.1); empty members are dropped."""
+    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+
+
+class RequestHead:
+    """A request head that was understood.
+
+    framing: see `unbuffer.http.framing`. connection: the options of Connection, in lower case. upgrade: the protocols
+    asked for, without h2c, when the request really asks for an upgrade; else empty. states_length: Content-Length was
+    there, be it 0. trace: the trace id of traceparent.
+    """
+
+    __slots__ = (
+        "connection",
+        "expects_continue",
+        "fields",
+        "framing",
+        "host",
+        "http11",
+        "keep_alive",
+        "method",
+        "states_length",
+        "target",
+        "trace",
+        "upgrade",
+        "wants_trailers",
+    )
+
+    def __init__(self, method: bytes, target: bytes, http11: bool, fields: Fields) -> None:
+        """Read the head; raises BadRequest."""
+        self.method = method
+        self.target = target
+        self.http11 = http11
+        self.fields = fields
+        self.connection: Sequence[bytes] = ()
+        self.expects_continue = False
+        self.upgrade = b""
+        self.wants_trailers = False
+        self.trace = ""
+        hosts: list[bytes] = []
+        lengths: list[bytes] = []
+        codings: list[bytes] = []
+        upgrade = b""
+        for name, value in fields:
+            key = name.lower()
+            if key not in _READ:
+                continue
+            if key == b"host":
+                hosts.append(value)
+            elif key == b"connection":
+                self.connection = [*self.connection, *list_members(value)]
+            elif key == b"content-length":
+                lengths.append(value)
+            elif key == b"transfer-encoding":
+                codings.append(value)
+            elif key == b"upgrade":
+                upgrade = upgrade + b", " + value if upgrade else value
+            elif key == b"expect":
+                self.expects_continue = value.lower() == b"100-continue"
+            elif key == b"te":
+                self.wants_trailers = b"trailers" in list_members(value)
+            elif match := _TRACEPARENT.fullmatch(value):
+                self.trace = match[1].decode("ascii")
+        try:
+            self.framing = request_framing(http11, lengths, codings)
+        except FramingError as error:
+            raise BadRequest(error.status, str(error)) from None
+        self.states_length = bool(lengths)
+        self.host = _host(hosts, http11)
+        if not target.startswith(b"/"):
+            self._read_other_target()
+        if b"#" in target:
+            raise BadRequest(400, "a fragment in the request target")
+        if upgrade and http11 and b"upgrade" in self.connection:
+            # HTTP/2 in clear text would pass everything that follows unread: it is never offered to the upstream.
+            self.upgrade = b", ".join(p for p in upgrade.split(b",") if p.strip(b" \t").lower() != b"h2c").strip(b" \t")
+        if http11:
+            self.keep_alive = b"close" not in self.connection
+        else:
+            self.keep_alive = b"keep-alive" in self.connection and b"close" not in self.connection
+
+    def _read_other_target(self) -> None:
+        """The other forms of a target (RFC 9112, section 3.2): absolute, asterisk, authority."""
+        if self.method == b"CONNECT":
+            raise BadRequest(501, "CONNECT: this is a reverse proxy")
+        if self.target == b"*" and self.method == b"OPTIONS":
+            return
+        match = _ABSOLUTE.fullmatch(self.target)
+        if match is None or not match[1] or not _HOST.fullmatch(match[1]):
+            raise BadRequest(400, "a request target that is neither a path nor a URL")
+        # Section 3.2.2: the target's authority replaces Host.
+        self.host = match[1]
+        path = match[2]
+        self.target = path if path.startswith(b"/") else b"/" + path
+
+
+_READ = frozenset(
+    (
+        b"host",
+        b"connection",
+        b"content-length",
+        b"transfer-encoding",
+        b"upgrade",
+        b"expect",
+        b"te",
+        b"traceparent",
+    )
+)
+
+
+def _host(values: list[bytes], http11: bool) -> bytes:
+    """Exactly one valid Host in HTTP/1.1, at most one before (RFC 9112, section 3.2)."""
+    if len(values) != 1:
+        if not values and not http11:
+            return b""
+        raise BadRequest(400, "more than one Host" if values else "no Host")
+    if not _HOST.fullmatch(values[0]):
+        raise BadRequest(400, "a Host that is not a host name or address")
+    return values[0]

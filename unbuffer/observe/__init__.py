@@ -1,0 +1,1 @@
+"""Readers of what the relay measured. Never imported by `relay`."""

@@ -1,0 +1,85 @@
+"""Reads a chunked body (RFC 9112, section 7.1) with llhttp, up to its end and not a byte further. No I/O.
+
+llhttp is given a head of its own, so that nothing in the message's real head can make it read the body otherwise than
+`unbuffer.http.framing` decided; an Upgrade field would.
+"""
+
+import httptools
+
+from unbuffer.http.framing import next_stop
+from unbuffer.http.request import Fields
+
+_HEAD_FOR_PARSER = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+class ChunkedReader:
+    """One chunked body.
+
+    over: its end was read. surplus: bytes came behind it. trailers: the fields behind it. damage: why the rest cannot
+    be read, empty = it can; oversize: because what is not body (sizes, extensions, trailers) exceeds `limit` bytes.
+    """
+
+    __slots__ = ("_limit", "_parser", "_parts", "_size", "damage", "over", "oversize", "surplus", "trailers")
+
+    def __init__(self, limit: int) -> None:
+        self.over = self.surplus = self.oversize = False
+        self.damage = ""
+        self.trailers: Fields = []
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._size = 0
+        """Bytes read since the last one that was body."""
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._parser.feed_data(_HEAD_FOR_PARSER)
+        self.trailers.clear()
+
+    def read(self, data: bytes) -> bytes:
+        """Read on; returns the body bytes, unframed. What cannot be read sets `damage`: what was before it stays."""
+        parser, parts = self._parser, self._parts
+        if parser is None:
+            self.surplus = True
+            return b""
+        try:
+            parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self.over:
+                self.damage = f"bad chunked coding: {error}"
+        if self.over or self.damage:
+            self._parser = None  # it refers to us: nothing is left for the cyclic garbage collector
+        if not parts:
+            self._size += len(data)
+            if self._size > self._limit and not self.over:
+                self.oversize = True
+                self.damage = "chunk extensions or trailers exceed limits.head"
+            return b""
+        self._size = 0
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        return body
+
+    def read_to_end(self, data: bytes) -> tuple[bytes, bytes]:
+        """Read on where another message may follow; returns the body bytes, and what stands behind the body's end."""
+        bodies: list[bytes] = []
+        start = 0
+        while start < len(data) and not self.over and not self.damage:
+            stop = next_stop(data, start)
+            bodies.append(self.read(data[start:stop]))
+            start = stop
+        return b"".join(bodies), data[start:]
+
+    # -- what llhttp tells
+
+    def on_message_begin(self) -> None:
+        if self.over:
+            # Another message begins: not a byte of it belongs here.
+            self.surplus = True
+            raise StopIteration
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.trailers.append((name, value.rstrip(b" \t")))
+
+    def on_body(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        self.over = True

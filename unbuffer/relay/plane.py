@@ -1,0 +1,107 @@
+"""What every connection of the data plane shares: settings compiled into look-ups, totals, pool, watchdog."""
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from unbuffer.http.headers import Peer
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.relay.policy import RouteTable
+from unbuffer.relay.pool import Pool
+from unbuffer.relay.watchdog import Watchdog
+from unbuffer.settings.model import Settings
+from unbuffer.totals import Totals
+
+if TYPE_CHECKING:
+    from unbuffer.relay.downstream import DownstreamConnection
+
+clock = time.monotonic
+
+LAST_WORDS = 1.0
+"""Seconds in which a stream that was ended may still be written out, so that the client sees how it ended."""
+
+
+class Plane:
+    """The data plane of one process.
+
+    on_record is called once for every stream, at its end, on the event loop: it must neither block nor raise.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        totals: Totals,
+        loop: asyncio.AbstractEventLoop,
+        on_record: Callable[[Record], None],
+    ) -> None:
+        self.settings = settings
+        self.totals = totals
+        self.loop = loop
+        self.on_record = on_record
+        self.routes = RouteTable(settings)
+        self.watchdog = Watchdog(loop, clock)
+        self.pool = Pool(settings, totals, loop, self.watchdog)
+        self.connections: set[DownstreamConnection] = set()
+        self.draining = False
+        self._empty: asyncio.Event | None = None
+        self._trusts_unix = "unix" in settings.forwarded.trusted_proxies
+        self._trusted = [
+            ipaddress.ip_network(n, strict=False) for n in settings.forwarded.trusted_proxies if n != "unix"
+        ]
+
+    def peer(self, peername: object, secure: bool) -> Peer:
+        """Who is on the other side of a client connection; `peername` as the transport tells it."""
+        rfc7239 = self.settings.forwarded.rfc7239
+        if not isinstance(peername, tuple):
+            return Peer("", secure, self._trusts_unix, rfc7239)
+        # A zone (fe80::1%eth0) is of this host only; a mapped address is the IPv4 client that it stands for.
+        address = ipaddress.ip_address(peername[0].partition("%")[0])
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        trusted = any(address in network for network in self._trusted)
+        return Peer(str(address), secure, trusted, rfc7239)
+
+    def drain(self) -> None:
+        """Begin the graceful end: connections close behind the message they are in, the idle ones at once."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+
+    def connection_closed(self) -> None:
+        """A client connection has ended."""
+        if self._empty is not None and not self.connections:
+            self._empty.set()
+
+    async def shutdown(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for the client connections to end, then end what still runs, visibly."""
+        self._empty = asyncio.Event()
+        if await self._all_closed(timeout):
+            return
+        self.end_streams()
+        if await self._all_closed(LAST_WORDS):
+            return
+        for connection in list(self.connections):
+            connection.abort()
+        await self._all_closed(LAST_WORDS)
+
+    def end_streams(self) -> None:
+        """End every stream now, visibly broken where its head went out."""
+        for connection in list(self.connections):
+            connection.end(Outcome.DRAINING)
+
+    async def _all_closed(self, timeout: float) -> bool:
+        assert self._empty is not None
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._empty.wait(), timeout)
+            except TimeoutError:
+                return False
+        return True
+
+    def close(self) -> None:
+        """Leave nothing behind: connections at rest are closed, the watchdog stops."""
+        self.pool.close()
+        self.watchdog.close()

@@ -1,0 +1,182 @@
+"""Connections to the upstream: opening new ones, keeping those at rest. Newest first, none older than keep_alive."""
+
+import asyncio
+import errno
+import socket
+import ssl
+import time
+from collections import deque
+
+from unbuffer.outcome import Outcome
+from unbuffer.relay.upstream import UpstreamConnection
+from unbuffer.relay.watchdog import NOT_WATCHED, Watchdog
+from unbuffer.settings.addresses import parse_upstream
+from unbuffer.settings.model import Settings
+from unbuffer.totals import Totals
+
+RETRY_PAUSE = 0.1
+"""Seconds between two tries to connect while a request is held (`upstream.wait`)."""
+
+_RESULTS = {
+    Outcome.UPSTREAM_REFUSED: "refused",
+    Outcome.CONNECT_TIMEOUT: "timeout",
+    Outcome.UPSTREAM_DNS_ERROR: "dns_error",
+    Outcome.UPSTREAM_TLS_ERROR: "tls_error",
+}
+
+
+class ConnectError(Exception):
+    """No connection to the upstream: the outcome that the stream gets, and what exactly happened."""
+
+    def __init__(self, outcome: Outcome, detail: str) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        self.detail = detail
+
+
+class Pool:
+    """The way to the one upstream."""
+
+    def __init__(self, settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> None:
+        self.target = parse_upstream(settings.upstream.url)
+        self.watched_slot = NOT_WATCHED
+        self._settings = settings
+        self._totals = totals
+        self._loop = loop
+        self._watchdog = watchdog
+        self._tls = _tls_context(settings) if self.target.tls else None
+        self._resting: deque[UpstreamConnection] = deque()
+
+    def take(self) -> UpstreamConnection | None:
+        """The connection that came to rest last, if any is fresh enough to be used."""
+        oldest = time.monotonic() - self._settings.upstream.keep_alive
+        while self._resting:
+            connection = self._resting.pop()
+            self._totals.upstream_idle = len(self._resting)
+            if connection.rested_at > oldest and not connection.transport.is_closing():
+                return connection
+            connection.close()
+        return None
+
+    def rest(self, connection: UpstreamConnection) -> None:
+        """Keep a connection whose exchange is over."""
+        keep_alive = self._settings.upstream.keep_alive
+        if not keep_alive or len(self._resting) >= self._settings.upstream.idle_connections:
+            connection.close()
+            return
+        now = connection.rested_at = time.monotonic()
+        self._resting.append(connection)
+        self._totals.upstream_idle = len(self._resting)
+        if self.watched_slot == NOT_WATCHED:
+            self._watchdog.watch(self, now + keep_alive)
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """A connection ended, at rest or not."""
+        if connection.rested_at:
+            try:
+                self._resting.remove(connection)
+            except ValueError:
+                return
+            self._totals.upstream_idle = len(self._resting)
+
+    def look(self, now: float) -> float:
+        """Close what has rested too long; the watchdog calls this."""
+        keep_alive = self._settings.upstream.keep_alive
+        while self._resting and self._resting[0].rested_at + keep_alive <= now:
+            self._resting.popleft().close()
+        self._totals.upstream_idle = len(self._resting)
+        return self._resting[0].rested_at + keep_alive if self._resting else 0.0
+
+    def close(self) -> None:
+        """Close every connection at rest."""
+        while self._resting:
+            self._resting.pop().close()
+        self._totals.upstream_idle = 0
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection. While the upstream refuses, tries again until `upstream.wait` is over.
+
+        Raises ConnectError.
+        """
+        give_up = time.monotonic() + self._settings.upstream.wait
+        while True:
+            started = time.monotonic()
+            try:
+                connection = await self._open()
+            except ConnectError as error:
+                self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
+                if error.outcome is not Outcome.UPSTREAM_REFUSED or started >= give_up:
+                    raise
+                await asyncio.sleep(RETRY_PAUSE)
+            else:
+                self._totals.connects["ok"] += 1
+                self._totals.connect_times.observe(time.monotonic() - started)
+                return connection
+
+    async def _open(self) -> UpstreamConnection:
+        where = self.target.authority
+        try:
+            async with asyncio.timeout(self._settings.timeouts.connect or None):
+                return await self._open_any()
+        except TimeoutError:
+            seconds = self._settings.timeouts.connect
+            raise ConnectError(
+                Outcome.CONNECT_TIMEOUT, f"no connection to {where} within timeouts.connect ({seconds:g}s)"
+            ) from None
+        except ssl.SSLError as error:
+            raise ConnectError(
+                Outcome.UPSTREAM_TLS_ERROR, f"TLS with {where} failed: {error.reason or error}{_why(error)}"
+            ) from None
+        except socket.gaierror as error:
+            raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {error.strerror}") from None
+        except OSError as error:
+            refused = error.errno in (errno.ECONNREFUSED, errno.ENOENT)
+            outcome = Outcome.UPSTREAM_REFUSED if refused else Outcome.UPSTREAM_UNREACHABLE
+            raise ConnectError(outcome, f"cannot connect to {where}: {error.strerror or error}") from None
+
+    async def _open_any(self) -> UpstreamConnection:
+        target = self.target
+        name = self._settings.upstream.tls.server_name or target.host
+        factory = self._factory
+        if target.path:
+            _, connection = await self._loop.create_unix_connection(factory, target.path)
+            return connection
+        # Resolved here, so that every address's own error is known and the last one is reported.
+        found = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+        failure: OSError | None = None
+        for *_, address in found:
+            try:
+                _, connection = await self._loop.create_connection(
+                    factory,
+                    str(address[0]),
+                    target.port,
+                    ssl=self._tls,
+                    server_hostname=name if self._tls else None,
+                )
+            except ssl.SSLError:
+                raise
+            except OSError as error:
+                failure = error
+            else:
+                return connection
+        raise failure or OSError(errno.EADDRNOTAVAIL, "the name has no address")
+
+    def _factory(self) -> UpstreamConnection:
+        return UpstreamConnection(self, self._settings.limits)
+
+
+def _why(error: ssl.SSLError) -> str:
+    message: str = getattr(error, "verify_message", "")
+    return f" ({message})" if message else ""
+
+
+def _tls_context(settings: Settings) -> ssl.SSLContext:
+    tls = settings.upstream.tls
+    context = ssl.create_default_context(cafile=tls.ca or None)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.certificate:
+        context.load_cert_chain(tls.certificate, tls.key or None)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,179 @@
+"""One upstream connection: what a read brings is pushed into the exchange in the same callback.
+
+It serves one exchange at a time. Bytes that no request asked for end the connection; they never reach a client.
+"""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from unbuffer.outcome import Outcome
+from unbuffer.relay.response_reader import BadResponse, ResponseReader
+from unbuffer.settings.model import Limits
+
+if TYPE_CHECKING:
+    from unbuffer.relay.exchange import Exchange
+    from unbuffer.relay.pool import Pool
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection to the upstream, from connect to its loss.
+
+    exchange: whom it serves; None = at rest or ended. rested_at: since when it rests; 0.0 = it does not.
+    used: it has carried an exchange before.
+    """
+
+    __slots__ = ("_limits", "_pool", "_reader", "_tunnel", "exchange", "rested_at", "transport", "used")
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: "Pool", limits: Limits) -> None:
+        self._pool = pool
+        self._limits = limits
+        self._reader: ResponseReader | None = None
+        self._tunnel = False
+        self.exchange: Exchange | None = None
+        self.rested_at = 0.0
+        self.used = False
+
+    def __repr__(self) -> str:
+        state = "at rest" if self.rested_at else "tunnel" if self._tunnel else f"serving {self.exchange!r}"
+        return f"<UpstreamConnection {self._pool.target.authority} {state}>"
+
+    # -- what the exchange asks for
+
+    def begin(self, exchange: "Exchange", data: bytes, head_request: bool) -> None:
+        """Send a request head, with what is there of the body, for `exchange`; its response is expected from now on."""
+        self.exchange = exchange
+        self.rested_at = 0.0
+        self._reader = ResponseReader(self._limits, head_request)
+        self.transport.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Send more. A connection that is ending takes nothing; why it ends is told by `connection_lost`."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def tunnel(self) -> None:
+        """From now on every byte belongs to the tunnel."""
+        self._tunnel = True
+        self._reader = None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may carry another exchange: the response is over and nothing came behind it."""
+        reader = self._reader
+        return (
+            reader is not None
+            and reader.over
+            and not reader.surplus
+            and reader.head is not None
+            and reader.head.keep_alive
+            and not self.transport.is_closing()
+        )
+
+    def release(self) -> None:
+        """The exchange is over in both directions: back to the pool."""
+        self.exchange = None
+        self._reader = None
+        self.used = True
+        self._pool.rest(self)
+
+    def close(self, flush: bool = False) -> None:
+        """End the connection, at once or behind what was written to it."""
+        self.exchange = None
+        if flush:
+            self.transport.close()
+        else:
+            self.transport.abort()
+
+    # -- what the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
+        self.transport.set_write_buffer_limits(high=65536)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.monotonic()
+        exchange = self.exchange
+        if exchange is None:
+            # Unasked bytes on a connection at rest: a late or a smuggled response. It must meet no request.
+            self._pool.lost(self)
+            self.transport.abort()
+            return
+        try:
+            self._push(exchange, data, now)
+        except Exception as error:
+            exchange.fail(error)
+
+    def _push(self, exchange: "Exchange", data: bytes, now: float) -> None:
+        reader = self._reader
+        if reader is None:
+            exchange.tunnel_down(data, now)
+            return
+        if reader.head is None:
+            data = self._push_heads(exchange, reader, data, now)
+            if not data:
+                return
+            if self._tunnel:
+                exchange.tunnel_down(data, now)
+                return
+        elif reader.over:
+            # The response stands as it was; the request still runs.
+            reader.surplus = True
+            return
+        body = reader.read_body(data)
+        if body:
+            exchange.body(body, now, reader.over)
+        elif reader.over:
+            exchange.end(reader.trailers)
+        else:
+            exchange.flush(now)
+        if reader.damage:
+            exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, reader.damage)
+
+    def _push_heads(self, exchange: "Exchange", reader: ResponseReader, data: bytes, now: float) -> bytes:
+        """Hand over the heads that are complete. Returns the bytes of the body that came with them."""
+        try:
+            heads, rest = reader.read_head(data)
+        except BadResponse as error:
+            exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, str(error))
+            return b""
+        for head in heads:
+            if head is not reader.head:
+                exchange.informational(head)
+            elif head.status == 101:
+                exchange.switch_protocols(head, now)
+            else:
+                exchange.head(head, now)
+        if self.exchange is not exchange:
+            return b""
+        if reader.over:
+            exchange.end([])
+        elif not rest and reader.head is not None:
+            exchange.flush(now)
+        return rest
+
+    def eof_received(self) -> bool:
+        if self.exchange is not None and self._tunnel:
+            return self.exchange.tunnel_upstream_eof()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.lost(self)
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
+            return
+        reader = self._reader
+        if reader is not None and exc is None and reader.ends_with_connection:
+            exchange.end([])
+        else:
+            exchange.upstream_lost(exc, untouched=reader is not None and reader.untouched)
+
+    def pause_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_full()
+
+    def resume_writing(self) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_drained()

@@ -1,0 +1,78 @@
+"""Deadlines without a timer each: one coarse clock looks at what may be overdue and compares timestamps.
+
+Activity only stores a time. A subject is looked at no earlier than it asked for and at most two ticks later.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+TICK = 0.25
+"""Seconds. Deadlines are whole seconds in practice; a quarter is exact enough and costs four wake-ups a second."""
+
+
+class Subject(Protocol):
+    """Something with deadlines. `watched_slot` belongs to the watchdog; it starts as NOT_WATCHED."""
+
+    watched_slot: int
+
+    def look(self, now: float) -> float:
+        """Act on what is overdue. Returns the time of the next look, 0.0 for none."""
+        ...
+
+
+NOT_WATCHED = -1
+
+
+class Watchdog:
+    """Subjects by the tick of their next look."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float]) -> None:
+        self._loop = loop
+        self._clock = clock
+        self._slots: dict[int, set[Subject]] = {}
+        self._done = int(clock() / TICK)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, subject: Subject, at: float) -> None:
+        """Have `subject` looked at at the time `at`, unless an earlier look is due already."""
+        slot = max(int(at / TICK), self._done) + 1
+        if subject.watched_slot != NOT_WATCHED:
+            if subject.watched_slot <= slot:
+                return
+            self.forget(subject)
+        subject.watched_slot = slot
+        self._slots.setdefault(slot, set()).add(subject)
+        if self._timer is None:
+            self._timer = self._loop.call_later(TICK, self._tick)
+
+    def forget(self, subject: Subject) -> None:
+        """No further look. Harmless when none is due."""
+        slot = subject.watched_slot
+        if slot == NOT_WATCHED:
+            return
+        subject.watched_slot = NOT_WATCHED
+        subjects = self._slots[slot]
+        subjects.discard(subject)
+        if not subjects:
+            del self._slots[slot]
+
+    def close(self) -> None:
+        """Stop the clock."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._slots.clear()
+
+    def _tick(self) -> None:
+        now = self._clock()
+        self._done = int(now / TICK)
+        due = [subject for slot in self._slots if slot <= self._done for subject in self._slots[slot]]
+        for subject in due:
+            self.forget(subject)
+        # Only now, with the table at rest: a look may watch and forget others.
+        for subject in due:
+            again = subject.look(now)
+            if again:
+                self.watch(subject, again)
+        self._timer = self._loop.call_later(TICK, self._tick) if self._slots else None

@@ -1,0 +1,1 @@
+"""The process around the data plane: listeners, life cycle, admin port."""

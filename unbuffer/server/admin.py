@@ -1,0 +1,115 @@
+"""The admin port: health, readiness and metrics. Read-only, text, and of no use to a web page."""
+
+import ipaddress
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from unbuffer import __version__
+from unbuffer.observe.metrics import Exposition
+from unbuffer.server.lifecycle import Lifecycle, State
+from unbuffer.server.probe import UpstreamProbe
+
+_INDEX = f"""\
+unbuffer {__version__}
+
+/livez    200 while the process runs; also as /healthz
+/readyz   200 when it listens, the upstream takes connections and no drain has begun; ?verbose shows each check
+/metrics  for Prometheus, as text or OpenMetrics
+"""
+
+
+def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition) -> web.Application:
+    """The application of the admin port. Answers GET and HEAD."""
+    pages = _Pages(lifecycle, probe, exposition)
+    # Probes and scrapes come every few seconds: a line for each would bury the log of the streams.
+    admin = web.Application(middlewares=[_refuse_rebinding], handler_args={"access_log": None})
+    admin.on_response_prepare.append(_add_headers)
+    admin.router.add_get("/", pages.index)
+    admin.router.add_get("/livez", pages.livez)
+    admin.router.add_get("/healthz", pages.livez)
+    admin.router.add_get("/readyz", pages.readyz)
+    admin.router.add_get("/metrics", pages.metrics)
+    return admin
+
+
+class _Pages:
+    """What the paths answer."""
+
+    def __init__(self, lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition) -> None:
+        self._lifecycle = lifecycle
+        self._probe = probe
+        self._exposition = exposition
+
+    async def index(self, request: web.Request) -> web.Response:
+        return web.Response(text=_INDEX)
+
+    async def livez(self, request: web.Request) -> web.Response:
+        """Whether the event loop turns. The upstream plays no part: restarting unbuffer would not mend it."""
+        return web.Response(text="ok\n")
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Whether to send requests here; in the form of the Kubernetes API server."""
+        up, why_not = await self._probe.check()
+        state = self._lifecycle.state
+        ready = state is State.READY and up
+        if ready and "verbose" not in request.query:
+            return web.Response(text="ok\n")
+        text = (
+            _line("listening", "" if state is State.READY else state.value)
+            + _line("upstream", why_not)
+            + f"readyz check {'passed' if ready else 'failed'}\n"
+        )
+        return web.Response(text=text, status=200 if ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        body, content_type = await self._exposition.render(", ".join(request.headers.getall("Accept", ())))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+def _line(check: str, why_not: str) -> str:
+    return f"[-]{check} failed: {why_not}\n" if why_not else f"[+]{check} ok\n"
+
+
+async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Cache-Control"] = "no-store"
+
+
+@web.middleware
+async def _refuse_rebinding(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Keep web pages out that made a name of their own resolve to this machine (DNS rebinding).
+
+    A browser sends such a page's name as Host; an IP address and `localhost` cannot be such a name. Only a loopback
+    peer is looked at: a browser on this machine, or at the other end of `kubectl port-forward`. Whoever comes over the
+    network, as Prometheus and the kubelet do, may call this host what it likes.
+    """
+    peer = request.transport.get_extra_info("peername") if request.transport else None
+    host = request.headers.get("Host")
+    if host is not None and _is_loopback(peer) and not _cannot_be_rebound(host):
+        raise web.HTTPMisdirectedRequest(
+            text="421: on this machine, call the admin port localhost or by its IP address\n"
+        )
+    return await handler(request)
+
+
+def _is_loopback(peer: object) -> bool:
+    """`peer` as the transport tells it: a tuple for TCP; no browser speaks to a Unix socket."""
+    if not isinstance(peer, tuple):
+        return False
+    address = ipaddress.ip_address(peer[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def _cannot_be_rebound(host: str) -> bool:
+    """Whether this Host value, port or not, holds an IP address or `localhost`."""
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if name.lower() == "localhost":
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""What a user may set: the shape with its defaults (`model`) and how it is read (`load`)."""

@@ -1,0 +1,99 @@
+"""What all streams of the process add up to, as plain integers on the path of a chunk.
+
+`observe.metrics` turns these into Prometheus' exposition at scrape time; nothing here knows of it.
+"""
+
+from collections import Counter
+
+from unbuffer.outcome import Outcome
+from unbuffer.record import Histogram, Record
+
+# Seconds. Time to a first byte: vLLM's boundaries, plus 2 s, a common objective that vLLM lacks.
+TTFB_BOUNDS = (
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
+    160.0,
+)  # fmt: skip
+# Gaps: the boundaries of OpenTelemetry's and vLLM's time per output token, with a low end for back-to-back reads.
+GAP_BOUNDS = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
+    40.0, 80.0,
+)  # fmt: skip
+RELAY_BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+# Durations stand on load balancers' cut-offs (15, 30, 60, 240, 300, 3600 s), so that a step names the culprit.
+DURATION_BOUNDS = (
+    0.1, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
+)  # fmt: skip
+CHUNK_COUNT_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
+CHUNK_SIZE_BOUNDS = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0)
+CONNECT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+
+KINDS = ("sse", "ndjson", "stream", "plain", "upgrade")
+CONNECT_RESULTS = ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
+
+
+class Series:
+    """The numbers of one (route, kind). A running exchange holds it, so a chunk costs no look-up."""
+
+    __slots__ = (
+        "active", "bytes_down", "chunk_sizes", "chunks", "durations", "gaps", "kind", "outcomes", "relay", "route",
+        "stalled", "stalls", "ttfb", "ttfc",
+    )  # fmt: skip
+
+    def __init__(self, route: str, kind: str, relay: Histogram) -> None:
+        self.route = route
+        self.kind = kind
+        self.active = 0
+        self.outcomes: Counter[Outcome] = Counter()
+        self.ttfb = Histogram(TTFB_BOUNDS)
+        self.ttfc = Histogram(TTFB_BOUNDS)
+        self.gaps = Histogram(GAP_BOUNDS)
+        self.durations = Histogram(DURATION_BOUNDS)
+        self.chunks = Histogram(CHUNK_COUNT_BOUNDS)
+        self.chunk_sizes = Histogram(CHUNK_SIZE_BOUNDS)
+        self.relay = relay
+        """Shared by all routes of a kind: the delay is unbuffer's own and does not depend on the route."""
+        self.bytes_down = 0
+        self.stalled = 0.0
+        self.stalls = 0
+
+
+class Totals:
+    """All numbers of the process. One instance lives as long as the process, across reloads."""
+
+    def __init__(self) -> None:
+        self.series: dict[tuple[str, str], Series] = {}
+        self.relay = {kind: Histogram(RELAY_BOUNDS) for kind in KINDS}
+        self.requests: Counter[tuple[str, str, int]] = Counter()
+        """By route, method and status of the head that was sent."""
+        self.request_bytes: Counter[str] = Counter()
+        """Request body bytes by route."""
+        self.rejected: Counter[str] = Counter()
+        """Requests and connections refused, by reason."""
+        self.decoded: Counter[tuple[str, str, str]] = Counter()
+        """Responses that came compressed, by route, coding and result."""
+        self.connects = dict.fromkeys(CONNECT_RESULTS, 0)
+        self.connect_times = Histogram(CONNECT_BOUNDS)
+        self.reuses = 0
+        """Requests sent on a connection that had served one before."""
+        self.client_connections = 0
+        self.upstream_active = 0
+        self.upstream_idle = 0
+        self.streams = 0
+        """Exchanges running now."""
+
+    def of(self, route: str, kind: str) -> Series:
+        """The numbers of this route and kind, made on first use."""
+        series = self.series.get((route, kind))
+        if series is None:
+            series = self.series[route, kind] = Series(route, kind, self.relay[kind])
+        return series
+
+    def fold(self, record: Record, series: Series) -> None:
+        """Add a stream that has ended."""
+        assert record.outcome is not None
+        series.outcomes[record.outcome] += 1
+        series.durations.observe(record.ended - record.started)
+        if record.chunks:
+            series.chunks.observe(record.chunks)
+        if record.bytes_up:
+            self.request_bytes[record.route] += record.bytes_up
