@@ -74,7 +74,7 @@ def _rounds(
             print(f"{scene.name}, round {number} of {rounds}: {name}", file=sys.stderr)
             try:
                 samples[name].append(measure(bench, scene, proxy))
-            except Failed as error:
+            except (Failed, OSError) as error:  # OSError: such as the files of a process that has ended.
                 samples[name].append(None)
                 print(f"{scene.name}, round {number}: {name} failed: {error}", file=sys.stderr)
     print(scene_table(scene, samples), flush=True)

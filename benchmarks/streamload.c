@@ -13,9 +13,10 @@
  *       when it closes. -P adds a process whose CPU time (all its threads) inside the window is reported.
  *
  * An event starts with "data: " and 24 hex digits: 16 of CLOCK_MONOTONIC in ns just before its write, 8 of
- * its number in its stream. The sink takes that time from the one at which it read the event: the delay of all
- * that stands between, with sockets. An answer counts as an error unless its status is 200, its framing the one
- * that the source chose, its events numbered without a gap, and its bytes exactly as many as asked for.
+ * its number in its stream. The sink takes that time from the one at which it read the event: the delay of
+ * all that stands between, with sockets. An answer counts as an error unless its status is 200, its framing
+ * the one that the source chose, its events numbered without a gap, and its bytes exactly as many as asked
+ * for.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>

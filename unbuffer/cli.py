@@ -19,6 +19,7 @@ EX_CONFIG = 78
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    _open_standard_files()
     arguments = _parser().parse_args(argv)
     try:
         command: str = arguments.command
@@ -28,7 +29,11 @@ def main(argv: list[str] | None = None) -> int:
             from unbuffer.demo.show import main as demo
 
             return demo(arguments.once)
-        print(dump(_settings(arguments)), end="")
+        print(dump(_settings(arguments)), end="", flush=True)
+        return 0
+    except BrokenPipeError:
+        # `unbuffer config | head`: enough was read. The interpreter flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except SettingsError as error:
         print(error, file=sys.stderr)
@@ -37,12 +42,19 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def _open_standard_files() -> None:
+    """Open what the caller closed: libuv aborts the process when a socket gets the number 0, 1 or 2."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - stays open
+
+
 def _serve(settings: Settings) -> int:
-    from unbuffer.server.worker import ListenError, run
+    from unbuffer.server.worker import StartError, run
 
     try:
         return run(settings)
-    except ListenError as error:
+    except StartError as error:
         print(f"unbuffer: {error}", file=sys.stderr)
         return EX_FAILURE
 

@@ -109,6 +109,9 @@ class Outcome(Enum):
     DRAINING = Ending("draining", 503, "", "unbuffer is shutting down and drain.timeout has passed.")
     INTERNAL_ERROR = Ending("internal_error", 500, "proxy_internal_error", "unbuffer failed; the log has the details.")
 
+    # Members are compared by identity; Enum's own hash is a call into Python, and outcomes are counted in dicts.
+    __hash__ = object.__hash__
+
     @property
     def label(self) -> str:
         """The outcome's name in metrics, logs and documentation."""

@@ -67,11 +67,6 @@ def test_nothing_else_is_a_request_line(line: bytes) -> None:
     assert REQUEST_LINE.match(line) is None
 
 
-def test_a_few_empty_lines_may_come_before_the_request_line() -> None:
-    for lines in range(5):
-        assert REQUEST_LINE.match(b"\r\n" * lines + b"GET / HTTP/1.1\r\n")
-
-
 # -- the target
 
 

@@ -285,7 +285,7 @@ async def test_a_line_needs_no_other_to_get_through(pipe: Pipe) -> None:
 
 
 async def test_lines_come_in_the_order_of_the_ends(pipe: Pipe) -> None:
-    reading = asyncio.create_task(asyncio.to_thread(pipe.reader.readall))
+    reading = asyncio.get_running_loop().run_in_executor(None, pipe.reader.readall)
     log = AccessLog("json", pipe.writer)
     for number in range(2000):
         log.log(a_record(path=f"/{number}"))
@@ -346,6 +346,17 @@ async def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_is_lost_is_told
     lines = parsed(data[pipe.filling :])
     assert [line["url.path"] for line in lines] == [*(f"/{number}" for number in range(100)), "/after"]
     assert sum(line.get("unbuffer.lines_lost", 0) for line in lines) == 4
+
+
+async def test_a_line_longer_than_the_pipe_comes_whole(pipe: Pipe) -> None:
+    os.set_blocking(pipe.writer.fileno(), False)
+    reading = asyncio.get_running_loop().run_in_executor(None, pipe.reader.readall)
+    log = AccessLog("json", pipe.writer)
+    path = "/" + "x" * 500_000
+    log.log(a_record(path=path))
+    log.close()
+    pipe.writer.close()
+    assert [line["url.path"] for line in parsed(await soon(reading))] == [path]
 
 
 async def flushed() -> None:

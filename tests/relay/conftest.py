@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import gc
-from collections.abc import AsyncIterator, Callable, Mapping
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -130,11 +131,12 @@ async def own_answer(client: Peer, status: int, error: str, head_only: bool = Fa
 
 @contextlib.asynccontextmanager
 async def endless_upload(relay: Relay, client: Peer) -> AsyncIterator[None]:
-    """The only client sends a body without end; entered when the relay has stopped reading, as the upstream does not."""
+    """The only client sends a body without end. Entered when the relay reads no more of it, left by a reset."""
+    over = asyncio.Event()
 
     async def offer() -> None:
         with contextlib.suppress(ConnectionError):
-            while True:
+            while not over.is_set():
                 await client.send(b"x" * 65536)
 
     task = asyncio.create_task(offer())
@@ -143,5 +145,40 @@ async def endless_upload(relay: Relay, client: Peer) -> AsyncIterator[None]:
         await eventually(lambda: connection.held)
         yield
     finally:
-        task.cancel()
-        await asyncio.wait((task,))
+        over.set()
+        client.reset()
+        await task
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else is given."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+@pytest.fixture
+def full_port() -> Iterator[int]:
+    """A port whose listener has its queue full: the kernel answers nobody."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+        waiting = [socket.socket() for _ in range(4)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+        for sock in waiting:
+            sock.close()
+
+
+async def narrow_client(relay: Relay) -> socket.socket:
+    """A client connection with small buffers on its way, to be read as slowly as a test likes."""
+    assert relay._server is not None
+    for listener in relay._server.sockets:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    sock.setblocking(False)
+    await soon(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", relay.port)))
+    return sock

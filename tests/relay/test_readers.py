@@ -212,11 +212,16 @@ def read_response(pieces: Iterable[bytes], head_request: bool) -> Response:
             reader.surplus = True
             break
         if reader.head is None:
-            heads, data = reader.read_head(data)
-            made.heads += [(head.status, head.reason, head.fields) for head in heads]
-            if not data:
+            while reader.head is None:
+                head, data = reader.read_head(data)
+                if head is None:
+                    break
+                made.heads.append((head.status, head.reason, head.fields))
+            if reader.over:
+                reader.surplus = bool(data)
                 continue
-            assert reader.head is not None
+            if not data or reader.head is None:
+                continue
             if reader.head.status == 101:
                 made.body += data
                 continue
@@ -492,3 +497,16 @@ def test_switching_protocols_ends_the_reading() -> None:
 def test_a_chunked_body_that_goes_on_is_not_over() -> None:
     made = read_response([b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"], False)
     assert (made.body, made.over, made.damage, made.ends_with_connection) == (b"hello", False, "", False)
+
+
+def test_a_few_empty_lines_before_a_request_are_ignored_and_no_more() -> None:
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    for lines in range(5):
+        reader = RequestReader(LIMITS)
+        for byte in b"\r\n" * lines:
+            assert reader.read_head(bytes((byte,))) == b""
+            assert not reader.started
+        assert reader.read_head(request) == b""
+        assert reader.head is not None
+    with pytest.raises(BadRequest):
+        RequestReader(LIMITS).read_head(b"\r\n" * 5 + request)

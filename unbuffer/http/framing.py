@@ -67,9 +67,9 @@ def _content_length(values: Sequence[bytes]) -> int:
 def next_stop(data: bytes, start: int) -> int:
     """The offset behind the next empty line of `data` from `start` on; its length where there is none.
 
-    A head and a chunked body end behind an empty line and nowhere else, and llhttp does not tell where a message
     A head and a chunked body end behind an empty line, nowhere else, and llhttp does not tell where a message ended:
     fed from stop to stop, it can be asked. A line end that begins a read may be the second half of an empty line.
+    """
     if start:
         stop = data.find(b"\n\r\n", start - 1)
     elif data[:1] in b"\r\n":

@@ -26,7 +26,6 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-_REPLACED_UP = _HOP_BY_HOP | {b"accept-encoding", b"host", b"http2-settings"}
 _REPLACED_DOWN = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
 # Options of Connection that name no field to strip, or one that is handled on its own.
 _OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
@@ -58,21 +57,15 @@ class Peer:
 
 def request_to_upstream(head: RequestHead, peer: Peer) -> bytes:
     """The request head for the upstream, up to and with the empty line."""
-    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n"]
-    replaced = _REPLACED_UP | _named(head.connection) if head.connection else _REPLACED_UP
-    forwarded: dict[bytes, bytes] = {}
-    for name, value in head.fields:
-        key = name.lower()
-        if key in replaced:
-            continue
-        if key == b"forwarded" or key[:12] == b"x-forwarded-":
-            if not peer.trusted:
-                continue
-            if key in _FORWARDED:
-                forwarded[key] = forwarded[key] + b", " + value if key in forwarded else value
-                continue
-        parts += (name, b": ", value, b"\r\n")
-    _add_forwarded(parts, forwarded, head, peer)
+    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n", *head.passed]
+    kept: dict[bytes, bytes] = {}
+    if peer.trusted:
+        for key, name, value in head.forwarding:
+            if key in _EXTENDED:
+                kept[key] = kept[key] + b", " + value if key in kept else value
+            else:
+                parts += (name, b": ", value, b"\r\n")
+    _add_forwarded(parts, kept, head, peer)
     if head.framing == CHUNKED:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif head.states_length:
@@ -81,11 +74,12 @@ def request_to_upstream(head: RequestHead, peer: Peer) -> bytes:
         parts += (b"Upgrade: ", head.upgrade, b"\r\nConnection: Upgrade\r\n")
     elif head.wants_trailers:
         parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-    parts.append(b"Accept-Encoding: identity\r\nVia: 1.1 unbuffer\r\n\r\n")
+    via = b"1.1" if head.http11 else b"1.0"  # the version that came (RFC 9110, section 7.6.3)
+    parts += (b"Accept-Encoding: identity\r\nVia: ", via, b" unbuffer\r\n\r\n")
     return b"".join(parts)
 
 
-_FORWARDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
+_EXTENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 
 
 def _named(connection: Iterable[bytes]) -> frozenset[bytes]:
@@ -174,7 +168,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
     if head.status == 426:
         # The upgrade that is asked for is one that the tunnel carries (RFC 9110, section 15.5.22).
         parts += _upgrade_fields(head.fields)
-    elif delivery.close:
+    if delivery.close:
         parts.append(b"Connection: close\r\n")
     elif not delivery.http11:
         parts.append(b"Connection: keep-alive\r\n")
@@ -212,7 +206,8 @@ def trailers_to_downstream(fields: Fields) -> bytes:
 def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b"", head_only: bool = False) -> bytes:
     """A whole response that unbuffer itself makes, marked by Proxy-Status (RFC 9209) where `error` names a type."""
     reason = _REASONS.get(status, b"Error")
-    body = b"%d %b: %b\n" % (status, reason, text.encode("ascii", "replace"))
+    line = text.encode("ascii", "replace").translate(_ONE_LINE)
+    body = b"%d %b: %b\n" % (status, reason, line)
     parts = [
         b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" % (status, reason),
         b"Content-Length: %d\r\n" % len(body),
@@ -220,13 +215,16 @@ def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b
         extra,
     ]
     if error:
-        details = text.replace("\\", "").replace('"', "'").encode("ascii", "replace")
+        details = line.replace(b"\\", b"").replace(b'"', b"'")
         parts.append(b'Proxy-Status: unbuffer; error=%b; details="%b"\r\n' % (error.encode("ascii"), details))
     if close:
         parts.append(b"Connection: close\r\n")
     parts += (b"\r\n", b"" if head_only else body)
     return b"".join(parts)
 
+
+# A control character would be a line of its own, or worse.
+_ONE_LINE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 
 _REASONS = {
     400: b"Bad Request",

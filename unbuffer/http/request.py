@@ -12,11 +12,10 @@ from unbuffer.http.framing import FramingError, request_framing
 Fields = list[tuple[bytes, bytes]]
 
 # method SP request-target SP HTTP-version (RFC 9112, section 3), any token as a method, the target as visible ASCII.
-# Empty lines before it are ignored, as section 2.2 asks, but not without end.
-REQUEST_LINE = re.compile(rb"(?:\r\n){0,4}([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
-_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]*)(.*)", re.DOTALL)
+_ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 
 # Safe to send twice, so that a request may be repeated after a connection broke (RFC 9110, section 9.2.2).
@@ -36,23 +35,52 @@ def list_members(value: bytes) -> list[bytes]:
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
+# Fields that are read here, or that do not go on as they are. Hop-by-hop ones (RFC 9110, section 7.6.1, and the names
+# of older practice) are dropped; framing, Host and Accept-Encoding are written anew.
+(_DROP, _HOST_FIELD, _CONNECTION, _LENGTH, _CODING, _UPGRADE, _EXPECT, _TE, _TRACE, _FORWARDING) = range(10)
+_SPECIAL = {
+    b"accept-encoding": _DROP,
+    b"connection": _CONNECTION,
+    b"content-length": _LENGTH,
+    b"expect": _EXPECT,
+    b"forwarded": _FORWARDING,
+    b"host": _HOST_FIELD,
+    b"http2-settings": _DROP,
+    b"keep-alive": _DROP,
+    b"proxy-authenticate": _DROP,
+    b"proxy-authorization": _DROP,
+    b"proxy-connection": _DROP,
+    b"te": _TE,
+    b"traceparent": _TRACE,
+    b"trailer": _DROP,
+    b"transfer-encoding": _CODING,
+    b"upgrade": _UPGRADE,
+}
+# Options of Connection that name no field to strip, or one that is handled on its own. Host stays whatever Connection
+# says: without it the message would be another one.
+_OPTIONS = frozenset((b"close", b"host", b"http2-settings", b"keep-alive", b"te", b"upgrade"))
+
+
 class RequestHead:
     """A request head that was understood.
 
     framing: see `unbuffer.http.framing`. connection: the options of Connection, in lower case. upgrade: the protocols
     asked for, without h2c, when the request really asks for an upgrade; else empty. states_length: Content-Length was
-    there, be it 0. trace: the trace id of traceparent.
+    there, be it 0. trace: the trace id of traceparent. passed: the fields that go on as they came, as pieces of bytes.
+    forwarding: X-Forwarded-* and Forwarded, which go on only when their sender is trusted.
     """
 
     __slots__ = (
         "connection",
         "expects_continue",
         "fields",
+        "forwarding",
         "framing",
         "host",
         "http11",
         "keep_alive",
         "method",
+        "passed",
         "states_length",
         "target",
         "trace",
@@ -71,36 +99,52 @@ class RequestHead:
         self.upgrade = b""
         self.wants_trailers = False
         self.trace = ""
+        self.forwarding: Sequence[tuple[bytes, bytes, bytes]] = ()
+        passed: list[bytes] = []
         hosts: list[bytes] = []
         lengths: list[bytes] = []
         codings: list[bytes] = []
         upgrade = b""
         for name, value in fields:
             key = name.lower()
-            if key not in _READ:
-                continue
-            if key == b"host":
+            special = _SPECIAL.get(key)
+            if special is None and key[:12] != b"x-forwarded-":
+                passed += (name, b": ", value, b"\r\n")
+            elif special is None or special == _FORWARDING:
+                self.forwarding = (*self.forwarding, (key, name, value))
+            elif special == _HOST_FIELD:
                 hosts.append(value)
-            elif key == b"connection":
-                self.connection = [*self.connection, *list_members(value)]
-            elif key == b"content-length":
+            elif special == _CONNECTION:
+                self.connection = (*self.connection, *list_members(value))
+            elif special == _LENGTH:
                 lengths.append(value)
-            elif key == b"transfer-encoding":
+            elif special == _CODING:
                 codings.append(value)
-            elif key == b"upgrade":
+            elif special == _UPGRADE:
                 upgrade = upgrade + b", " + value if upgrade else value
-            elif key == b"expect":
+            elif special == _TE:
+                self.wants_trailers = self.wants_trailers or b"trailers" in list_members(value)
+            elif special == _EXPECT:
                 self.expects_continue = value.lower() == b"100-continue"
-            elif key == b"te":
-                self.wants_trailers = b"trailers" in list_members(value)
-            elif match := _TRACEPARENT.fullmatch(value):
-                self.trace = match[1].decode("ascii")
+                passed += (name, b": ", value, b"\r\n")
+            elif special == _TRACE:
+                match = _TRACEPARENT.fullmatch(value)
+                self.trace = match[1].decode("ascii") if match else ""
+                passed += (name, b": ", value, b"\r\n")
+        if self.connection:
+            named = _OPTIONS.union(self.connection) - _OPTIONS
+            if named:
+                passed = _without(passed, named)
+                self.forwarding = [field for field in self.forwarding if field[0] not in named]
+        self.passed = passed
         try:
             self.framing = request_framing(http11, lengths, codings)
         except FramingError as error:
             raise BadRequest(error.status, str(error)) from None
         self.states_length = bool(lengths)
         self.host = _host(hosts, http11)
+        if method == b"CONNECT":
+            raise BadRequest(501, "CONNECT: this is a reverse proxy")
         if not target.startswith(b"/"):
             self._read_other_target()
         if b"#" in target:
@@ -115,31 +159,27 @@ class RequestHead:
 
     def _read_other_target(self) -> None:
         """The other forms of a target (RFC 9112, section 3.2): absolute, asterisk, authority."""
-        if self.method == b"CONNECT":
-            raise BadRequest(501, "CONNECT: this is a reverse proxy")
         if self.target == b"*" and self.method == b"OPTIONS":
             return
         match = _ABSOLUTE.fullmatch(self.target)
-        if match is None or not match[1] or not _HOST.fullmatch(match[1]):
+        if match is None or not _HOST.fullmatch(match[1]):
             raise BadRequest(400, "a request target that is neither a path nor a URL")
         # Section 3.2.2: the target's authority replaces Host.
         self.host = match[1]
-        path = match[2]
-        self.target = path if path.startswith(b"/") else b"/" + path
+        path = match[2] or b""
+        if not path and self.method == b"OPTIONS":
+            self.target = b"*"  # section 3.2.4: the whole server is asked
+        else:
+            self.target = path if path.startswith(b"/") else b"/" + path
 
 
-_READ = frozenset(
-    (
-        b"host",
-        b"connection",
-        b"content-length",
-        b"transfer-encoding",
-        b"upgrade",
-        b"expect",
-        b"te",
-        b"traceparent",
-    )
-)
+def _without(passed: list[bytes], named: frozenset[bytes]) -> list[bytes]:
+    """The pieces of the fields that Connection does not name."""
+    kept: list[bytes] = []
+    for start in range(0, len(passed), 4):
+        if passed[start].lower() not in named:
+            kept += passed[start : start + 4]
+    return kept
 
 
 def _host(values: list[bytes], http11: bool) -> bytes:

@@ -37,7 +37,7 @@ WRITE_SIZE = 4096
 GIVE_WAY = 0.00005
 """Seconds that the thread sleeps after a write. That the lock is free during the write is not enough: the thread has it
 back before an event loop that waits for it wakes up. At 20 000 lines/s the loop was 7 to 12 ms late (p99) without this
-and 1 to 3 ms with it, as it is without any log on that machine."""
+and 1 to 3 ms with it, about what it was without any log."""
 
 CLOSE_PATIENCE = 2.0
 """Seconds for the lines that are left when the process ends."""

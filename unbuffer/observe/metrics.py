@@ -66,7 +66,7 @@ class Family:
     """One metric: what it is called, what it says, and where its values come from.
 
     name: as in a query, with `_total` for a counter.
-    read: gives the label values first, so that nothing can be added to a table while the loop turns in between.
+    read: takes the list of what there is at its start; the loop turns in between, and the tables may grow meanwhile.
     """
 
     name: str

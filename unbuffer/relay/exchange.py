@@ -24,10 +24,12 @@ from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.pool import ConnectError
 from unbuffer.relay.upstream import UpstreamConnection
-from unbuffer.totals import CHUNK_SIZE_BOUNDS, GAP_BOUNDS, RELAY_BOUNDS
+from unbuffer.totals import CHUNK_SIZE_BOUNDS, GAP_BOUNDS, RELAY_BOUNDS, Series
 
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
+
+_COMPLETED = Outcome.COMPLETED
 
 DECODE_STEP = 65536
 """Decoded bytes given out at a time: a compression bomb is paced by the client that reads it."""
@@ -82,7 +84,8 @@ class Exchange:
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
         self._retried = False
-        self._series = plane.totals.of(self.policy.route, "plain")
+        self._series: Series | None = None
+        """Where it is counted: known with the response head."""
         self._framing = 0
         self._head_out = b""
         self._decoder: Decoder | None = None
@@ -185,7 +188,8 @@ class Exchange:
         framing, length = head.framing, -1 if head.status == 204 else head.length
         if framing and (decoded or framing < 0):
             framing, length = CHUNKED if http11 else UNTIL_CLOSE, -1
-        close = framing == UNTIL_CLOSE or not self.downstream.may_keep_alive
+        # An answer before the end of its request: whether that end still comes nobody knows (RFC 9112, section 9.3).
+        close = framing == UNTIL_CLOSE or not self.downstream.may_keep_alive or not self._request_over
         if self.downstream.stalled:
             self.downstream_full()  # with the response before this one
         self._framing = framing
@@ -223,6 +227,7 @@ class Exchange:
         """Body bytes of the response, as one read brought them, without their framing. Not empty."""
         record = self.record
         series = self._series
+        assert series is not None
         size = len(data)
         # Histogram.observe, written out: this is what every chunk pays.
         if record.chunks:
@@ -254,7 +259,7 @@ class Exchange:
                 data += LAST_CHUNK
         self._write(data, now)
         if last:
-            self.finish(Outcome.COMPLETED)
+            self.finish(_COMPLETED)
 
     def _write(self, data: bytes, now: float) -> None:
         if self._head_out:
@@ -264,6 +269,7 @@ class Exchange:
         transport = self.downstream.transport
         if data and not transport.is_closing():
             transport.write(data)
+        assert self._series is not None
         relay = self._series.relay
         delay = time.monotonic() - now
         relay.counts[bisect_left(RELAY_BOUNDS, delay)] += 1
@@ -277,7 +283,7 @@ class Exchange:
             self._decode(time.monotonic())
             return
         self._write(self._last(trailers), time.monotonic())
-        self.finish(Outcome.COMPLETED)
+        self.finish(_COMPLETED)
 
     def _last(self, trailers: Fields) -> bytes:
         if self._framing != CHUNKED:
@@ -301,7 +307,8 @@ class Exchange:
             return
         if data:
             self.record.bytes_down += len(data)
-            self._series.bytes_down += len(data)
+            if self._series is not None:
+                self._series.bytes_down += len(data)
             self._write(chunk(data) if self._framing == CHUNKED else data, now)
             # The rest when the others have had their turn. Reading stops, so that no more is fed meanwhile.
             self._pause_upstream()
@@ -310,7 +317,7 @@ class Exchange:
         elif self._ending:
             self._count_decoded(tuple(self.record.decoded.split(", ")), "ok")
             self._write(self._last(self._trailers), now)
-            self.finish(Outcome.COMPLETED)
+            self.finish(_COMPLETED)
         else:
             self.flush(now)
             self._resume_upstream()
@@ -321,7 +328,7 @@ class Exchange:
 
     def downstream_full(self) -> None:
         """The client reads slower than the upstream sends: stop reading the upstream."""
-        if self._paused_at:
+        if self._paused_at or self._series is None:
             return
         self._paused_at = time.monotonic()
         self.record.stalls += 1
@@ -342,7 +349,8 @@ class Exchange:
     def _count_stall(self, now: float) -> None:
         stalled = now - self._paused_at
         self.record.stalled += stalled
-        self._series.stalled += stalled
+        if self._series is not None:
+            self._series.stalled += stalled
         self._paused_at = 0.0
 
     def _pause_upstream(self) -> None:
@@ -364,9 +372,9 @@ class Exchange:
         record.head_at = now
         record.status = 101
         record.kind = "upgrade"
-        self._series = self._plane.totals.of(record.route, "upgrade")
-        self._series.active += 1
-        self._series.ttfb.observe(now - record.started)
+        series = self._series = self._plane.totals.of(record.route, "upgrade")
+        series.active += 1
+        series.ttfb.observe(now - record.started)
         self._plane.totals.requests[record.route, record.method_label, 101] += 1
         self._head_out = informational_to_downstream(head)
         self.flush(now)
@@ -411,14 +419,14 @@ class Exchange:
     def client_lost(self, exc: Exception | None) -> None:
         """The client's connection ended: nobody is left to generate for."""
         if self.record.kind == "upgrade" and exc is None:
-            self.finish(Outcome.COMPLETED)
+            self.finish(_COMPLETED)
         else:
             self.finish(Outcome.CLIENT_DISCONNECT, str(exc or ""))
 
     def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
         """The upstream's connection ended before the response did; `untouched`: not a byte of it had come."""
         if self.record.kind == "upgrade" and exc is None:
-            self.finish(Outcome.COMPLETED)
+            self.finish(_COMPLETED)
             return
         if untouched and self._may_retry() and self.upstream is not None:
             self._retried = True
@@ -485,13 +493,15 @@ class Exchange:
         upstream = self.upstream
         if upstream is not None:
             self._forget_upstream(upstream)
-            completed = outcome is Outcome.COMPLETED
+            completed = outcome is _COMPLETED
             if completed and self._request_over and upstream.reusable:
                 upstream.release()
             else:
                 upstream.close(flush=completed and record.kind == "upgrade")
         series, totals = self._series, self._plane.totals
-        if record.head_at:
+        if series is None:
+            series = totals.of(record.route, "plain")
+        else:
             series.active -= 1
         totals.streams -= 1
         self.downstream.exchange_over(self, outcome, detail)

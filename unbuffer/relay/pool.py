@@ -49,11 +49,12 @@ class Pool:
 
     def take(self) -> UpstreamConnection | None:
         """The connection that came to rest last, if any is fresh enough to be used."""
-        oldest = time.monotonic() - self._settings.upstream.keep_alive
+        now = time.monotonic()
+        oldest = now - self._settings.upstream.keep_alive
         while self._resting:
             connection = self._resting.pop()
             self._totals.upstream_idle = len(self._resting)
-            if connection.rested_at > oldest and not connection.transport.is_closing():
+            if connection.rested_at > oldest and connection.quiet(now):
                 return connection
             connection.close()
         return None

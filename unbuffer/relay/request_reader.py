@@ -1,46 +1,32 @@
 """Reads one request from bytes, however they are split: head, then body. No I/O.
 
-The request line is read by a pattern (any method, the exact target), the fields by llhttp, strictly. llhttp knows no
-sizes, so every byte of the head is counted here against the limits.
+The request line is read by a pattern (any method, the exact target), the fields by llhttp. Neither knows sizes, so the
+bytes of a head are counted here against the limits.
 """
 
 import re
 
-import httptools
-
-from unbuffer.http.framing import CHUNKED, next_stop
-from unbuffer.http.request import REQUEST_LINE, BadRequest, Fields, RequestHead
+from unbuffer.http.framing import CHUNKED
+from unbuffer.http.request import REQUEST_LINE, BadRequest, RequestHead
 from unbuffer.relay.chunked_reader import ChunkedReader
+from unbuffer.relay.field_parser import FieldError, read_fields
 from unbuffer.settings.model import Limits
-
-# What llhttp is given for a request line; the real one is not its business.
-_LINE_FOR_PARSER = b"POST / HTTP/1.1\r\n"
 
 # Everything a request line may be cut to.
 _LINE_BEGINS = re.compile(
-    rb"(?:\r\n){0,4}(?:\r|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
-    rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?)?\Z"
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
+    rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?\Z"
 )
+_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
+
+MOST_EMPTY_LINES = 4
+"""Before a request line they are to be ignored (RFC 9112, section 2.2), but not without end."""
 
 
 class RequestReader:
     """One request. `head` is None until it is complete, `whole` tells that the body is, too."""
 
-    __slots__ = (
-        "_chunked",
-        "_fields",
-        "_head_done",
-        "_http11",
-        "_limits",
-        "_line",
-        "_parser",
-        "_remaining",
-        "_size",
-        "head",
-        "method",
-        "target",
-        "whole",
-    )
+    __slots__ = ("_chunked", "_empty_lines", "_held", "_limits", "_remaining", "head", "method", "target", "whole")
 
     def __init__(self, limits: Limits) -> None:
         self.head: RequestHead | None = None
@@ -48,34 +34,49 @@ class RequestReader:
         self.method = b""
         self.target = b""
         self._limits = limits
-        self._line = b""
-        self._http11 = True
-        self._parser: httptools.HttpRequestParser | None = None
-        self._fields: Fields = []
-        self._head_done = False
-        self._size = 0
+        self._held = b""
+        """What came of a head that is not complete."""
+        self._empty_lines = 0
         self._remaining = 0
         self._chunked: ChunkedReader | None = None
 
     @property
     def started(self) -> bool:
-        """Whether a byte of the request has come. Empty lines before it are none (RFC 9112, section 2.2)."""
-        return self._parser is not None or bool(self._line.lstrip(b"\r\n"))
+        """Whether a byte of the request has come; empty lines before it are none."""
+        return self._held not in (b"", b"\r")
 
     def read_head(self, data: bytes) -> bytes:
         """Read on until the head is complete; returns what stands behind it. Raises BadRequest."""
-        start = 0
-        if self._parser is None:
-            data = self._line + data
-            start = self._read_line(data)
-        while start < len(data):
-            stop = next_stop(data, start)
-            self._feed_head(data[start:stop])
-            start = stop
-            if self._head_done:
-                self._complete_head()
-                break
-        return data[start:]
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        if data[:1] == b"\r":
+            data = self._skip_empty_lines(data)
+        end = data.find(b"\r\n\r\n") + 4
+        match = REQUEST_LINE.match(data)
+        if match is None or end == 3:
+            self._check_partial(data, match)
+            self._held = data
+            return b""
+        method, target, major, minor = match.groups()
+        self.method, self.target = method, target
+        self._check_line(target, major, minor)
+        if end > self._limits.head:
+            raise BadRequest(431, "the request head exceeds limits.head")
+        try:
+            fields = read_fields(data[match.end() : end])
+        except FieldError as error:
+            raise BadRequest(400, f"bad header section: {error}") from None
+        if len(fields) > self._limits.headers:
+            raise BadRequest(431, "more header fields than limits.headers")
+        head = self.head = RequestHead(method, target, minor == b"1", fields)
+        framing = head.framing
+        if framing == CHUNKED:
+            self._chunked = ChunkedReader(self._limits.head)
+        else:
+            self._remaining = framing
+            self.whole = framing == 0
+        return data[end:]
 
     def read_body(self, data: bytes) -> tuple[bytes, bytes]:
         """Read on in the body; returns its bytes, and what stands behind its end. Raises BadRequest."""
@@ -92,60 +93,30 @@ class RequestReader:
         self.whole = not self._remaining
         return body, data[len(body) :]
 
-    def _read_line(self, line: bytes) -> int:
-        """Where the fields begin, behind the request line; the end of the data while it is not complete."""
-        match = REQUEST_LINE.match(line)
-        if match is None:
-            self._check_line(line)
-            self._line = line
-            return len(line)
-        self.method, self.target, major, minor = match.groups()
-        if len(self.target) > self._limits.target:
+    def _skip_empty_lines(self, data: bytes) -> bytes:
+        while data[:2] == b"\r\n":
+            data = data[2:]
+            self._empty_lines += 1
+            if self._empty_lines > MOST_EMPTY_LINES:
+                raise BadRequest(400, "empty lines where a request should be")
+        return data
+
+    def _check_line(self, target: bytes, major: bytes, minor: bytes) -> None:
+        if len(target) > self._limits.target:
             raise BadRequest(414, "the request target exceeds limits.target")
         if major != b"1" or minor not in b"01":
             raise BadRequest(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-        self._http11 = minor == b"1"
-        self._line = b""
-        self._parser = httptools.HttpRequestParser(self)
-        self._parser.feed_data(_LINE_FOR_PARSER)
-        size = self._size = match.end()
-        return size
 
-    def _check_line(self, line: bytes) -> None:
-        """An incomplete line goes on waiting only while it can still become one."""
-        if len(line) > self._limits.target + 80:
+    def _check_partial(self, data: bytes, line: re.Match[bytes] | None) -> None:
+        """An incomplete head goes on waiting only while it can still become one."""
+        if line is not None:
+            self.method, self.target, major, minor = line.groups()
+            self._check_line(self.target, major, minor)
+            if len(data) > self._limits.head:
+                raise BadRequest(431, "the request head exceeds limits.head")
+            if _BARE_LINE_FEED.search(data):
+                raise BadRequest(400, "bad header section: a line feed without carriage return")
+        elif len(data) > self._limits.target + 80:
             raise BadRequest(414, "the request line exceeds limits.target")
-        if not _LINE_BEGINS.match(line):
+        elif data not in (b"", b"\r") and not _LINE_BEGINS.match(data):
             raise BadRequest(400, "bad request line: is this HTTP?")
-
-    def _feed_head(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._limits.head:
-            raise BadRequest(431, "the request head exceeds limits.head")
-        assert self._parser is not None
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # the message is over for llhttp; whether an upgrade happens is the upstream's to say
-        except httptools.HttpParserError as error:
-            raise BadRequest(400, f"bad header section: {error}") from None
-        if len(self._fields) > self._limits.headers:
-            raise BadRequest(431, "more header fields than limits.headers")
-
-    def _complete_head(self) -> None:
-        self._parser = None  # it refers to us: nothing is left for the cyclic garbage collector
-        self.head = RequestHead(self.method, self.target, self._http11, self._fields)
-        framing = self.head.framing
-        if framing == CHUNKED:
-            self._chunked = ChunkedReader(self._limits.head)
-        else:
-            self._remaining = framing
-            self.whole = framing == 0
-
-    # -- what llhttp tells
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self._head_done = True

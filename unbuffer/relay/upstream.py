@@ -4,6 +4,10 @@ It serves one exchange at a time. Bytes that no request asked for end the connec
 """
 
 import asyncio
+import contextlib
+import os
+import select
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -14,6 +18,11 @@ from unbuffer.settings.model import Limits
 if TYPE_CHECKING:
     from unbuffer.relay.exchange import Exchange
     from unbuffer.relay.pool import Pool
+
+
+SHORT_REST = 0.01
+"""Seconds. A connection in steady use is not looked at before it is used again: the look is a system call, an eighth of
+what a small request costs, and no server closes a connection so soon."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -72,6 +81,16 @@ class UpstreamConnection(asyncio.Protocol):
             and not self.transport.is_closing()
         )
 
+    def quiet(self, now: float) -> bool:
+        """Whether nothing has come since it rests, not even the end.
+
+        One look at the kernel saves a request from being sent on a connection that the upstream has closed, and from
+        taking an answer to nothing for its own.
+        """
+        if self.transport.is_closing():
+            return False
+        return now - self.rested_at < SHORT_REST or not _readable(self.transport.get_extra_info("socket").fileno())
+
     def release(self) -> None:
         """The exchange is over in both directions: back to the pool."""
         self.exchange = None
@@ -111,14 +130,31 @@ class UpstreamConnection(asyncio.Protocol):
         if reader is None:
             exchange.tunnel_down(data, now)
             return
-        if reader.head is None:
-            data = self._push_heads(exchange, reader, data, now)
-            if not data:
+        while reader.head is None:
+            try:
+                head, data = reader.read_head(data)
+            except BadResponse as error:
+                exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, str(error))
                 return
-            if self._tunnel:
-                exchange.tunnel_down(data, now)
+            if head is None:
                 return
-        elif reader.over:
+            if reader.head is None:
+                exchange.informational(head)
+            elif head.status == 101:
+                exchange.switch_protocols(head, now)
+                if data and self.exchange is exchange:
+                    exchange.tunnel_down(data, now)
+                return
+            else:
+                exchange.head(head, now)
+                if reader.over:
+                    reader.surplus = bool(data)
+                    exchange.end([])
+                    return
+                if not data:
+                    exchange.flush(now)
+                    return
+        if reader.over:
             # The response stands as it was; the request still runs.
             reader.surplus = True
             return
@@ -132,34 +168,30 @@ class UpstreamConnection(asyncio.Protocol):
         if reader.damage:
             exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, reader.damage)
 
-    def _push_heads(self, exchange: "Exchange", reader: ResponseReader, data: bytes, now: float) -> bytes:
-        """Hand over the heads that are complete. Returns the bytes of the body that came with them."""
-        try:
-            heads, rest = reader.read_head(data)
-        except BadResponse as error:
-            exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, str(error))
-            return b""
-        for head in heads:
-            if head is not reader.head:
-                exchange.informational(head)
-            elif head.status == 101:
-                exchange.switch_protocols(head, now)
-            else:
-                exchange.head(head, now)
-        if self.exchange is not exchange:
-            return b""
-        if reader.over:
-            exchange.end([])
-        elif not rest and reader.head is not None:
-            exchange.flush(now)
-        return rest
-
     def eof_received(self) -> bool:
         if self.exchange is not None and self._tunnel:
             return self.exchange.tunnel_upstream_eof()
+        # The transport would first write out the rest of a request that nobody may be reading.
+        self._end(None)
+        self.transport.abort()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ConnectionError):
+            self._read_the_rest()
+        self._end(exc)
+
+    def _read_the_rest(self) -> None:
+        """A failed write ends the connection although an answer may have come: take what the kernel still has of it."""
+        if self.exchange is None or self.transport.get_extra_info("sslcontext") is not None:
+            return
+        sock = self.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            while self.exchange is not None and (data := os.read(sock.fileno(), 65536)):
+                self.data_received(data)
+
+    def _end(self, exc: Exception | None) -> None:
+        """Nothing more comes."""
         self._pool.lost(self)
         exchange, self.exchange = self.exchange, None
         if exchange is None:
@@ -177,3 +209,11 @@ class UpstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         if self.exchange is not None:
             self.exchange.upstream_drained()
+
+
+def _readable(fd: int) -> bool:
+    if sys.platform == "win32":
+        return bool(select.select([fd], [], [], 0)[0])
+    poll = select.poll()  # select() cannot look at a descriptor above 1023
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 from dataclasses import dataclass
@@ -19,15 +21,15 @@ from unbuffer.relay.plane import Plane
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.probe import UpstreamProbe
-from unbuffer.settings.addresses import TCPAddress, UnixAddress, parse_address
+from unbuffer.settings.addresses import UnixAddress, parse_address
 from unbuffer.settings.model import ListenTLS, Settings
 from unbuffer.totals import Totals
 
 log = logging.getLogger("unbuffer")
 
 
-class ListenError(Exception):
-    """An address cannot be listened on; the text says which and why."""
+class StartError(Exception):
+    """An address cannot be listened on, or a certificate cannot be used; the text says which and why."""
 
 
 class DataServer(web.Server):
@@ -79,7 +81,7 @@ class Signals:
 
 
 def run(settings: Settings) -> int:
-    """Serve until a signal. Returns the process's exit code; raises ListenError."""
+    """Serve until a signal. Returns the process's exit code; raises StartError."""
     # Errors of the event loop's own machinery go where ours go.
     logging.basicConfig(
         stream=sys.stderr,
@@ -103,7 +105,7 @@ async def _serve(settings: Settings) -> int:
     lifecycle = Lifecycle()
     totals = Totals()
     access_log = AccessLog(settings.log.format, sys.stdout.buffer)
-    plane = Plane(settings, totals, loop, access_log.log)
+    plane = _plane(settings, totals, loop, access_log)
     probe = UpstreamProbe(plane.pool.target, settings.timeouts.connect)
     exposition = Exposition(totals, lifecycle, probe)
     data = web.ServerRunner(DataServer(plane), shutdown_timeout=settings.drain.timeout)
@@ -121,25 +123,43 @@ async def _serve(settings: Settings) -> int:
         log.info("stopped")
         return signals.code
     finally:
-        await data.cleanup()
+        await _close(data)
         plane.close()
-        await admin.cleanup()
+        await _close(admin)
         access_log.close()
-        _remove_sockets(settings)
+
+
+def _plane(settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, access_log: AccessLog) -> Plane:
+    try:
+        return Plane(settings, totals, loop, access_log.log)
+    except ssl.SSLError as error:
+        tls = settings.upstream.tls
+        files = " and ".join(filter(None, (tls.ca, tls.certificate, tls.key)))
+        raise StartError(f"upstream.tls: cannot use {files}: {error}") from None
 
 
 async def _drain(data: web.ServerRunner, plane: Plane, signals: Signals) -> None:
     """Stop listening and wait for the streams; a second signal ends them."""
-    drained = asyncio.ensure_future(data.cleanup())
+    drained = asyncio.ensure_future(_close(data))
     hurried = asyncio.ensure_future(signals.second.wait())
     await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
+    hurried.cancel()
     if not drained.done():
         log.info("second signal: ending every stream now")
-        plane.end_streams()
-    hurried.cancel()
+        drained.cancel()
+        await plane.shutdown(0.0)
     with contextlib.suppress(asyncio.CancelledError):
-        await hurried
-    await drained
+        await drained
+
+
+async def _close(runner: web.BaseRunner) -> None:
+    """Stop listening and wait for what runs. The files of sockets go first: later another process may have its own
+    there."""
+    for address in runner.addresses:
+        if isinstance(address, str):
+            with contextlib.suppress(OSError):
+                os.unlink(address)
+    await runner.cleanup()
 
 
 async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
@@ -147,8 +167,7 @@ async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
     context = _tls_context(settings.listen.tls)
     scheme = "https" if context else "http"
     for text in settings.listen.address:
-        site = _site(runner, parse_address(text), settings.listen.backlog, context)
-        await _start(site, text)
+        await _start(runner, text, settings.listen.backlog, context)
     for address in runner.addresses:
         log.info("unbuffer %s: listening on %s", __version__, _shown(address, scheme))
 
@@ -157,24 +176,39 @@ async def _listen_admin(runner: web.AppRunner, text: str) -> None:
     if text == "off":
         return
     await runner.setup()
-    await _start(_site(runner, parse_address(text), 128, None), text)
+    await _start(runner, text, 128, None)
     for address in runner.addresses:
         log.info("unbuffer %s: admin on %s", __version__, _shown(address, "http"))
 
 
-def _site(
-    runner: web.BaseRunner, address: TCPAddress | UnixAddress, backlog: int, context: ssl.SSLContext | None
-) -> web.BaseSite:
-    if isinstance(address, UnixAddress):
-        return web.UnixSite(runner, address.path, ssl_context=context, backlog=backlog)
-    return web.TCPSite(runner, address.host or None, address.port, ssl_context=context, backlog=backlog)
-
-
-async def _start(site: web.BaseSite, text: str) -> None:
+async def _start(runner: web.BaseRunner, text: str, backlog: int, context: ssl.SSLContext | None) -> None:
+    address = parse_address(text)
+    site: web.BaseSite
     try:
+        if isinstance(address, UnixAddress):
+            _refuse_to_steal(address.path)
+            site = web.UnixSite(runner, address.path, ssl_context=context, backlog=backlog)
+        else:
+            site = web.TCPSite(runner, address.host or None, address.port, ssl_context=context, backlog=backlog)
         await site.start()
     except OSError as error:
-        raise ListenError(f"cannot listen on {text}: {error.strerror or error}") from None
+        # The event loops put the address into their text once more; a failed look-up has no number of the system.
+        system = error.errno if not isinstance(error, socket.gaierror) else None
+        why = os.strerror(system) if system else error.strerror or error
+        raise StartError(f"cannot listen on {text}: {why}") from None
+
+
+def _refuse_to_steal(path: str) -> None:
+    """Raises OSError if somebody listens on this Unix socket: an event loop deletes the file without asking."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except BlockingIOError:
+            pass  # its queue is full
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 
 def _tls_context(tls: ListenTLS) -> ssl.SSLContext | None:
@@ -182,9 +216,11 @@ def _tls_context(tls: ListenTLS) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(tls.certificate, tls.key or None)
-    except (OSError, ssl.SSLError) as error:
-        raise ListenError(f"listen.tls: cannot use {tls.certificate}: {error}") from None
+        # Without a password OpenSSL would ask the terminal for the one of an encrypted key.
+        context.load_cert_chain(tls.certificate, tls.key or None, password="")
+    except OSError as error:
+        files = " and ".join(filter(None, (tls.certificate, tls.key)))
+        raise StartError(f"listen.tls: cannot use {files}: {error}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -194,10 +230,3 @@ def _shown(address: object, scheme: str) -> str:
         host, port = address[:2]
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
     return f"unix:{address}"
-
-
-def _remove_sockets(settings: Settings) -> None:
-    for text in (*settings.listen.address, settings.admin.address):
-        if text != "off" and isinstance(address := parse_address(text), UnixAddress):
-            with contextlib.suppress(OSError):
-                os.unlink(address.path)

@@ -1,0 +1,133 @@
+"""The application dies, is away, comes back or closes idle connections; unbuffer drains."""
+
+import signal
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.e2e.stack import App, Stack, Unbuffer, unbuffer, uvicorn
+from tests.peers import PATIENCE, eventually
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
+        yield client
+
+
+@pytest.fixture
+def app() -> Iterator[App]:
+    """An application that only this test uses, and may kill."""
+    with uvicorn() as app:
+        yield app
+
+
+@pytest.fixture
+def proxy(app: App) -> Iterator[Unbuffer]:
+    with unbuffer(app.url) as proxy:
+        yield proxy
+
+
+def port_of(app: App) -> int:
+    return int(app.url.rpartition(":")[2])
+
+
+def test_the_application_is_killed_in_the_middle_of_a_stream(client: httpx.Client, app: App, proxy: Unbuffer) -> None:
+    gate = app.gate()
+    with client.stream("GET", proxy.url + gate.path("sse")) as response:
+        parts = response.iter_raw()
+        assert next(parts) == b"data: event 0\n\n"
+        app.process.end(signal.SIGKILL)
+        with pytest.raises(httpx.RemoteProtocolError):
+            next(parts)
+
+    assert proxy.line(gate.path("sse"))["unbuffer.outcome"] == "upstream_disconnect"
+
+
+def test_an_application_that_is_away_is_503_and_comes_back(client: httpx.Client, app: App, proxy: Unbuffer) -> None:
+    assert client.get(f"{proxy.url}/plain/1").status_code == 200
+    app.process.end(signal.SIGKILL)
+
+    for method in ("GET", "POST"):
+        answer = client.request(method, f"{proxy.url}/upload")
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert "error=connection_refused" in answer.headers["proxy-status"]
+
+    with uvicorn(port=port_of(app)):
+        for _ in range(3):
+            assert client.get(f"{proxy.url}/plain/1").status_code == 200
+            assert client.post(f"{proxy.url}/upload", content=b"body").json()["size"] == 4
+
+
+async def test_readiness_follows_the_application(client: httpx.Client, app: App, proxy: Unbuffer) -> None:
+    def ready() -> int:
+        return client.get(f"{proxy.admin}/readyz").status_code
+
+    assert ready() == 200
+    app.process.end(signal.SIGKILL)
+    await eventually(lambda: ready() == 503)
+    with uvicorn(port=port_of(app)):
+        await eventually(lambda: ready() == 200)
+
+
+def idle_connections(proxy: Unbuffer) -> float:
+    return proxy.samples()["unbuffer_upstream_connections", frozenset({("state", "idle")})]
+
+
+def ask(client: httpx.Client, proxy: Unbuffer) -> None:
+    assert client.post(f"{proxy.url}/upload", content=b"body").json()["size"] == 4
+    assert client.get(f"{proxy.url}/plain/1").status_code == 200
+
+
+async def test_no_request_fails_when_the_application_closes_idle_connections(client: httpx.Client) -> None:
+    """uvicorn closes them after its time, here sooner than unbuffer does. Nothing can repeat a POST that got lost."""
+    with uvicorn("--timeout-keep-alive", "1") as app, unbuffer(app.url) as proxy:
+        for _ in range(3):
+            ask(client, proxy)
+            assert idle_connections(proxy) == 1
+            await eventually(lambda: idle_connections(proxy) == 0)
+        ask(client, proxy)
+
+        outcomes = [dict(labels)["outcome"] for name, labels in proxy.samples() if name == "unbuffer_streams_total"]
+        assert outcomes == ["completed"]
+
+
+def test_a_running_stream_may_finish_when_unbuffer_is_asked_to_end(client: httpx.Client, stack: Stack) -> None:
+    gate = stack.gate()
+    with (
+        unbuffer(stack.app.url, "--set", "drain.timeout=20s") as proxy,
+        client.stream("GET", proxy.url + gate.path("text")) as response,
+    ):
+        parts = response.iter_raw()
+        assert next(parts) == b"event 0\n"
+        proxy.process.signal(signal.SIGTERM)
+        proxy.process.err.match("draining")
+        gate.next()
+        assert next(parts) == b"event 1\n"
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{proxy.url}/plain/1", trust_env=False, timeout=PATIENCE)
+        gate.end()
+        assert next(parts, None) is None
+
+        assert proxy.process.exit_code() == 0
+
+
+def test_a_stream_that_outlasts_the_drain_is_cut(client: httpx.Client, stack: Stack) -> None:
+    gate = stack.gate()
+    with (
+        unbuffer(stack.app.url, "--set", "drain.timeout=100ms") as proxy,
+        client.stream("GET", proxy.url + gate.path("text")) as response,
+    ):
+        parts = response.iter_raw()
+        assert next(parts) == b"event 0\n"
+        proxy.process.signal(signal.SIGTERM)
+        with pytest.raises(httpx.RemoteProtocolError):
+            next(parts)
+
+        assert proxy.process.exit_code() == 0
+        assert proxy.line(gate.path("text"))["unbuffer.outcome"] == "draining"
+
+    assert gate.over() == "cancelled"

@@ -1,0 +1,403 @@
+"""Each deadline ends what it is for, and nothing else: whoever keeps moving, however slowly, is not cut.
+
+A test either waits for a cut, however late it comes, or keeps a stream moving for several times its deadline."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.peers import Peer, eventually, read_again, soon, stop_reading
+from tests.relay.conftest import Relay, finished, narrow_client, own_answer
+from unbuffer.outcome import Outcome
+from unbuffer.settings.model import Route, RouteTimeouts, Settings, Timeouts, Upstream
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+GET10 = b"GET / HTTP/1.0\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
+CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+CUT = 0.3
+"""A deadline that a test waits for."""
+KEPT = 0.6
+"""A deadline that a test keeps from being reached for LONG."""
+LONG = 1.5
+STEP = 0.02
+
+
+def long_enough() -> "asyncio.Task[None]":
+    """Done after several deadlines."""
+    return asyncio.create_task(asyncio.sleep(LONG))
+
+
+@contextlib.asynccontextmanager
+async def dripping(peer: Peer, data: bytes) -> AsyncIterator[None]:
+    """`peer` sends `data` again and again, far more often than any deadline."""
+
+    async def drip() -> None:
+        while True:
+            peer.writer.write(data)
+            await asyncio.sleep(STEP)
+
+    task = asyncio.create_task(drip())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait((task,))
+
+
+# -- the request
+
+
+async def test_request_head(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(request_head=CUT))
+    client = await relay.client()
+    await client.send(GET[:-2])
+    assert b"Connection: close\r\n" in await own_answer(client, 408, "http_request_error")
+    assert await client.rest() == b""
+    record = await finished(relay, Outcome.REQUEST_HEAD_TIMEOUT, 408, "timeouts.request_head")
+    assert (record.method, record.path) == ("GET", "/")
+    assert relay.upstream.untaken == 0
+
+
+async def test_request_head_counts_from_its_first_byte(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(request_head=CUT))
+    client = await relay.client()
+    await client.send(GET[:-2] + b"X: ")
+    async with dripping(client, b"y"):
+        await own_answer(client, 408, "http_request_error")
+    await finished(relay, Outcome.REQUEST_HEAD_TIMEOUT, 408, "timeouts.request_head")
+
+
+async def test_request_head_of_a_later_request(relay: Relay) -> None:
+    """The time of the exchange before it does not count."""
+    await relay.start(timeouts=Timeouts(request_head=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    await long_enough()
+    await upstream.send(OK)
+    await client.head()
+    assert await client.read(2) == b"ok"
+    await finished(relay, Outcome.COMPLETED, 200)
+    await client.send(GET[:-2])
+    await own_answer(client, 408, "http_request_error")
+    await finished(relay, Outcome.REQUEST_HEAD_TIMEOUT, 408, "timeouts.request_head")
+
+
+@pytest.mark.parametrize("served", [False, True], ids=["fresh", "served"])
+async def test_keep_alive_closes_in_silence(relay: Relay, served: bool) -> None:
+    await relay.start(timeouts=Timeouts(keep_alive=CUT))
+    client = await relay.client()
+    if served:
+        await client.send(GET)
+        upstream = await relay.upstream.accept()
+        await upstream.head()
+        await upstream.send(OK)
+        await client.head()
+        assert await client.read(2) == b"ok"
+        await finished(relay, Outcome.COMPLETED, 200)
+    assert await client.rest() == b""
+    await eventually(lambda: not relay.plane.connections)
+    outcomes = [series.outcomes for series in relay.totals.series.values()]
+    assert outcomes == ([{Outcome.COMPLETED: 1}] if served else [])
+
+
+async def test_request_body(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(request_body=CUT))
+    client, upstream, _ = await relay.exchange(POST)
+    await client.send(b"12345")
+    assert await upstream.read(5) == b"12345"
+    assert b"Connection: close\r\n" in await own_answer(client, 408, "http_request_error")
+    assert await client.rest() == b""
+    await upstream.ended()
+    assert (await finished(relay, Outcome.REQUEST_BODY_TIMEOUT, 408)).bytes_up == 5
+
+
+async def test_request_body_breaks_a_response_that_has_begun(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(request_body=CUT))
+    client, upstream, _ = await relay.exchange(POST)
+    await upstream.send(STREAM + b"3\r\none\r\n")
+    await client.head()
+    assert await client.rest() == b"3\r\none\r\n"
+    await upstream.ended()
+    await finished(relay, Outcome.REQUEST_BODY_TIMEOUT, 200)
+
+
+async def test_a_request_body_that_drips_is_not_cut(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(request_body=KEPT, request_head=CUT, keep_alive=CUT, response_head=CUT))
+    client, upstream, _ = await relay.exchange(CHUNKED_POST)
+    async with dripping(client, b"1\r\nx\r\n"):
+        await long_enough()
+    assert await upstream.chunk() == b"x"
+    # The deadline was there all the time.
+    await own_answer(client, 408, "http_request_error")
+    await upstream.ended()
+    await finished(relay, Outcome.REQUEST_BODY_TIMEOUT, 408)
+
+
+async def test_request_body_does_not_count_while_the_upstream_reads_nothing(relay: Relay) -> None:
+    """The client may not send then. As soon as it may, the deadline is there again."""
+    await relay.start(timeouts=Timeouts(request_body=CUT))
+    client, upstream, _ = await relay.exchange(POST)
+    stop_reading(upstream)
+    client.writer.write(bytes(16 << 20))
+    (connection,) = relay.plane.connections
+    await eventually(lambda: connection.held)
+    await long_enough()
+    assert relay.totals.streams == 1
+    read_again(upstream)
+    await own_answer(client, 408, "http_request_error")
+    await upstream.ended()
+    assert (await finished(relay, Outcome.REQUEST_BODY_TIMEOUT, 408)).bytes_up == 16 << 20
+
+
+async def test_request_body_does_not_count_while_the_upstream_is_waited_for(relay: Relay, closed_port: int) -> None:
+    upstream_settings = Upstream(url=f"http://127.0.0.1:{closed_port}", wait=60.0)
+    await relay.serve(Settings(upstream=upstream_settings, timeouts=Timeouts(request_body=CUT)))
+    client = await relay.client()
+    await client.send(POST + b"12345")
+    await long_enough()
+    assert relay.totals.streams == 1
+    relay.upstream.port = closed_port
+    await relay.upstream.start()
+    upstream = await relay.upstream.accept()
+    await upstream.head()
+    await own_answer(client, 408, "http_request_error")
+    await upstream.ended()
+    await finished(relay, Outcome.REQUEST_BODY_TIMEOUT, 408)
+
+
+# -- the response
+
+
+async def test_response_head(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(response_head=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    assert b"Connection: close" not in await own_answer(client, 504, "http_response_timeout")
+    await upstream.ended()
+    await finished(relay, Outcome.RESPONSE_HEAD_TIMEOUT, 504)
+    # The request was complete: the client's connection goes on.
+    await client.send(GET)
+    await (await relay.upstream.accept()).head()
+
+
+async def test_response_head_counts_from_the_end_of_the_request(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(response_head=CUT))
+    client, upstream, _ = await relay.exchange(CHUNKED_POST)
+    async with dripping(client, b"1\r\nx\r\n"):
+        await long_enough()
+    assert relay.totals.streams == 1
+    await client.send(b"0\r\n\r\n")
+    await own_answer(client, 504, "http_response_timeout")
+    await upstream.ended()
+    await finished(relay, Outcome.RESPONSE_HEAD_TIMEOUT, 504)
+
+
+async def test_response_head_is_not_met_by_half_a_head_or_an_informational_one(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(response_head=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    await upstream.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nX: ")
+    assert (await client.head()).startswith(b"HTTP/1.1 103 ")
+    async with dripping(upstream, b"y"):
+        await own_answer(client, 504, "http_response_timeout")
+    await finished(relay, Outcome.RESPONSE_HEAD_TIMEOUT, 504)
+
+
+async def test_no_deadline_is_set_for_a_slow_answer_by_default(relay: Relay) -> None:
+    """A reasoning model may think for minutes, before the head and behind it; those of the client do not apply."""
+    await relay.start(timeouts=Timeouts(request_head=CUT, request_body=CUT, keep_alive=CUT, client_stall=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    await long_enough()
+    await upstream.send(STREAM)
+    await client.head()
+    await long_enough()
+    await upstream.send(b"3\r\none\r\n")
+    assert await client.chunk() == b"one"
+    await upstream.send(b"0\r\n\r\n")
+    assert await client.chunk() == b""
+    await finished(relay, Outcome.COMPLETED, 200)
+
+
+@pytest.mark.parametrize("content", [b"", b"one"], ids=["behind-the-head", "behind-a-chunk"])
+async def test_silence_breaks_the_body(relay: Relay, content: bytes) -> None:
+    await relay.start(timeouts=Timeouts(silence=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    await upstream.send(STREAM + (b"3\r\none\r\n" if content else b""))
+    await client.head()
+    assert await client.rest() == (b"3\r\none\r\n" if content else b"")
+    await upstream.ended()
+    assert (await finished(relay, Outcome.SILENCE_TIMEOUT, 200)).bytes_down == len(content)
+
+
+async def test_silence_resets_an_http10_client(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(silence=CUT))
+    client, upstream, _ = await relay.exchange(GET10)
+    await upstream.send(STREAM + b"3\r\none\r\n")
+    await client.head()
+    assert await client.read(3) == b"one"
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+    await upstream.ended()
+    await finished(relay, Outcome.SILENCE_TIMEOUT, 200)
+
+
+async def test_a_stream_that_keeps_talking_is_not_cut(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(silence=KEPT, request_head=CUT, response_head=CUT, keep_alive=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    await upstream.send(STREAM)
+    await client.head()
+    async with dripping(upstream, b"1\r\nx\r\n"):
+        await long_enough()
+        assert await client.chunk() == b"x"
+    # The deadline was there all the time.
+    assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    await upstream.ended()
+    await finished(relay, Outcome.SILENCE_TIMEOUT, 200)
+
+
+@pytest.mark.parametrize("client_stall", [0.0, 60.0])
+async def test_silence_does_not_count_while_the_client_reads_nothing(relay: Relay, client_stall: float) -> None:
+    """The upstream may not send then. As soon as it may, the deadline is there again."""
+    await relay.start(timeouts=Timeouts(silence=CUT, client_stall=client_stall))
+    client, upstream, _ = await relay.exchange(GET)
+    stop_reading(client)
+    upstream.writer.write(ENDLESS + bytes(16 << 20))
+    await eventually(lambda: relay.totals.of("default", "plain").stalls)
+    await long_enough()
+    assert relay.totals.streams == 1
+    read_again(client)
+    await client.head()
+    assert len(await client.rest()) == 16 << 20
+    await upstream.ended()
+    assert (await finished(relay, Outcome.SILENCE_TIMEOUT, 200)).bytes_down == 16 << 20
+
+
+# -- the client that reads
+
+
+async def read_to_the_end(client: socket.socket) -> None:
+    """Read until the connection ends; a reset raises ConnectionError."""
+    while await soon(asyncio.get_running_loop().sock_recv(client, 65536)):
+        pass
+
+
+async def test_client_stall(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(client_stall=CUT))
+    client, upstream, _ = await relay.exchange(GET)
+    stop_reading(client)
+    upstream.writer.write(ENDLESS + bytes(16 << 20))
+    await upstream.ended()
+    record = await finished(relay, Outcome.CLIENT_STALL_TIMEOUT, 200)
+    assert record.stalls == 1
+    assert record.stalled > 0
+    await eventually(lambda: not relay.plane.connections)
+
+
+async def test_client_stall_never_looks_like_the_end_of_an_http10_body(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(client_stall=CUT))
+    client, upstream, _ = await relay.exchange(GET10)
+    stop_reading(client)
+    upstream.writer.write(STREAM + b"1000000\r\n" + bytes(16 << 20))
+    await upstream.ended()
+    await finished(relay, Outcome.CLIENT_STALL_TIMEOUT, 200)
+    read_again(client)
+    with pytest.raises(ConnectionResetError):
+        await client.rest()
+
+
+async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_it_either(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The response is relayed, but a part of it still waits in the relay when the client is given up."""
+    monkeypatch.setattr("unbuffer.relay.downstream.LINGER", CUT)
+    await relay.start(timeouts=Timeouts(client_stall=CUT))
+    with await narrow_client(relay) as client:
+        loop = asyncio.get_running_loop()
+        await soon(loop.sock_sendall(client, GET10))
+        upstream = await relay.upstream.accept()
+        # Below the mark at which the upstream is paused, and above what the narrow way holds.
+        await upstream.send(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(60000))
+        await upstream.close()
+        await finished(relay, Outcome.COMPLETED, 200)
+        (connection,) = relay.plane.connections
+        assert connection.transport.get_write_buffer_size()
+        await eventually(lambda: not relay.plane.connections)
+        with pytest.raises(ConnectionResetError):
+            await read_to_the_end(client)
+
+
+async def test_a_client_that_reads_slowly_is_not_cut(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(client_stall=KEPT))
+    with await narrow_client(relay) as client:
+        loop = asyncio.get_running_loop()
+        await soon(loop.sock_sendall(client, GET))
+        upstream = await relay.upstream.accept()
+        upstream.writer.write(ENDLESS + bytes(64 << 20))
+        over = long_enough()
+        while not over.done():
+            await soon(loop.sock_recv(client, 8192))
+            await asyncio.sleep(STEP)
+        assert relay.totals.streams == 1
+        # The deadline was there all the time.
+        await upstream.ended()
+        await finished(relay, Outcome.CLIENT_STALL_TIMEOUT, 200)
+
+
+# -- settings of a route
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "request_head", "response", "outcome", "status"),
+    [
+        (RouteTimeouts(request_body=CUT), POST, b"", Outcome.REQUEST_BODY_TIMEOUT, 408),
+        (RouteTimeouts(response_head=CUT), GET, b"", Outcome.RESPONSE_HEAD_TIMEOUT, 504),
+        (RouteTimeouts(silence=CUT), GET, STREAM, Outcome.SILENCE_TIMEOUT, 200),
+        (RouteTimeouts(client_stall=CUT), GET, ENDLESS + bytes(16 << 20), Outcome.CLIENT_STALL_TIMEOUT, 200),
+    ],
+    ids=["request_body", "response_head", "silence", "client_stall"],
+)
+async def test_a_route_has_deadlines_of_its_own(
+    relay: Relay, timeouts: RouteTimeouts, request_head: bytes, response: bytes, outcome: Outcome, status: int
+) -> None:
+    await relay.start(routes=(Route(name="short", prefix="/short", timeouts=timeouts),))
+    spared, spared_upstream, _ = await relay.exchange(request_head)
+    cut, upstream, _ = await relay.exchange(request_head.replace(b" / ", b" /short "))
+    for client, peer in ((spared, spared_upstream), (cut, upstream)):
+        stop_reading(client)
+        peer.writer.write(response)
+    await upstream.ended()
+    assert (await finished(relay, outcome, status)).route == "short"
+    assert relay.totals.streams == 1
+    spared.reset()
+    await spared_upstream.ended()
+
+
+@pytest.mark.parametrize(
+    ("timeouts", "own", "request_head", "response"),
+    [
+        (Timeouts(request_body=CUT), RouteTimeouts(request_body=0.0), POST, b""),
+        (Timeouts(response_head=CUT), RouteTimeouts(response_head=0.0), GET, b""),
+        (Timeouts(silence=CUT), RouteTimeouts(silence=0.0), GET, STREAM),
+        (Timeouts(client_stall=CUT), RouteTimeouts(client_stall=0.0), GET, ENDLESS + bytes(16 << 20)),
+    ],
+    ids=["request_body", "response_head", "silence", "client_stall"],
+)
+async def test_a_route_may_have_no_deadline(
+    relay: Relay, timeouts: Timeouts, own: RouteTimeouts, request_head: bytes, response: bytes
+) -> None:
+    await relay.start(timeouts=timeouts, routes=(Route(name="long", prefix="/long", timeouts=own),))
+    spared, spared_upstream, _ = await relay.exchange(request_head.replace(b" / ", b" /long "))
+    cut, upstream, _ = await relay.exchange(request_head)
+    for client, peer in ((spared, spared_upstream), (cut, upstream)):
+        stop_reading(client)
+        peer.writer.write(response)
+    await upstream.ended()
+    assert (await relay.record()).route == "default"
+    assert relay.totals.streams == 1
+    spared.reset()
+    await spared_upstream.ended()

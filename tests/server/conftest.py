@@ -1,0 +1,251 @@
+"""The command as a process of its own: its lines, its exit, and nothing left behind.
+
+Whoever asks for a `Sidecar` waits for lines, bytes and exits, never for time to pass.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from tests.peers import Peer, ScriptedUpstream, connect, soon
+
+GET = b"GET /stream?key=secret HTTP/1.1\r\nHost: app\r\n\r\n"
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+END = b"0\r\n\r\n"
+
+
+class Sidecar:
+    """One process of the command."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.errors = ""
+        """What was read of its standard error."""
+        self._untaken: list[str] = []
+        self._clients: list[Peer] = []
+
+    async def says(self, pattern: str) -> str:
+        """Wait for a line on standard error that has `pattern`, and take it: its first group, or what matched."""
+        stream = self.process.stderr
+        assert stream is not None
+        for line in self._untaken:
+            if found := re.search(pattern, line):
+                self._untaken.remove(line)
+                return found[1] if found.groups() else found[0]
+        while line := (await soon(stream.readline())).decode():
+            self.errors += line
+            if found := re.search(pattern, line):
+                return found[1] if found.groups() else found[0]
+            self._untaken.append(line)
+        pytest.fail(f"{pattern!r} was not said, but:\n{self.errors}")
+
+    async def record(self) -> dict[str, Any]:
+        """The next line of the access log."""
+        assert self.process.stdout is not None
+        line: dict[str, Any] = json.loads(await soon(self.process.stdout.readline()))
+        return line
+
+    async def port(self, host: str = r"127\.0\.0\.1", scheme: str = "http") -> int:
+        """The port of the next address that is listened on; the host as a pattern."""
+        return int(await self.says(rf"listening on {scheme}://{host}:(\d+)$"))
+
+    async def client(self, host: str, port: int, context: ssl.SSLContext | None = None) -> Peer:
+        """A connection over TCP, over TLS with a context."""
+        return self._opened(*await soon(asyncio.open_connection(host, port, ssl=context)))
+
+    async def client_on(self, path: Path) -> Peer:
+        """A connection to a Unix socket."""
+        return self._opened(*await soon(asyncio.open_unix_connection(path)))
+
+    def _opened(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Peer:
+        peer = Peer(reader, writer)
+        self._clients.append(peer)
+        return peer
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def exit(self) -> int:
+        """Wait for the end; the exit code, negative for a signal that killed it."""
+        _, errors = await soon(self.process.communicate())
+        self.errors += (errors or b"").decode()
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+    async def end(self) -> None:
+        """Drain and see that this was a clean end."""
+        await self.close_clients()
+        self.signal(signal.SIGTERM)
+        assert await self.exit() == 0, self.errors
+
+    async def close_clients(self) -> None:
+        """Close what was opened here."""
+        while self._clients:
+            await self._clients.pop().close()
+
+    async def clean_up(self) -> None:
+        """End whatever still runs; no test may have provoked a traceback."""
+        await self.close_clients()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+        await self.exit()
+        assert "Traceback" not in self.errors, self.errors
+        assert "Assertion" not in self.errors, self.errors
+
+
+Start = Callable[..., Awaitable[Sidecar]]
+
+
+@pytest.fixture
+async def command(tmp_path: Path) -> AsyncIterator[Start]:
+    """Starts the command with these arguments, in an empty folder and without settings from outside."""
+    started: list[Sidecar] = []
+
+    async def start(
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        python: tuple[str, ...] = ("-m", "unbuffer"),
+        stdout: int = asyncio.subprocess.PIPE,
+    ) -> Sidecar:
+        outside = {k: v for k, v in os.environ.items() if k != "PORT" and not k.startswith(("UNBUFFER_", "PYTHON"))}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *python,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=tmp_path,
+            env=outside | (env or {}),
+        )
+        started.append(Sidecar(process))
+        return started[-1]
+
+    yield start
+    for sidecar in started:
+        await sidecar.clean_up()
+
+
+@pytest.fixture
+def without_uvloop(tmp_path: Path) -> dict[str, str]:
+    """An environment in which uvloop cannot be imported."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "uvloop.py").write_text("raise ImportError('not built for this system')\n")
+    return {"PYTHONPATH": str(hidden)}
+
+
+@pytest.fixture(params=["uvloop", "asyncio"])
+def serve(request: pytest.FixtureRequest, command: Start) -> Start:
+    """Starts `unbuffer serve` with these arguments, on each event loop."""
+    env = request.getfixturevalue("without_uvloop") if request.param == "asyncio" else {}
+
+    async def start(*arguments: str) -> Sidecar:
+        return await command("serve", *arguments, env=env)
+
+    return start
+
+
+class Upstream(ScriptedUpstream):
+    """A scripted upstream that also listens on Unix sockets and speaks TLS."""
+
+    async def start_on(self, path: Path) -> None:
+        """Listen on a Unix socket."""
+        self._server = await asyncio.start_unix_server(self._connected, path)
+
+    async def start_tls(self, context: ssl.SSLContext) -> None:
+        """Listen on an ephemeral port, with TLS."""
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=context)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[Upstream]:
+    """An upstream that does not listen yet."""
+    upstream = Upstream()
+    yield upstream
+    await upstream.stop()
+
+
+async def stream(client: Peer, upstream: Upstream, head: bytes = EVENTS) -> Peer:
+    """Begin a stream and see its first chunk through; the upstream's side of it."""
+    await client.send(GET)
+    peer = await upstream.accept()
+    await peer.head()
+    await peer.send(head)
+    assert (await client.head()).startswith(b"HTTP/1.1 200 ")
+    await relays(peer, client, b"data: first\n\n", chunked=head == EVENTS)
+    return peer
+
+
+async def relays(upstream: Peer, client: Peer, data: bytes, *, chunked: bool = True) -> None:
+    """The upstream sends this, and goes on only when the client has it."""
+    await upstream.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+    assert await (client.chunk() if chunked else client.read(len(data))) == data
+
+
+async def finish(upstream: Peer, client: Peer) -> None:
+    """End a chunked stream."""
+    await upstream.send(END)
+    assert await client.chunk() == b""
+
+
+async def fetch(port: int, path: bytes) -> bytes:
+    """A whole answer of the admin port."""
+    peer = await connect(port)
+    await peer.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
+    answer = await peer.rest()
+    await peer.close()
+    return answer
+
+
+class Files:
+    """Certificates below one authority, as files."""
+
+    def __init__(self, folder: Path, authority: trustme.CA) -> None:
+        self._folder = folder
+        self._authority = authority
+        self.ca = str(folder / "ca.pem")
+        authority.cert_pem.write_to_path(self.ca)
+
+    def issue(self, name: str) -> str:
+        """A certificate for this name with its chain and key, in one file."""
+        path = str(self._folder / f"{name}.pem")
+        self._authority.issue_cert(name).private_key_and_cert_chain_pem.write_to_path(path)
+        return path
+
+    def server(self, name: str) -> ssl.SSLContext:
+        """For a server of this name."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.issue(name))
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """For a client that trusts the authority."""
+        return ssl.create_default_context(cafile=self.ca)
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    """An authority that nobody else trusts."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def files(tmp_path: Path, authority: trustme.CA) -> Files:
+    """The certificates of a test."""
+    return Files(tmp_path, authority)

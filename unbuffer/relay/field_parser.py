@@ -1,0 +1,60 @@
+"""Reads a header section with llhttp: strictly, whole, and as a function of its bytes.
+
+llhttp refuses folded lines, bare line feeds, white space before the colon and control bytes. One parser serves every
+head of the process: it is given a status line behind which no body can follow (304), so that it is ready for the next
+head whatever the fields say about a body. What they say is decided in `unbuffer.http.framing`.
+"""
+
+import httptools
+
+from unbuffer.http.request import Fields
+
+_LINE_FOR_PARSER = b"HTTP/1.1 304 -\r\n"
+
+
+class FieldError(Exception):
+    """The header section is not valid."""
+
+
+class _FieldParser:
+    """llhttp, and what it told about the latest header section."""
+
+    __slots__ = ("_fields", "_parser", "_whole")
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._fields: Fields = []
+        self._whole = False
+
+    def parse(self, section: bytes) -> Fields:
+        fields: Fields = []
+        self._fields = fields
+        self._whole = False
+        self._parser.feed_data(_LINE_FOR_PARSER + section)
+        if not self._whole:
+            raise FieldError("it does not end where its empty line is")
+        return fields
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name, value.rstrip(b" \t")))
+
+    def on_message_complete(self) -> None:
+        self._whole = True
+
+
+_shared = _FieldParser()
+
+
+def read_fields(section: bytes) -> Fields:
+    """The fields of a complete header section, which ends with its empty line. Raises FieldError."""
+    global _shared
+    try:
+        return _shared.parse(section)
+    except (httptools.HttpParserError, FieldError):
+        # Behind "Connection: close", or an error, llhttp takes nothing more: a fresh parser has the last word.
+        _shared = _FieldParser()
+    try:
+        return _shared.parse(section)
+    except (httptools.HttpParserError, FieldError) as error:
+        _shared = _FieldParser()
+        raise FieldError(str(error)) from None
