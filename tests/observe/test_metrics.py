@@ -150,7 +150,7 @@ def script() -> tuple[Totals, Samples]:
     for kind in KINDS:
         delays = (0.00005, 0.5) if kind == "sse" else ()
         expected |= histogram("unbuffer_relay_delay_seconds", chat.relay.bounds, delays, kind=kind)
-    for reason in ("connections", "streams", "draining", "bad_request", "body_too_large"):
+    for reason in ("connections", "streams", "bad_request", "body_too_large"):
         expected |= one("unbuffer_rejected_requests_total", 6 if reason == "streams" else 0, reason=reason)
     for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other"):
         expected |= one("unbuffer_upstream_connects_total", {"ok": 7, "refused": 8}.get(result, 0), result=result)
@@ -216,7 +216,7 @@ async def test_counters_of_closed_sets_exist_before_the_first_event() -> None:
         for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
     } | {
         ("unbuffer_rejected_requests_total", reason)
-        for reason in ("connections", "streams", "draining", "bad_request", "body_too_large")
+        for reason in ("connections", "streams", "bad_request", "body_too_large")
     }
 
 

@@ -337,8 +337,11 @@ async def test_an_unasked_response_at_rest_reaches_nobody(relay: Relay, unasked:
 
 
 @pytest.mark.parametrize("first", ["upstream", "client"])
-async def test_an_unasked_response_that_comes_together_with_a_request_reaches_nobody(relay: Relay, first: str) -> None:
+async def test_an_unasked_response_that_comes_together_with_a_request_reaches_nobody(
+    relay: Relay, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both lie in the kernel when the relay wakes up: the response came before the request was sent up."""
+    monkeypatch.setattr("unbuffer.relay.upstream.SHORT_REST", 0.0)
     await relay.start()
     client, upstream = await at_rest(relay)
     # A connection in steady use is not looked at; this one has come to rest.

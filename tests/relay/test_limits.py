@@ -96,10 +96,10 @@ async def test_as_many_fields_as_allowed(relay: Relay) -> None:
     await finished(relay, Outcome.COMPLETED, 200)
 
 
-@pytest.mark.parametrize("fields", [b"X: y\r\n" * 10 + b"\r\n", b"X: y\r\n" * 20], ids=["complete", "endless"])
-async def test_too_many_fields(relay: Relay, fields: bytes) -> None:
+async def test_too_many_fields(relay: Relay) -> None:
     await relay.start(limits=Limits(headers=10))
-    await refused(relay, GET[:-2] + fields, 431, Outcome.REQUEST_TOO_LARGE, "limits.headers")
+    request_head = GET[:-2] + b"X: y\r\n" * 10 + b"\r\n"
+    await refused(relay, request_head, 431, Outcome.REQUEST_TOO_LARGE, "limits.headers")
 
 
 @pytest.mark.parametrize("rest", [b"0\r\nX: ", b"1;x="], ids=["trailers", "extension"])

@@ -121,6 +121,7 @@ async def test_what_rested_too_long_is_closed_without_a_request(relay: Relay, mo
 async def test_keep_alive_0_keeps_none(relay: Relay) -> None:
     await start(relay, keep_alive=0.0)
     client, upstream = await rested(relay)
+    assert relay.totals.upstream_idle == 0
     assert await upstream.rest() == b""
     await client.send(GET)
     await answered(client, await relay.upstream.accept())

@@ -28,7 +28,7 @@ for a sample in text and 15 µs in OpenMetrics: a step takes about 1 ms at the m
 UPSTREAM_PATIENCE = 1.0
 """Seconds that a scrape waits for the upstream. Prometheus gives up after 10 s, often after less."""
 
-REJECT_REASONS = ("connections", "streams", "draining", "bad_request", "body_too_large")
+REJECT_REASONS = ("connections", "streams", "bad_request", "body_too_large")
 
 
 class Lifecycle(Protocol):

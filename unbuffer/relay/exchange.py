@@ -7,6 +7,7 @@ the cause, goes through `finish`, once.
 import asyncio
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from unbuffer.http.coding import CodingError, Decoder, decodable
@@ -41,8 +42,10 @@ class Exchange:
     __slots__ = (
         "_connecting",
         "_decoder",
+        "_decoding",
         "_ending",
         "_framing",
+        "_half_closed",
         "_head_out",
         "_held",
         "_paused_at",
@@ -89,8 +92,13 @@ class Exchange:
         self._framing = 0
         self._head_out = b""
         self._decoder: Decoder | None = None
+        self._decoding = False
+        """The decoder holds more than was given out; the upstream is not read."""
         self._ending = False
+        """The response is complete, as far as the upstream is concerned."""
         self._trailers: Fields = []
+        self._half_closed = False
+        """One side of a tunnel has said everything."""
         self._paused_at = 0.0
         self._waiting_since = 0.0
 
@@ -121,10 +129,13 @@ class Exchange:
         except ConnectError as error:
             self._connecting = None
             self.finish(error.outcome, error.detail)
-            return
-        self._connecting = None
-        self._send(connection)
-        self.downstream.release()
+        except Exception as error:
+            self._connecting = None
+            self.fail(error)
+        else:
+            self._connecting = None
+            self._send(connection)
+            self.downstream.release()
 
     def _send(self, connection: UpstreamConnection) -> None:
         self.upstream = connection
@@ -209,14 +220,13 @@ class Exchange:
         able = self.policy.decode and decodable(head.codings)
         if able:
             self._decoder = Decoder(head.codings)
-            record.decoded = ", ".join(head.codings)
+            record.decoded = "+".join(head.codings)
         else:
-            self._count_decoded(head.codings, "passed_through")
+            self._count_decoded("passed_through")
         return able
 
-    def _count_decoded(self, codings: tuple[str, ...], result: str) -> None:
-        known = "+".join(codings) if decodable(codings) else "other"
-        self._plane.totals.decoded[self.record.route, known, result] += 1
+    def _count_decoded(self, result: str) -> None:
+        self._plane.totals.decoded[self.record.route, self.record.decoded or "other", result] += 1
 
     def flush(self, now: float) -> None:
         """Send a head that came alone: before any byte of the body exists."""
@@ -294,33 +304,43 @@ class Exchange:
 
     def _decode(self, now: float) -> None:
         """Give out what the decoder has, one step for one turn of the loop, and only while the client takes it."""
-        decoder = self._decoder
-        if decoder is None or self.record.outcome is not None:
+        decoder, record = self._decoder, self.record
+        if decoder is None or record.outcome is not None:
             return
+        pieces: list[bytes] = []
+        room = DECODE_STEP
+        damage = ""
         try:
-            data = decoder.read(DECODE_STEP)
-            if not data and self._ending:
+            while room > 0 and (piece := decoder.read(room)):
+                pieces.append(piece)
+                room -= len(piece)
+            if room > 0 and self._ending:
                 decoder.finish()
         except CodingError as error:
-            self._count_decoded(tuple(self.record.decoded.split(", ")), "error")
-            self.finish(Outcome.DECODE_ERROR, str(error))
-            return
+            damage = str(error)
+        data = b"".join(pieces)
         if data:
-            self.record.bytes_down += len(data)
-            if self._series is not None:
-                self._series.bytes_down += len(data)
+            record.bytes_down += len(data)
+            assert self._series is not None
+            self._series.bytes_down += len(data)
             self._write(chunk(data) if self._framing == CHUNKED else data, now)
+        if damage:
+            self._count_decoded("error")
+            self.finish(Outcome.DECODE_ERROR, damage)
+        elif room <= 0:
             # The rest when the others have had their turn. Reading stops, so that no more is fed meanwhile.
+            self._decoding = True
             self._pause_upstream()
-            if not self._paused_at:
-                self._plane.loop.call_soon(self._decode_on)
+            self._plane.loop.call_soon(self._decode_on)
         elif self._ending:
-            self._count_decoded(tuple(self.record.decoded.split(", ")), "ok")
+            self._count_decoded("ok")
             self._write(self._last(self._trailers), now)
             self.finish(_COMPLETED)
         else:
             self.flush(now)
-            self._resume_upstream()
+            if self._decoding:
+                self._decoding = False
+                self._resume_upstream()
 
     def _decode_on(self) -> None:
         if not self._paused_at:
@@ -341,7 +361,7 @@ class Exchange:
             return
         now = self._waiting_since = time.monotonic()
         self._count_stall(now)
-        if self._decoder is not None:
+        if self._decoding:
             self._decode(now)
         else:
             self._resume_upstream()
@@ -394,15 +414,20 @@ class Exchange:
 
     def tunnel_upstream_eof(self) -> bool:
         """The upstream has said everything. True: keep its connection, the client may still speak."""
-        return self.downstream.half_close()
+        return self._half_close(self.downstream.half_close)
 
     def tunnel_client_eof(self) -> bool:
         """The client has said everything. True: keep its connection, the upstream may still speak."""
-        transport = self.upstream.transport if self.upstream is not None else None
-        if transport is None or transport.is_closing() or not transport.can_write_eof():
+        assert self.upstream is not None
+        return self._half_close(self.upstream.half_close)
+
+    def _half_close(self, tell_the_other_side: Callable[[], bool]) -> bool:
+        if self._half_closed:
+            # Both have said everything: nothing is left to wait for.
+            self.finish(_COMPLETED)
             return False
-        transport.write_eof()
-        return True
+        self._half_closed = True
+        return tell_the_other_side()
 
     # -- endings
 
@@ -418,14 +443,14 @@ class Exchange:
 
     def client_lost(self, exc: Exception | None) -> None:
         """The client's connection ended: nobody is left to generate for."""
-        if self.record.kind == "upgrade" and exc is None:
+        if self._ends_as_tunnels_do(exc):
             self.finish(_COMPLETED)
         else:
             self.finish(Outcome.CLIENT_DISCONNECT, str(exc or ""))
 
     def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
         """The upstream's connection ended before the response did; `untouched`: not a byte of it had come."""
-        if self.record.kind == "upgrade" and exc is None:
+        if self._ends_as_tunnels_do(exc):
             self.finish(_COMPLETED)
             return
         if untouched and self._may_retry() and self.upstream is not None:
@@ -436,6 +461,10 @@ class Exchange:
         what = "reset" if isinstance(exc, ConnectionError) else "closed"
         when = "in the response body" if self.record.head_at else "before a response head"
         self.finish(Outcome.UPSTREAM_DISCONNECT, f"the upstream {what} the connection {when}")
+
+    def _ends_as_tunnels_do(self, exc: Exception | None) -> bool:
+        """Whether this is a tunnel's ordinary end: closed, or reset after one side had said everything."""
+        return self.record.kind == "upgrade" and (exc is None or self._half_closed)
 
     def _may_retry(self) -> bool:
         """A server may close a connection at rest at any moment (RFC 9112, section 9.3.1): then, and only for a request

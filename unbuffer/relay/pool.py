@@ -119,17 +119,17 @@ class Pool:
         try:
             async with asyncio.timeout(self._settings.timeouts.connect or None):
                 return await self._open_any()
-        except TimeoutError:
-            seconds = self._settings.timeouts.connect
-            raise ConnectError(
-                Outcome.CONNECT_TIMEOUT, f"no connection to {where} within timeouts.connect ({seconds:g}s)"
-            ) from None
+        except TimeoutError as error:
+            # Ours has no number; the system's own limit has.
+            limit = "the system's limit" if error.errno else f"timeouts.connect ({self._settings.timeouts.connect:g}s)"
+            raise ConnectError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} within {limit}") from None
         except ssl.SSLError as error:
             raise ConnectError(
                 Outcome.UPSTREAM_TLS_ERROR, f"TLS with {where} failed: {error.reason or error}{_why(error)}"
             ) from None
-        except socket.gaierror as error:
-            raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {error.strerror}") from None
+        except (socket.gaierror, UnicodeError) as error:  # the latter for what cannot be a name at all
+            why = getattr(error, "strerror", None) or error
+            raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {why}") from None
         except OSError as error:
             refused = error.errno in (errno.ECONNREFUSED, errno.ENOENT)
             outcome = Outcome.UPSTREAM_REFUSED if refused else Outcome.UPSTREAM_UNREACHABLE

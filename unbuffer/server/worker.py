@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import signal
@@ -26,6 +27,9 @@ from unbuffer.settings.model import ListenTLS, Settings
 from unbuffer.totals import Totals
 
 log = logging.getLogger("unbuffer")
+
+ADMIN_LAST_WORDS = 1.0
+"""Seconds for an answer of the admin port that is being written when all else has ended."""
 
 
 class StartError(Exception):
@@ -109,12 +113,17 @@ async def _serve(settings: Settings) -> int:
     probe = UpstreamProbe(plane.pool.target, settings.timeouts.connect)
     exposition = Exposition(totals, lifecycle, probe)
     data = web.ServerRunner(DataServer(plane), shutdown_timeout=settings.drain.timeout)
-    admin = web.AppRunner(build_admin(lifecycle, probe, exposition), access_log=None)
+    admin = web.AppRunner(
+        build_admin(lifecycle, probe, exposition), access_log=None, shutdown_timeout=ADMIN_LAST_WORDS
+    )
     try:
         await _listen_admin(admin, settings.admin.address)
         await _listen(data, settings)
         log.info("unbuffer %s: upstream %s", __version__, settings.upstream.url)
         lifecycle.move(State.READY)
+        # What exists by now stays: looking through it would only make the garbage collector's pauses longer.
+        gc.collect()
+        gc.freeze()
         await signals.first.wait()
         log.info("draining: running streams have up to %gs (drain.timeout)", settings.drain.timeout)
         lifecycle.move(State.DRAINING)

@@ -121,6 +121,8 @@ def _host_and_port(text: str) -> tuple[str, int | None]:
         ipaddress.IPv6Address(host)
     elif host.replace(".", "").isdecimal():
         ipaddress.IPv4Address(host)
+    elif host and not all(0 < len(label) < 64 for label in host.removesuffix(".").split(".")):
+        raise ValueError("the parts of a host name have 1 to 63 characters")
     if port is not None and int(port) > 65535:
         raise ValueError("the highest port is 65535")
     return host, None if port is None else int(port)

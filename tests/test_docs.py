@@ -1,0 +1,47 @@
+"""What the documents say is held to the code."""
+
+import re
+from pathlib import Path
+
+from unbuffer.outcome import Outcome
+from unbuffer.settings.load import SettingsError, load
+
+ROOT = Path(__file__).parents[1]
+
+
+def block(text: str, language: str, beginning: str) -> str:
+    """The fenced block of `text` that begins so."""
+    blocks: list[str] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    (found,) = [found for found in blocks if found.startswith(beginning)]
+    return found
+
+
+def test_every_outcome_is_documented_as_it_is() -> None:
+    rows = [line for line in (ROOT / "docs/outcomes.md").read_text().splitlines() if line.startswith("| `")]
+    expected = [
+        f"| `{ending.name}` | {ending.status or '-'} | {f'`{ending.error}`' if ending.error else '-'} | {ending.text} |"
+        for ending in (outcome.value for outcome in Outcome)
+    ]
+    assert rows == expected
+
+
+def test_the_configuration_in_the_readme_is_valid(tmp_path: Path) -> None:
+    text = block((ROOT / "README.md").read_text(), "yaml", "# unbuffer serve")
+    assert len(text.splitlines()) <= 15
+    file = tmp_path / "unbuffer.yaml"
+    file.write_text(text)
+    settings = load(str(file), {}, {})
+    assert settings.routes[0].name == "chat"
+    assert settings.upstream.wait == 10.0
+
+
+def test_the_report_of_mistakes_in_the_readme_is_real(tmp_path: Path) -> None:
+    shown = block((ROOT / "README.md").read_text(), "text", "unbuffer.yaml:3").splitlines()
+    file = tmp_path / "unbuffer.yaml"
+    file.write_text("listen: :8080\n\nupstram: http://127.0.0.1:8000\n\n\ntimeouts:\n  silence: 30 sec\n")
+    try:
+        load(str(file), {}, {})
+    except SettingsError as error:
+        assert [line.replace(f"{tmp_path}/", "") for line in str(error).splitlines()] == shown
+    else:
+        raise AssertionError("the file is accepted")
