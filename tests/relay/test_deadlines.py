@@ -24,9 +24,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 CUT = 0.3
 """A deadline that a test waits for."""
-KEPT = 0.6
+KEPT = 0.5
 """A deadline that a test keeps from being reached for LONG."""
-LONG = 1.5
+LONG = 1.1
 STEP = 0.02
 
 
@@ -105,6 +105,16 @@ async def test_keep_alive_closes_in_silence(relay: Relay, served: bool) -> None:
     await eventually(lambda: not relay.plane.connections)
     outcomes = [series.outcomes for series in relay.totals.series.values()]
     assert outcomes == ([{Outcome.COMPLETED: 1}] if served else [])
+
+
+async def test_keep_alive_counts_although_a_longer_deadline_was_there_before(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(keep_alive=CUT, response_head=600.0, silence=600.0))
+    client, upstream, _ = await relay.exchange(GET)
+    await long_enough()
+    await upstream.send(OK)
+    await client.head()
+    assert await client.rest() == b"ok"
+    await finished(relay, Outcome.COMPLETED, 200)
 
 
 async def test_request_body(relay: Relay) -> None:
@@ -329,6 +339,28 @@ async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_
         await eventually(lambda: not relay.plane.connections)
         with pytest.raises(ConnectionResetError):
             await read_to_the_end(client)
+
+
+async def test_an_early_answer_waits_for_a_slow_client_as_long_as_any_other(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection only lingers for its rest, but the answer counts as taken only when it is."""
+    monkeypatch.setattr("unbuffer.relay.downstream.LINGER", CUT)
+    await relay.start(timeouts=Timeouts(client_stall=60.0))
+    with await narrow_client(relay) as client:
+        loop = asyncio.get_running_loop()
+        await soon(loop.sock_sendall(client, POST))
+        upstream = await relay.upstream.accept()
+        await upstream.head()
+        await upstream.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 60000\r\n\r\n" + bytes(60000))
+        await finished(relay, Outcome.COMPLETED, 413)
+        (connection,) = relay.plane.connections
+        assert connection.transport.get_write_buffer_size()
+        await long_enough()
+        answer = b""
+        while data := await soon(loop.sock_recv(client, 65536)):
+            answer += data
+        assert answer.endswith(b"\r\n\r\n" + bytes(60000))
 
 
 async def test_a_client_that_reads_slowly_is_not_cut(relay: Relay) -> None:

@@ -189,6 +189,21 @@ async def test_a_signal_ends_an_idle_process_and_its_idle_connections_at_once(se
     await admin.close()
 
 
+async def test_an_admin_request_whose_body_never_comes_does_not_hold_up_the_end(
+    serve: Start, upstream: Upstream
+) -> None:
+    await upstream.start()
+    ports = await start(serve, upstream.port)
+    admin = await connect(ports.admin)
+    await admin.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
+    await admin.until(b"ok\n")
+
+    ports.sidecar.signal(signal.SIGTERM)
+
+    assert await ports.sidecar.exit() == 0
+    await admin.close()
+
+
 async def test_a_tunnel_goes_on_until_it_is_closed(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
     ports = await start(serve, upstream.port)

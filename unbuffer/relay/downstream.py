@@ -95,11 +95,12 @@ class DownstreamConnection(asyncio.Protocol):
         plane.connections.add(self)
         plane.totals.client_connections += 1
         limit = plane.settings.limits.connections
-        if limit and len(plane.connections) > limit:
+        if limit and len(plane.connections) - plane.ending > limit:
             plane.totals.rejected["connections"] += 1
             self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
             return
-        self._wait(plane.settings.timeouts.keep_alive)
+        # One that was accepted before the listener closed may still have its request on the way.
+        self._wait(LINGER if plane.draining else plane.settings.timeouts.keep_alive)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -126,6 +127,8 @@ class DownstreamConnection(asyncio.Protocol):
         plane = self.plane
         if self._phase == _REQUEST and self._exchange is None and self._reader is not None:
             self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a request head")
+        if self._phase == _ENDING:
+            plane.ending -= 1
         self._phase = _CLOSED
         plane.connections.discard(self)
         plane.totals.client_connections -= 1
@@ -194,7 +197,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.write_eof()
         return True
 
-    def exchange_over(self, exchange: Exchange, outcome: Outcome, detail: str) -> None:
+    def exchange_over(self, exchange: Exchange, outcome: Outcome, detail: str, status: int) -> None:
         """The exchange has its outcome: answer if nothing was, break what was cut, go on or close."""
         self._exchange = None
         if self._phase == _CLOSED or self.transport.is_closing():
@@ -206,7 +209,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif exchange.head_sent:
             self._break_off(exchange.close_delimited)
         else:
-            self._answer_failure(exchange.record, outcome, detail)
+            self._answer_failure(exchange.record, outcome, detail, status or outcome.value.status)
 
     # -- what the plane asks for
 
@@ -332,7 +335,7 @@ class DownstreamConnection(asyncio.Protocol):
         outcome = Outcome.REQUEST_TOO_LARGE if error.status in (414, 431) else Outcome.REQUEST_MALFORMED
         self.plane.totals.rejected["bad_request"] += 1
         if self._exchange is not None:
-            self._exchange.finish(outcome, str(error))
+            self._exchange.finish(outcome, str(error), error.status)
         else:
             self._refuse(error.status, outcome, str(error))
 
@@ -355,14 +358,14 @@ class DownstreamConnection(asyncio.Protocol):
         totals.fold(record, totals.of("default", "plain"))
         self.plane.on_record(record)
 
-    def _answer_failure(self, record: Record, outcome: Outcome, detail: str) -> None:
+    def _answer_failure(self, record: Record, outcome: Outcome, detail: str, status: int) -> None:
         ending = outcome.value
         close = self.close_after = self._phase != _WHOLE or not self.may_keep_alive
-        extra = b"Retry-After: 1\r\n" if ending.status == 503 else b""
+        extra = b"Retry-After: 1\r\n" if status == 503 else b""
         text = f"{ending.text} ({detail})" if detail else ending.text
-        record.status = ending.status
-        self.plane.totals.requests[record.route, record.method_label, ending.status] += 1
-        self.write(own_answer(ending.status, ending.error, text, close, extra, record.method == "HEAD"))
+        record.status = status
+        self.plane.totals.requests[record.route, record.method_label, status] += 1
+        self.write(own_answer(status, ending.error, text, close, extra, record.method == "HEAD"))
         self._next()
 
     def _break_off(self, close_delimited: bool) -> None:
@@ -384,18 +387,14 @@ class DownstreamConnection(asyncio.Protocol):
         if not self.transport.can_write_eof():
             self._close()
             return
-        self._phase = _ENDING
-        self._behind = b""
-        self._reader = None
+        self._begin_ending()
         self.transport.write_eof()
         self.transport.resume_reading()
         self._wait(LINGER)
 
     def _close(self) -> None:
         """Close once everything written has been taken, but do not wait for that for ever."""
-        self._phase = _ENDING
-        self._behind = b""
-        self._reader = None
+        self._begin_ending()
         self._stall_at = time.monotonic()
         self._stall_size = self.transport.get_write_buffer_size()
         self.transport.close()
@@ -403,8 +402,15 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _abort(self) -> None:
         if self._phase != _CLOSED:
-            self._phase = _ENDING
+            self._begin_ending()
             self.transport.abort()
+
+    def _begin_ending(self) -> None:
+        if self._phase != _ENDING:
+            self.plane.ending += 1
+        self._phase = _ENDING
+        self._behind = b""
+        self._reader = None
 
     def _failed(self, error: Exception) -> None:
         if self._exchange is not None:
@@ -435,6 +441,8 @@ class DownstreamConnection(asyncio.Protocol):
         timeouts = self.plane.settings.timeouts
         idle = self._reader is None
         seconds = timeouts.keep_alive if idle else timeouts.request_head
+        if idle and self.plane.draining:
+            seconds = LINGER
         due = self._since + seconds if seconds else 0.0
         if not due or due > now:
             return due

@@ -208,7 +208,6 @@ class Exchange:
             head, Delivery(framing, length, close, decoded, http11, self._request.wants_trailers)
         )
         self.downstream.close_after = close
-        self._plane.totals.requests[record.route, record.method_label, head.status] += 1
         if framing and self.policy.silence_timeout:
             self._watch(self.policy.silence_timeout)
 
@@ -222,11 +221,12 @@ class Exchange:
             self._decoder = Decoder(head.codings)
             record.decoded = "+".join(head.codings)
         else:
-            self._count_decoded("passed_through")
+            known = "+".join(head.codings) if decodable(head.codings) else "other"
+            self._count_decoded(known, "passed_through")
         return able
 
-    def _count_decoded(self, result: str) -> None:
-        self._plane.totals.decoded[self.record.route, self.record.decoded or "other", result] += 1
+    def _count_decoded(self, codings: str, result: str) -> None:
+        self._plane.totals.decoded[self.record.route, codings, result] += 1
 
     def flush(self, now: float) -> None:
         """Send a head that came alone: before any byte of the body exists."""
@@ -276,6 +276,8 @@ class Exchange:
             data = self._head_out + data
             self._head_out = b""
             self.head_sent = True
+            record = self.record
+            self._plane.totals.requests[record.route, record.method_label, record.status] += 1
         transport = self.downstream.transport
         if data and not transport.is_closing():
             transport.write(data)
@@ -325,7 +327,7 @@ class Exchange:
             self._series.bytes_down += len(data)
             self._write(chunk(data) if self._framing == CHUNKED else data, now)
         if damage:
-            self._count_decoded("error")
+            self._count_decoded(record.decoded, "error")
             self.finish(Outcome.DECODE_ERROR, damage)
         elif room <= 0:
             # The rest when the others have had their turn. Reading stops, so that no more is fed meanwhile.
@@ -333,7 +335,7 @@ class Exchange:
             self._pause_upstream()
             self._plane.loop.call_soon(self._decode_on)
         elif self._ending:
-            self._count_decoded("ok")
+            self._count_decoded(record.decoded, "ok")
             self._write(self._last(self._trailers), now)
             self.finish(_COMPLETED)
         else:
@@ -395,7 +397,6 @@ class Exchange:
         series = self._series = self._plane.totals.of(record.route, "upgrade")
         series.active += 1
         series.ttfb.observe(now - record.started)
-        self._plane.totals.requests[record.route, record.method_label, 101] += 1
         self._head_out = informational_to_downstream(head)
         self.flush(now)
         if self.upstream is not None:
@@ -481,8 +482,10 @@ class Exchange:
         """Compare the deadlines with the clock. Returns when to look again, 0.0 for never."""
         policy, record = self.policy, self.record
         dues: list[float] = []
-        if not self._request_over and policy.request_body_timeout and not self.downstream.held:
-            due = self.downstream.read_at + policy.request_body_timeout
+        if not self._request_over and policy.request_body_timeout:
+            # While the upstream takes nothing it is not the client that is silent.
+            silent_since = now if self.downstream.held else self.downstream.read_at
+            due = silent_since + policy.request_body_timeout
             if due <= now:
                 self.finish(Outcome.REQUEST_BODY_TIMEOUT)
                 return 0.0
@@ -494,8 +497,10 @@ class Exchange:
                     self.finish(Outcome.RESPONSE_HEAD_TIMEOUT)
                     return 0.0
                 dues.append(due)
-        elif policy.silence_timeout and not self._paused_at and record.kind != "upgrade":
-            due = max(record.last_at, record.head_at, self._waiting_since) + policy.silence_timeout
+        elif policy.silence_timeout and record.kind != "upgrade":
+            # While the client takes nothing it is not the upstream that is silent.
+            silent_since = now if self._paused_at else max(record.last_at, record.head_at, self._waiting_since)
+            due = silent_since + policy.silence_timeout
             if due <= now:
                 self.finish(Outcome.SILENCE_TIMEOUT)
                 return 0.0
@@ -506,8 +511,8 @@ class Exchange:
         if seconds:
             self._plane.watchdog.watch(self.downstream, time.monotonic() + seconds)
 
-    def finish(self, outcome: Outcome, detail: str = "") -> None:
-        """End the stream, once: every cause comes here."""
+    def finish(self, outcome: Outcome, detail: str = "", status: int = 0) -> None:
+        """End the stream, once: every cause comes here. status: what to answer where the outcome is too coarse."""
         record = self.record
         if record.outcome is not None:
             return
@@ -533,7 +538,7 @@ class Exchange:
         else:
             series.active -= 1
         totals.streams -= 1
-        self.downstream.exchange_over(self, outcome, detail)
+        self.downstream.exchange_over(self, outcome, detail, status)
         totals.fold(record, series)
         self._plane.on_record(record)
 

@@ -45,6 +45,8 @@ class Plane:
         self.watchdog = Watchdog(loop, clock)
         self.pool = Pool(settings, totals, loop, self.watchdog)
         self.connections: set[DownstreamConnection] = set()
+        self.ending = 0
+        """How many of them are being closed: they count for no limit."""
         self.draining = False
         self._empty: asyncio.Event | None = None
         self._trusts_unix = "unix" in settings.forwarded.trusted_proxies

@@ -131,6 +131,9 @@ class Pool:
             why = getattr(error, "strerror", None) or error
             raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {why}") from None
         except OSError as error:
+            if self._tls and isinstance(error, ConnectionError) and not error.errno:
+                text = f"{where} closed the connection during the TLS handshake"
+                raise ConnectError(Outcome.UPSTREAM_TLS_ERROR, text) from None
             refused = error.errno in (errno.ECONNREFUSED, errno.ENOENT)
             outcome = Outcome.UPSTREAM_REFUSED if refused else Outcome.UPSTREAM_UNREACHABLE
             raise ConnectError(outcome, f"cannot connect to {where}: {error.strerror or error}") from None
@@ -178,6 +181,7 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.certificate:
-        context.load_cert_chain(tls.certificate, tls.key or None)
+        # Without a password an encrypted key would make OpenSSL ask for one at the terminal.
+        context.load_cert_chain(tls.certificate, tls.key or None, password="")
     context.set_alpn_protocols(["http/1.1"])
     return context

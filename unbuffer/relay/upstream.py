@@ -166,7 +166,10 @@ class UpstreamConnection(asyncio.Protocol):
             reader.surplus = True
             return
         body = reader.read_body(data)
-        if body:
+        if body and reader.over and reader.trailers:
+            exchange.body(body, now, False)
+            exchange.end(reader.trailers)
+        elif body:
             exchange.body(body, now, reader.over)
         elif reader.over:
             exchange.end(reader.trailers)

@@ -113,9 +113,7 @@ async def _serve(settings: Settings) -> int:
     probe = UpstreamProbe(plane.pool.target, settings.timeouts.connect)
     exposition = Exposition(totals, lifecycle, probe)
     data = web.ServerRunner(DataServer(plane), shutdown_timeout=settings.drain.timeout)
-    admin = web.AppRunner(
-        build_admin(lifecycle, probe, exposition), access_log=None, shutdown_timeout=ADMIN_LAST_WORDS
-    )
+    admin = web.AppRunner(build_admin(lifecycle, probe, exposition), access_log=None, shutdown_timeout=ADMIN_LAST_WORDS)
     try:
         await _listen_admin(admin, settings.admin.address)
         await _listen(data, settings)
