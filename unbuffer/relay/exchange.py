@@ -519,6 +519,8 @@ class Exchange:
         record.outcome = outcome
         record.detail = detail
         record.ended = time.monotonic()
+        if self._paused_at or self._decoding:
+            self._resume_upstream()  # it may serve others
         if self._paused_at:
             self._count_stall(record.ended)
         if self._connecting is not None:
