@@ -1,10 +1,11 @@
 """Client connections that carry several requests: one at a time, in order, whatever comes early."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from tests.peers import Peer, eventually
+from tests.peers import Peer, eventually, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 
@@ -147,6 +148,37 @@ async def test_reading_stops_behind_an_early_request(relay: Relay) -> None:
     await eventually(connection.transport.is_reading)
     await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert await answer(client) == b""
+
+
+async def test_a_client_that_was_held_back_by_its_last_request_is_read_again(relay: Relay) -> None:
+    """The end of the request is what the upstream's buffer had no room for, and the answer does not wait for it."""
+    await relay.start()
+    client, upstream, _ = await relay.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    stop_reading(upstream)
+    (connection,) = relay.plane.connections
+    exchange = connection._exchange
+    assert exchange is not None
+    assert exchange.upstream is not None
+    waiting = exchange.upstream.transport.get_write_buffer_size
+
+    async def fill(size: int, block: bytes) -> None:
+        while waiting() < size:
+            sent = exchange.record.bytes_up + len(block)
+            await client.send(b"%x\r\n%b\r\n" % (len(block), block))
+            await eventually(partial(sent_up, sent))
+
+    def sent_up(sent: int) -> bool:
+        return exchange.record.bytes_up == sent
+
+    await fill(1, bytes(32768))
+    await fill(60000, bytes(1024))
+    assert not connection.held
+    await client.send(b"2000\r\n%b\r\n0\r\n\r\n" % bytes(8192))
+    await eventually(lambda: connection.held)
+    await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
+    assert await answer(client) == b"no"
+    await client.send(GET)
+    await eventually(lambda: relay.totals.streams)
 
 
 @pytest.mark.parametrize("behind", [b"", GET, b"x", GET * 5000], ids=["nothing", "request", "garbage", "much"])

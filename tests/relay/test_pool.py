@@ -141,7 +141,7 @@ async def test_no_more_than_idle_connections_are_kept(relay: Relay, limit: int) 
 
 @pytest.mark.parametrize("how", ["end", "close", "reset", "bytes", "answer"])
 async def test_a_connection_at_rest_that_stirs_is_dropped(relay: Relay, how: str) -> None:
-    await relay.start()
+    await start(relay, keep_alive=400.0)
     client, upstream = await rested(relay)
     assert relay.totals.upstream_idle == 1
     if how == "end":
@@ -182,6 +182,18 @@ async def test_a_response_that_ends_its_connection_or_has_something_behind_it(re
     fresh = await relay.upstream.accept()
     await fresh.head()
     await answered(client, fresh)
+
+
+async def test_an_answer_before_the_end_of_its_request(relay: Relay) -> None:
+    """What another request says would be taken for the rest of this one."""
+    await start(relay, keep_alive=400.0)
+    client, upstream, _ = await relay.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n123")
+    await upstream.read(3)
+    await answered(client, upstream)
+    await finished(relay, Outcome.COMPLETED, 200)
+    assert relay.totals.upstream_idle == 0
+    assert await client.rest() == b""
+    await upstream.ended()
 
 
 async def test_a_connection_that_was_held_back_for_a_slow_client_is_read_again(relay: Relay) -> None:

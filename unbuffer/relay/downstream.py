@@ -4,6 +4,7 @@ What comes while an exchange runs waits, and reading pauses behind it, so a conn
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import time
@@ -322,7 +323,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._close()
         else:
             self._phase = _REQUEST
-            self._idle()
+            self._wait(self.plane.settings.timeouts.keep_alive)
             if self._behind:
                 # In another turn of the loop: a long pipeline must not keep the others waiting.
                 self.plane.loop.call_soon(self._read_behind)
@@ -374,10 +375,6 @@ class DownstreamConnection(asyncio.Protocol):
             # The framing shows what is missing; what did arrive is delivered first.
             self._close()
             return
-        # Such a body ends with the connection: only a reset, or TLS without its close_notify, tells that it was cut.
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._abort()
 
     def _linger(self) -> None:
@@ -395,15 +392,20 @@ class DownstreamConnection(asyncio.Protocol):
     def _close(self) -> None:
         """Close once everything written has been taken, but do not wait for that for ever."""
         self._begin_ending()
-        self._stall_at = time.monotonic()
-        self._stall_size = self.transport.get_write_buffer_size()
         self.transport.close()
         self._wait(LINGER)
 
     def _abort(self) -> None:
-        if self._phase != _CLOSED:
-            self._begin_ending()
-            self.transport.abort()
+        """End the connection at once, by a reset: the end of a body that ends with its connection looks otherwise, and
+        with TLS the close_notify is missing."""
+        if self._phase == _CLOSED:
+            return
+        self._begin_ending()
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
 
     def _begin_ending(self) -> None:
         if self._phase != _ENDING:
@@ -411,6 +413,8 @@ class DownstreamConnection(asyncio.Protocol):
         self._phase = _ENDING
         self._behind = b""
         self._reader = None
+        self._stall_at = time.monotonic()
+        self._stall_size = self.transport.get_write_buffer_size()
 
     def _failed(self, error: Exception) -> None:
         if self._exchange is not None:
@@ -492,12 +496,6 @@ class DownstreamConnection(asyncio.Protocol):
         self._since = time.monotonic()
         if seconds:
             self.plane.watchdog.watch(self, self._since + seconds)
-
-    def _idle(self) -> None:
-        """Begin to wait for the next request. A look that is due anyway will arm the right one."""
-        self._since = time.monotonic()
-        if self.watched_slot == NOT_WATCHED:
-            self._wait(self.plane.settings.timeouts.keep_alive)
 
     def _watch_head(self) -> None:
         seconds = self.plane.settings.timeouts.request_head

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
-import msgspec
-
 from unbuffer.settings.model import Route, Settings
 
 DEFAULT_ROUTE = "default"
@@ -38,7 +36,7 @@ class RouteTable:
     """The routes in their order, and what holds where none matches."""
 
     def __init__(self, settings: Settings) -> None:
-        self._default = _policy(settings, Route(name=DEFAULT_ROUTE))
+        self._default = _policy(settings, DEFAULT_ROUTE, Route(name=DEFAULT_ROUTE))
         self._rules = [
             _Rule(_matcher(route), frozenset(m.encode("ascii") for m in route.methods), _named(settings, index, route))
             for index, route in enumerate(settings.routes)
@@ -57,15 +55,13 @@ class RouteTable:
 
 def _named(settings: Settings, index: int, route: Route) -> Policy:
     # A label has a bounded number of values, whatever the file holds.
-    if index < settings.metrics.max_routes:
-        return _policy(settings, route)
-    return _policy(settings, msgspec.structs.replace(route, name=OVERFLOW_ROUTE))
+    return _policy(settings, route.name if index < settings.metrics.max_routes else OVERFLOW_ROUTE, route)
 
 
-def _policy(settings: Settings, route: Route) -> Policy:
+def _policy(settings: Settings, name: str, route: Route) -> Policy:
     timeouts, limits, own = settings.timeouts, settings.limits, route.timeouts
     return Policy(
-        route=route.name,
+        route=name,
         request_body_timeout=timeouts.request_body if own.request_body is None else own.request_body,
         response_head_timeout=timeouts.response_head if own.response_head is None else own.response_head,
         silence_timeout=timeouts.silence if own.silence is None else own.silence,

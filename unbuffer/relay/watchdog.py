@@ -22,6 +22,7 @@ class Subject(Protocol):
 
 
 NOT_WATCHED = -1
+_DUE = -2
 
 
 class Watchdog:
@@ -37,7 +38,7 @@ class Watchdog:
     def watch(self, subject: Subject, at: float) -> None:
         """Have `subject` looked at at the time `at`, unless an earlier look is due already."""
         slot = max(int(at / TICK), self._done) + 1
-        if subject.watched_slot != NOT_WATCHED:
+        if subject.watched_slot >= 0:
             if subject.watched_slot <= slot:
                 return
             self.forget(subject)
@@ -49,9 +50,9 @@ class Watchdog:
     def forget(self, subject: Subject) -> None:
         """No further look. Harmless when none is due."""
         slot = subject.watched_slot
-        if slot == NOT_WATCHED:
-            return
         subject.watched_slot = NOT_WATCHED
+        if slot < 0:
+            return
         subjects = self._slots[slot]
         subjects.discard(subject)
         if not subjects:
@@ -70,8 +71,12 @@ class Watchdog:
         due = [subject for slot in self._slots if slot <= self._done for subject in self._slots[slot]]
         for subject in due:
             self.forget(subject)
-        # Only now, with the table at rest: a look may watch and forget others.
+            subject.watched_slot = _DUE
+        # Only now, with the table at rest: a look may watch and forget others, also those whose turn is to come.
         for subject in due:
+            if subject.watched_slot != _DUE:
+                continue
+            subject.watched_slot = NOT_WATCHED
             again = subject.look(now)
             if again:
                 self.watch(subject, again)
