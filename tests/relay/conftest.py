@@ -176,9 +176,9 @@ async def narrow_client(relay: Relay) -> socket.socket:
     """A client connection with small buffers on its way, to be read as slowly as a test likes."""
     assert relay._server is not None
     for listener in relay._server.sockets:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
     await soon(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", relay.port)))
     return sock
@@ -186,6 +186,6 @@ async def narrow_client(relay: Relay) -> socket.socket:
 
 @pytest.fixture(scope="session", autouse=True)
 def _settled_heap() -> None:
-    """What the imports made stays: each test's collection looks at its own objects only, a hundred times faster."""
+    """What the imports made stays: each test's collection looks at its own objects only."""
     gc.collect()
     gc.freeze()

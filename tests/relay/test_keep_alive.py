@@ -1,7 +1,6 @@
 """Client connections that carry several requests: one at a time, in order, whatever comes early."""
 
 import asyncio
-from functools import partial
 
 import pytest
 
@@ -161,14 +160,16 @@ async def test_a_client_that_was_held_back_by_its_last_request_is_read_again(rel
     assert exchange.upstream is not None
     waiting = exchange.upstream.transport.get_write_buffer_size
 
+    record = exchange.record
+
+    async def pass_on(block: bytes) -> None:
+        sent = record.bytes_up + len(block)
+        await client.send(b"%x\r\n%b\r\n" % (len(block), block))
+        await eventually(lambda: record.bytes_up == sent)
+
     async def fill(size: int, block: bytes) -> None:
         while waiting() < size:
-            sent = exchange.record.bytes_up + len(block)
-            await client.send(b"%x\r\n%b\r\n" % (len(block), block))
-            await eventually(partial(sent_up, sent))
-
-    def sent_up(sent: int) -> bool:
-        return exchange.record.bytes_up == sent
+            await pass_on(block)
 
     await fill(1, bytes(32768))
     await fill(60000, bytes(1024))

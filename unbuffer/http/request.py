@@ -37,12 +37,11 @@ def list_members(value: bytes) -> list[bytes]:
 
 # Fields that are read here, or that do not go on as they are. Hop-by-hop ones (RFC 9110, section 7.6.1, and the names
 # of older practice) are dropped; framing, Host and Accept-Encoding are written anew.
-(_DROP, _HOST_FIELD, _CONNECTION, _LENGTH, _CODING, _UPGRADE, _EXPECT, _TE, _TRACE, _FORWARDING) = range(10)
+_DROP, _HOST_FIELD, _CONNECTION, _LENGTH, _CODING, _UPGRADE, _TE, _TRACE, _FORWARDING = range(9)
 _SPECIAL = {
     b"accept-encoding": _DROP,
     b"connection": _CONNECTION,
     b"content-length": _LENGTH,
-    b"expect": _EXPECT,
     b"forwarded": _FORWARDING,
     b"host": _HOST_FIELD,
     b"http2-settings": _DROP,
@@ -72,7 +71,6 @@ class RequestHead:
 
     __slots__ = (
         "connection",
-        "expects_continue",
         "fields",
         "forwarding",
         "framing",
@@ -95,7 +93,6 @@ class RequestHead:
         self.http11 = http11
         self.fields = fields
         self.connection: Sequence[bytes] = ()
-        self.expects_continue = False
         self.upgrade = b""
         self.wants_trailers = False
         self.trace = ""
@@ -124,9 +121,6 @@ class RequestHead:
                 upgrade = upgrade + b", " + value if upgrade else value
             elif special == _TE:
                 self.wants_trailers = self.wants_trailers or b"trailers" in list_members(value)
-            elif special == _EXPECT:
-                self.expects_continue = value.lower() == b"100-continue"
-                passed += (name, b": ", value, b"\r\n")
             elif special == _TRACE:
                 match = _TRACEPARENT.fullmatch(value)
                 self.trace = match[1].decode("ascii") if match else ""

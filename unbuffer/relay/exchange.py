@@ -52,7 +52,6 @@ class Exchange:
         "_plane",
         "_request",
         "_request_over",
-        "_retried",
         "_series",
         "_trailers",
         "_waiting_since",
@@ -86,7 +85,6 @@ class Exchange:
         self._held: list[bytes] = []
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
-        self._retried = False
         self._series: Series | None = None
         """Where it is counted: known with the response head."""
         self._framing = 0
@@ -387,7 +385,8 @@ class Exchange:
 
     def switch_protocols(self, head: ResponseHead, now: float) -> None:
         """The upstream accepted the upgrade: bytes only, from here on, whatever they mean."""
-        if not self._request.upgrade:
+        if not self._request.upgrade or not self._request_over:
+            # Nor may it come before the end of the request: what is left of that is no part of a tunnel.
             self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 Switching Protocols that was not asked for")
             return
         record = self.record
@@ -455,7 +454,6 @@ class Exchange:
             self.finish(_COMPLETED)
             return
         if untouched and self._may_retry() and self.upstream is not None:
-            self._retried = True
             self._forget_upstream(self.upstream)
             self._connect()
             return
@@ -472,7 +470,6 @@ class Exchange:
         that may be repeated and had no body, once more on a fresh connection."""
         return (
             self.record.reused
-            and not self._retried
             and self._request.method in IDEMPOTENT
             and self._request.framing == 0
             and not self._request.upgrade

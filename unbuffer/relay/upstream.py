@@ -86,6 +86,8 @@ class UpstreamConnection(asyncio.Protocol):
             and reader.head is not None
             and reader.head.keep_alive
             and not self.transport.is_closing()
+            # An upstream that answered without reading its request may never read the next one.
+            and not self.transport.get_write_buffer_size()
         )
 
     def quiet(self, now: float) -> bool:
