@@ -91,7 +91,8 @@ class Totals:
     def fold(self, record: Record, series: Series) -> None:
         """Add a stream that has ended."""
         assert record.outcome is not None
-        series.outcomes[record.outcome] += 1
+        outcomes = series.outcomes
+        outcomes[record.outcome] = outcomes.get(record.outcome, 0) + 1
         series.durations.observe(record.ended - record.started)
         if record.chunks:
             series.chunks.observe(record.chunks)

@@ -4,7 +4,7 @@ Framing is rebuilt, never copied. Everything else keeps its order, case, repetit
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from unbuffer.http.framing import CHUNKED
@@ -47,25 +47,35 @@ _FORCED = b"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who sent a request. address is empty for Unix sockets; trusted: its forwarding fields are believed."""
+    """Who sends the requests of a connection. address is empty for Unix sockets; trusted: its forwarding fields are
+    believed; lines: what every request of an untrusted peer gets, ready to send, unless Forwarded is asked for too.
+    """
 
     address: str
     secure: bool
     trusted: bool
     rfc7239: bool
+    lines: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        lines = b""
+        if not self.trusted and not self.rfc7239:
+            lines = b"X-Forwarded-Proto: %b\r\n" % (b"https" if self.secure else b"http")
+            if self.address:
+                lines = b"X-Forwarded-For: %b\r\n%b" % (self.address.encode("ascii"), lines)
+        object.__setattr__(self, "lines", lines)
 
 
 def request_to_upstream(head: RequestHead, peer: Peer) -> bytes:
     """The request head for the upstream, up to and with the empty line."""
-    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", head.host, b"\r\n", *head.passed]
-    kept: dict[bytes, bytes] = {}
-    if peer.trusted:
-        for key, name, value in head.forwarding:
-            if key in _EXTENDED:
-                kept[key] = kept[key] + b", " + value if key in kept else value
-            else:
-                parts += (name, b": ", value, b"\r\n")
-    _add_forwarded(parts, kept, head, peer)
+    host = head.host
+    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", *head.passed]
+    if peer.lines:
+        parts.append(peer.lines)
+        if host:
+            parts += (b"X-Forwarded-Host: ", host, b"\r\n")
+    else:
+        _add_forwarded(parts, head, peer)
     if head.framing == CHUNKED:
         parts.append(b"Transfer-Encoding: chunked\r\n")
     elif head.states_length:
@@ -87,8 +97,15 @@ def _named(connection: Iterable[bytes]) -> frozenset[bytes]:
     return frozenset(connection) - _OPTIONS - {b"host"}
 
 
-def _add_forwarded(parts: list[bytes], kept: dict[bytes, bytes], head: RequestHead, peer: Peer) -> None:
-    """X-Forwarded-For/-Proto/-Host, and Forwarded (RFC 7239) where asked for; `kept` came from a trusted proxy."""
+def _add_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
+    """X-Forwarded-For/-Proto/-Host, and Forwarded (RFC 7239) where asked for, behind what a trusted proxy sent."""
+    kept: dict[bytes, bytes] = {}
+    if peer.trusted:
+        for key, name, value in head.forwarding:
+            if key in _EXTENDED:
+                kept[key] = kept[key] + b", " + value if key in kept else value
+            else:
+                parts += (name, b": ", value, b"\r\n")
     address = peer.address.encode("ascii")
     proto = b"https" if peer.secure else b"http"
     chain = kept.get(b"x-forwarded-for", b"")
@@ -141,7 +158,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
             continue
         if streams:
             if key == b"cache-control":
-                cache_control = len(parts)
+                cache_control = len(parts) + 2  # where its value will be
                 no_transform = no_transform or b"no-transform" in value.lower()
             elif key == b"incremental":
                 incremental = True
@@ -151,13 +168,13 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
             if key == b"etag" and value.startswith(b'"'):
                 # The decoded body has other bytes than the tag stands for (RFC 9110, section 8.8.1).
                 value = b"W/" + value
-        parts.append(b"%b: %b\r\n" % (name, value))
+        parts += (name, b": ", value, b"\r\n")
     if streams:
         if not no_transform:
             if cache_control < 0:
                 parts.append(b"Cache-Control: no-transform\r\n")
             else:
-                parts[cache_control] = parts[cache_control][:-2] + b", no-transform\r\n"
+                parts[cache_control] += b", no-transform"
         if not incremental:
             parts.append(b"Incremental: ?1\r\n")  # RFC 10036
     parts.append(_FORCED)

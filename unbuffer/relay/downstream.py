@@ -16,7 +16,7 @@ from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.request_reader import RequestReader
-from unbuffer.relay.watchdog import NOT_WATCHED
+from unbuffer.relay.watchdog import NOT_WATCHED, TICK
 
 if TYPE_CHECKING:
     from unbuffer.relay.plane import Plane
@@ -289,7 +289,7 @@ class DownstreamConnection(asyncio.Protocol):
             totals.rejected["streams"] += 1
             exchange.finish(Outcome.REJECTED, "the limit limits.streams is reached")
         else:
-            exchange.begin()
+            exchange.begin(now)
 
     def _body(self, data: bytes, last: bool) -> None:
         exchange = self._exchange
@@ -493,9 +493,10 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _wait(self, seconds: float) -> None:
         """Begin a wait that ends in at most so many seconds; 0 = it may last."""
-        self._since = time.monotonic()
-        if seconds:
-            self.plane.watchdog.watch(self, self._since + seconds)
+        since = self._since = time.monotonic()
+        # A look that is due earlier, as between the requests of a busy connection, arms the right one by itself.
+        if seconds and not 0 <= self.watched_slot * TICK <= since + seconds:
+            self.plane.watchdog.watch(self, since + seconds)
 
     def _watch_head(self) -> None:
         seconds = self.plane.settings.timeouts.request_head

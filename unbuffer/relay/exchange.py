@@ -107,13 +107,13 @@ class Exchange:
 
     # -- the request goes up
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """Send the request up, on a connection at rest if there is one."""
         if not self._request_over:
             self._watch(self.policy.request_body_timeout)
         connection = self._plane.pool.take()
         if connection is not None:
-            self._send(connection)
+            self._send(connection, now)
             return
         self._connect()
 
@@ -132,10 +132,10 @@ class Exchange:
             self.fail(error)
         else:
             self._connecting = None
-            self._send(connection)
+            self._send(connection, time.monotonic())
             self.downstream.release()
 
-    def _send(self, connection: UpstreamConnection) -> None:
+    def _send(self, connection: UpstreamConnection, now: float) -> None:
         self.upstream = connection
         self.record.reused = connection.used
         self._plane.totals.upstream_active += 1
@@ -146,7 +146,7 @@ class Exchange:
             self._held = []
         connection.begin(self, data, head_request=self._request.method == b"HEAD")
         if self._request_over:
-            self._request_sent()
+            self._request_sent(now)
 
     def request_body(self, data: bytes, last: bool) -> None:
         """Body bytes of the request, as one read brought them, without their framing; may be empty at the end."""
@@ -161,10 +161,10 @@ class Exchange:
             return
         self.upstream.write(data)
         if last:
-            self._request_sent()
+            self._request_sent(time.monotonic())
 
-    def _request_sent(self) -> None:
-        self._waiting_since = time.monotonic()
+    def _request_sent(self, now: float) -> None:
+        self._waiting_since = now
         if self.policy.response_head_timeout and not self.record.head_at:
             self._watch(self.policy.response_head_timeout)
 
@@ -202,9 +202,8 @@ class Exchange:
         if self.downstream.stalled:
             self.downstream_full()  # with the response before this one
         self._framing = framing
-        self._head_out = response_to_downstream(
-            head, Delivery(framing, length, close, decoded, http11, self._request.wants_trailers)
-        )
+        trailers = self._request.wants_trailers
+        self._head_out = response_to_downstream(head, Delivery(framing, length, close, decoded, http11, trailers))
         self.downstream.close_after = close
         if framing and self.policy.silence_timeout:
             self._watch(self.policy.silence_timeout)
