@@ -343,7 +343,7 @@ class DownstreamConnection(asyncio.Protocol):
     def _refuse(self, status: int, outcome: Outcome, detail: str) -> None:
         """Answer where no exchange exists, and close."""
         self._record(outcome, status, detail)
-        self.write(own_answer(status, outcome.value.error, detail, close=True))
+        self.write(own_answer(status, outcome.value.error, detail, close=True, extra=_extra(status)))
         self._linger()
 
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
@@ -362,11 +362,10 @@ class DownstreamConnection(asyncio.Protocol):
     def _answer_failure(self, record: Record, outcome: Outcome, detail: str, status: int) -> None:
         ending = outcome.value
         close = self.close_after = self._phase != _WHOLE or not self.may_keep_alive
-        extra = b"Retry-After: 1\r\n" if status == 503 else b""
         text = f"{ending.text} ({detail})" if detail else ending.text
         record.status = status
         self.plane.totals.requests[record.route, record.method_label, status] += 1
-        self.write(own_answer(status, ending.error, text, close, extra, record.method == "HEAD"))
+        self.write(own_answer(status, ending.error, text, close, _extra(status), record.method == "HEAD"))
         self._next()
 
     def _break_off(self, close_delimited: bool) -> None:
@@ -502,3 +501,8 @@ class DownstreamConnection(asyncio.Protocol):
         seconds = self.plane.settings.timeouts.request_head
         if seconds:
             self.plane.watchdog.watch(self, self._since + seconds)
+
+
+def _extra(status: int) -> bytes:
+    """Fields that an own answer has beside the usual ones."""
+    return b"Retry-After: 1\r\n" if status == 503 else b""

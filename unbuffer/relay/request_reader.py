@@ -60,7 +60,8 @@ class RequestReader:
             return b""
         method, target, major, minor = match.groups()
         self.method, self.target = method, target
-        self._check_line(target, major, minor)
+        if major != b"1" or minor not in b"01" or len(target) > self._limits.target:
+            self._check_line(target, major, minor)
         if end > self._limits.head:
             raise BadRequest(431, "the request head exceeds limits.head")
         try:
