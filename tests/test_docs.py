@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from unbuffer.outcome import Outcome
 from unbuffer.settings.load import SettingsError, load
 
@@ -39,9 +41,6 @@ def test_the_report_of_mistakes_in_the_readme_is_real(tmp_path: Path) -> None:
     shown = block((ROOT / "README.md").read_text(), "text", "unbuffer.yaml:3").splitlines()
     file = tmp_path / "unbuffer.yaml"
     file.write_text("listen: :8080\n\nupstram: http://127.0.0.1:8000\n\n\ntimeouts:\n  silence: 30 sec\n")
-    try:
+    with pytest.raises(SettingsError) as caught:
         load(str(file), {}, {})
-    except SettingsError as error:
-        assert [line.replace(f"{tmp_path}/", "") for line in str(error).splitlines()] == shown
-    else:
-        raise AssertionError("the file is accepted")
+    assert [line.replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()] == shown
