@@ -79,13 +79,15 @@ class Relay:
         if self._server is not None:
             self._server.close()
             await self.plane.shutdown(5.0)
+            self.plane.pool.close()
+            self.plane.watchdog.forget(self.plane.pool)
+            assert not self.plane.watchdog._slots, "somebody is still watched"
             self.plane.close()
         assert not self.plane.connections
         assert self.totals.streams == 0
         assert self.totals.client_connections == 0
         assert self.totals.upstream_active == 0
         assert all(series.active == 0 for series in self.totals.series.values())
-        assert not self.plane.watchdog._slots, "somebody is still watched"
 
 
 @pytest.fixture

@@ -3,12 +3,11 @@
 Framing is rebuilt, never copied. Everything else keeps its order, case, repetitions and bytes.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from unbuffer.http.framing import CHUNKED
-from unbuffer.http.request import Fields, RequestHead
+from unbuffer.http.request import Fields, RequestHead, named_fields
 from unbuffer.http.response import ResponseHead
 
 # RFC 9110, section 7.6.1, and the names of older practice. Framing fields are hop-by-hop here: they are rebuilt.
@@ -27,8 +26,6 @@ _HOP_BY_HOP = frozenset(
     )
 )
 _REPLACED_DOWN = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
-# Options of Connection that name no field to strip, or one that is handled on its own.
-_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"))
 # Fields of a trailer section that could change how the message is framed, routed or read (RFC 9110, section 6.5.1).
 _NOT_IN_TRAILERS = _HOP_BY_HOP | {
     b"authorization",
@@ -92,11 +89,6 @@ def request_to_upstream(head: RequestHead, peer: Peer) -> bytes:
 _EXTENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"))
 
 
-def _named(connection: Iterable[bytes]) -> frozenset[bytes]:
-    """The fields that Connection names. Host stays whatever it says: without it the message would be another one."""
-    return frozenset(connection) - _OPTIONS - {b"host"}
-
-
 def _add_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
     """X-Forwarded-For/-Proto/-Host, and Forwarded (RFC 7239) where asked for, behind what a trusted proxy sent."""
     kept: dict[bytes, bytes] = {}
@@ -146,7 +138,7 @@ class Delivery(NamedTuple):
 def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
     """The response head for the client, up to and with the empty line."""
     parts = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    replaced = _REPLACED_DOWN | _named(head.connection) if head.connection else _REPLACED_DOWN
+    replaced = _REPLACED_DOWN | named_fields(head.connection) if head.connection else _REPLACED_DOWN
     streams = head.streams
     cache_control = -1
     no_transform = incremental = False
@@ -200,7 +192,7 @@ _OF_THE_CODING = frozenset((b"content-encoding", b"content-md5", b"content-diges
 def informational_to_downstream(head: ResponseHead) -> bytes:
     """A 1xx head for the client (RFC 9110, section 15.2). 101 keeps what switches protocols."""
     parts = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    replaced = _REPLACED_DOWN | _named(head.connection) if head.connection else _REPLACED_DOWN
+    replaced = _REPLACED_DOWN | named_fields(head.connection) if head.connection else _REPLACED_DOWN
     parts += (b"%b: %b\r\n" % (name, value) for name, value in head.fields if name.lower() not in replaced)
     if head.status == 101:
         parts.append(_FORCED)

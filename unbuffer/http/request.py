@@ -5,7 +5,7 @@ control bytes. Whatever two recipients could read differently is refused.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from unbuffer.http.framing import FramingError, request_framing
 
@@ -58,6 +58,11 @@ _SPECIAL = {
 # Options of Connection that name no field to strip, or one that is handled on its own. Host stays whatever Connection
 # says: without it the message would be another one.
 _OPTIONS = frozenset((b"close", b"host", b"http2-settings", b"keep-alive", b"te", b"upgrade"))
+
+
+def named_fields(connection: Iterable[bytes]) -> frozenset[bytes]:
+    """The fields to strip because Connection names them (RFC 9110, section 7.6.1)."""
+    return frozenset(connection) - _OPTIONS
 
 
 class RequestHead:
@@ -126,7 +131,7 @@ class RequestHead:
                 self.trace = match[1].decode("ascii") if match else ""
                 passed += (name, b": ", value, b"\r\n")
         if self.connection:
-            named = _OPTIONS.union(self.connection) - _OPTIONS
+            named = named_fields(self.connection)
             if named:
                 passed = _without(passed, named)
                 self.forwarding = [field for field in self.forwarding if field[0] not in named]

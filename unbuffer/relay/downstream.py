@@ -191,13 +191,6 @@ class DownstreamConnection(asyncio.Protocol):
             if not self.held:
                 self.transport.resume_reading()
 
-    def half_close(self) -> bool:
-        """Tell the client that nothing more comes. False where the transport cannot (TLS): then all ends."""
-        if self.transport.is_closing() or not self.transport.can_write_eof():
-            return False
-        self.transport.write_eof()
-        return True
-
     def exchange_over(self, exchange: Exchange, outcome: Outcome, detail: str, status: int) -> None:
         """The exchange has its outcome: answer if nothing was, break what was cut, go on or close."""
         self._exchange = None
@@ -205,10 +198,12 @@ class DownstreamConnection(asyncio.Protocol):
             return
         if outcome is _COMPLETED:
             self._next()
-        elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT):
-            self._abort()
+        elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT) or (
+            exchange.head_sent and exchange.close_delimited
+        ):
+            self.abort()
         elif exchange.head_sent:
-            self._break_off(exchange.close_delimited)
+            self._close()  # the framing shows what is missing; what did arrive is delivered first
         else:
             self._answer_failure(exchange.record, outcome, detail, status or outcome.value.status)
 
@@ -226,11 +221,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.finish(outcome)
         else:
-            self._abort()
-
-    def abort(self) -> None:
-        """End the connection at once, whatever it still holds."""
-        self._abort()
+            self.abort()
 
     # -- reading
 
@@ -283,8 +274,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._reader = None
         totals, limits = self.plane.totals, self.plane.settings.limits
         if exchange.policy.body_limit and request.framing > exchange.policy.body_limit:
-            totals.rejected["body_too_large"] += 1
-            exchange.finish(Outcome.REQUEST_TOO_LARGE, "the request body exceeds limits.body")
+            self._body_too_large(exchange)
         elif limits.streams and totals.streams > limits.streams:
             totals.rejected["streams"] += 1
             exchange.finish(Outcome.REJECTED, "the limit limits.streams is reached")
@@ -297,10 +287,13 @@ class DownstreamConnection(asyncio.Protocol):
         self.read_at = time.monotonic()
         limit = exchange.policy.body_limit
         if limit and exchange.record.bytes_up + len(data) > limit:
-            self.plane.totals.rejected["body_too_large"] += 1
-            exchange.finish(Outcome.REQUEST_TOO_LARGE, "the request body exceeds limits.body")
-            return
-        exchange.request_body(data, last)
+            self._body_too_large(exchange)
+        else:
+            exchange.request_body(data, last)
+
+    def _body_too_large(self, exchange: Exchange) -> None:
+        self.plane.totals.rejected["body_too_large"] += 1
+        exchange.finish(Outcome.REQUEST_TOO_LARGE, "the request body exceeds limits.body")
 
     def _read_behind(self) -> None:
         if self._phase != _REQUEST or self.transport.is_closing():
@@ -368,14 +361,6 @@ class DownstreamConnection(asyncio.Protocol):
         self.write(own_answer(status, ending.error, text, close, _extra(status), record.method == "HEAD"))
         self._next()
 
-    def _break_off(self, close_delimited: bool) -> None:
-        """End a message that is not complete so that the client sees it: never like a clean end."""
-        if not close_delimited:
-            # The framing shows what is missing; what did arrive is delivered first.
-            self._close()
-            return
-        self._abort()
-
     def _linger(self) -> None:
         """Close behind what was written, and read away what the client still sends."""
         if self.transport.is_closing():
@@ -394,7 +379,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.close()
         self._wait(LINGER)
 
-    def _abort(self) -> None:
+    def abort(self) -> None:
         """End the connection at once, by a reset: the end of a body that ends with its connection looks otherwise, and
         with TLS the close_notify is missing."""
         if self._phase == _CLOSED:
@@ -420,7 +405,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._exchange.fail(error)
         else:
             self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
-            self._abort()
+            self.abort()
 
     # -- deadlines
 
@@ -464,7 +449,7 @@ class DownstreamConnection(asyncio.Protocol):
         due = self._since + LINGER
         if due > now:
             return due
-        self._abort()
+        self.abort()
         return 0.0
 
     def _look_stall(self, now: float) -> float:
@@ -481,7 +466,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.finish(Outcome.CLIENT_STALL_TIMEOUT)
         else:
-            self._abort()
+            self.abort()
         return 0.0
 
     @property

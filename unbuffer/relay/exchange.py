@@ -7,7 +7,6 @@ the cause, goes through `finish`, once.
 import asyncio
 import time
 from bisect import bisect_left
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from unbuffer.http.coding import CodingError, Decoder, decodable
@@ -413,20 +412,24 @@ class Exchange:
 
     def tunnel_upstream_eof(self) -> bool:
         """The upstream has said everything. True: keep its connection, the client may still speak."""
-        return self._half_close(self.downstream.half_close)
+        return self._half_close(self.downstream.transport)
 
     def tunnel_client_eof(self) -> bool:
         """The client has said everything. True: keep its connection, the upstream may still speak."""
         assert self.upstream is not None
-        return self._half_close(self.upstream.half_close)
+        return self._half_close(self.upstream.transport)
 
-    def _half_close(self, tell_the_other_side: Callable[[], bool]) -> bool:
+    def _half_close(self, other: asyncio.Transport) -> bool:
+        """Tell the other side that nothing more comes. False where it cannot be told (TLS): then all ends."""
         if self._half_closed:
             # Both have said everything: nothing is left to wait for.
             self.finish(_COMPLETED)
             return False
         self._half_closed = True
-        return tell_the_other_side()
+        if other.is_closing() or not other.can_write_eof():
+            return False
+        other.write_eof()
+        return True
 
     # -- endings
 

@@ -18,8 +18,6 @@ from unbuffer.totals import Totals
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
 
-clock = time.monotonic
-
 LAST_WORDS = 1.0
 """Seconds in which a stream that was ended may still be written out, so that the client sees how it ended."""
 
@@ -42,7 +40,7 @@ class Plane:
         self.loop = loop
         self.on_record = on_record
         self.routes = RouteTable(settings)
-        self.watchdog = Watchdog(loop, clock)
+        self.watchdog = Watchdog(loop, time.monotonic)
         self.pool = Pool(settings, totals, loop, self.watchdog)
         self.connections: set[DownstreamConnection] = set()
         self.ending = 0

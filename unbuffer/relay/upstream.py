@@ -63,13 +63,6 @@ class UpstreamConnection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
-    def half_close(self) -> bool:
-        """Tell the upstream that nothing more comes. False where the transport cannot (TLS): then all ends."""
-        if self.transport.is_closing() or not self.transport.can_write_eof():
-            return False
-        self.transport.write_eof()
-        return True
-
     def tunnel(self) -> None:
         """From now on every byte belongs to the tunnel."""
         self._tunnel = True
