@@ -65,22 +65,22 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
     cores = (bench.proxy_core, bench.load_core)
     with (directory / "log").open("a") as log, ExitStack() as started:
         source = started.enter_context(running([bench.streamload, "source"], bench.load_core, PIPE, log, {}))
-        port = upstream = int(_line(source, log))
+        port = upstream = int(line_of(source, log))
         pids: list[int] = []
         if proxy:
-            port = _free_port()
+            port = free_port()
             command, environment = proxy.prepare(directory, upstream, port)
             process = started.enter_context(running(command, bench.proxy_core, log, log, environment))
-            _wait_for_answer(process, port, log)
+            wait_for_answer(process, port, log)
             pids = tree(process.pid)
         idle_bytes = proportional_size(pids) if scene.open_streams else 0
         sink = started.enter_context(
-            running(_sink(bench, scene, port, [source.pid, *pids]), bench.load_core, PIPE, log, {})
+            running(sink_command(bench, scene, port, [source.pid, *pids]), bench.load_core, PIPE, log, {})
         )
-        opened = msgspec.json.decode(_line(sink, log), type=Opened)
+        opened = msgspec.json.decode(line_of(sink, log), type=Opened)
         open_bytes = proportional_size(pids) if scene.open_streams else 0
         since, idle_since = time.monotonic(), idle(cores)
-        load = msgspec.json.decode(_line(sink, log), type=Load)
+        load = msgspec.json.decode(line_of(sink, log), type=Load)
         busy = len(cores) * (time.monotonic() - since) - (idle(cores) - idle_since)
     if load.errors:
         raise Failed(f"{load.errors} wrong answers, the first: {load.first_error}")
@@ -94,14 +94,16 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
     return Sample(load, sum(proxy_cpu), load_cpu, other_cpu, idle_bytes, open_bytes)
 
 
-def _sink(bench: Bench, scene: Scene, port: int, watched: list[int]) -> list[str]:
+def sink_command(bench: Bench, scene: Scene, port: int, watched: list[int]) -> list[str]:
+    """The load of a scene; CPU times of the watched processes are reported in their order."""
     command = [bench.streamload, "sink", str(port), "-w", str(scene.warm_up), "-t", str(bench.seconds)]
     for pid in watched:
         command += ["-P", str(pid)]
     return command + shlex.split(scene.options)
 
 
-def _line(process: Popen[str], log: IO[str]) -> str:
+def line_of(process: Popen[str], log: IO[str]) -> str:
+    """The next line that streamload prints."""
     assert process.stdout
     line = process.stdout.readline()
     if not line:
@@ -109,14 +111,16 @@ def _line(process: Popen[str], log: IO[str]) -> str:
     return line
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def _wait_for_answer(process: Popen[str], port: int, log: IO[str]) -> None:
+def wait_for_answer(process: Popen[str], port: int, log: IO[str]) -> None:
+    """Wait until a proxy passes on what the source answers."""
     deadline = time.monotonic() + _START
     while time.monotonic() < deadline and process.poll() is None:
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=_START)

@@ -6,6 +6,7 @@
  *                                                apart (0: as fast as the socket takes them), each of them
  *                                                one chunk and one write
  *       GET /plain?size=1024                     a body with Content-Length
+ *       POST                                     takes the body and never answers
  *   streamload sink PORT -c CONNECTIONS -t SECONDS [-w WARM_UP_SECONDS] [-o CONNECTIONS_A_SECOND]
  *                   [-P PID]... {-n EVENTS -g GAP_US -s SIZE | -p -s SIZE}
  *       keeps CONNECTIONS requests for /stream (-p: /plain) running against 127.0.0.1:PORT, warms up, then
@@ -146,7 +147,7 @@ static void timer_read(void)
 
 struct source {
     struct timer timer;
-    int fd, waits_to_write, streaming;
+    int fd, waits_to_write, streaming, listening; /* listening: to a body without end */
     char request[4096]; int request_len;
     long number, events, gap_us, size; /* number: of the next event */
     char *out; long out_len, out_sent;
@@ -211,6 +212,10 @@ static int source_answer(struct source *c) /* 0: answered, or the head is not co
 {
     char *end = strstr(c->request, "\r\n\r\n");
     if (!end) return c->request_len == sizeof c->request - 1 ? -1 : 0;
+    if ((c->listening = !strncmp(c->request, "POST ", 5))) {
+        c->request_len = 0;
+        return 0;
+    }
     c->size = query(c->request, "size=", 64);
     c->gap_us = query(c->request, "gap_us=", 0);
     c->events = query(c->request, "n=", 100);
@@ -243,6 +248,7 @@ static int source_ready(struct source *c, unsigned what) /* as source_flush */
     if (what & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         ssize_t k = recv(c->fd, c->request + c->request_len, sizeof c->request - 1 - c->request_len, 0);
         if (k == 0 || (k < 0 && errno != EAGAIN)) return -1;
+        if (c->listening) return 0;
         if (k > 0) c->request[c->request_len += k] = 0;
         if (c->streaming || c->out_len) return c->request_len ? -1 : 0; /* the sink does not pipeline */
         return source_answer(c);

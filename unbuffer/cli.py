@@ -1,17 +1,25 @@
 """The command line: arguments in, exit code out.
 
 Exit codes: 0 done or drained, 1 failure at run time, 2 usage, 69 something needed is not installed, 78 bad settings
-(sysexits.h), 128 + n ended at once by a second signal n.
+(sysexits.h), 128 + n ended at once by a second signal n. `unbuffer exec` gives the code of its application, 126 or 127
+where that cannot be run.
+
+What a command needs is imported when it runs: a health check must not load a server.
 """
 
 import argparse
 import os
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 from unbuffer import __version__
-from unbuffer.settings.load import SettingsError, dump, load
-from unbuffer.settings.model import Settings
-from unbuffer.settings.problems import Problem
+from unbuffer.settings.problems import Problem, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from unbuffer.settings.model import Settings
 
 EX_FAILURE = 1
 EX_CONFIG = 78
@@ -20,15 +28,30 @@ EX_CONFIG = 78
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     _open_standard_files()
-    arguments = _parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    # Not left to argparse: what stands behind the first -- is the application's, every later -- included.
+    own, app = given, []
+    if given[:1] == ["exec"] and "--" in given:
+        at = given.index("--")
+        own, app = given[:at], given[at + 1 :]
+    parser = _parser()
+    arguments = parser.parse_args(own)
     try:
         command: str = arguments.command
         if command == "serve":
-            return _serve(_settings(arguments))
+            return _run(partial(_settings, arguments))
+        if command == "exec":
+            if not app:
+                parser.error("exec: give the application's command behind --, as in: unbuffer exec -- COMMAND")
+            return _exec(arguments, app)
+        if command in ("healthcheck", "drain"):
+            return _ask(arguments)
         if command == "demo":
             from unbuffer.demo.show import main as demo
 
             return demo(arguments.once)
+        from unbuffer.settings.dump import dump
+
         print(dump(_settings(arguments)), end="", flush=True)
         return 0
     except BrokenPipeError:
@@ -49,17 +72,58 @@ def _open_standard_files() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - stays open
 
 
-def _serve(settings: Settings) -> int:
-    from unbuffer.server.worker import StartError, run
+def _run(read: "Callable[[], Settings]", app: "Sequence[str]" = ()) -> int:
+    from unbuffer.server.errors import StartError
+    from unbuffer.server.worker import run
 
     try:
-        return run(settings)
+        return run(read, app)
     except StartError as error:
         print(f"unbuffer: {error}", file=sys.stderr)
+        return error.code
+
+
+def _exec(arguments: argparse.Namespace, app: list[str]) -> int:
+    import tempfile
+
+    # Mode 0700: nobody else reaches the application past unbuffer.
+    with tempfile.TemporaryDirectory(prefix="unbuffer-") as folder:
+        return _run(partial(_settings, arguments, f"unix:{folder}/app.sock"), app)
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    from unbuffer.server.admin_client import AdminClient, AskError
+
+    try:
+        admin = AdminClient(_admin_address(arguments))
+        if arguments.command == "drain":
+            status, text = admin.ask("POST", "/drain")
+            if status == 200 and arguments.wait:
+                admin.wait_until_gone()
+        else:
+            status, text = admin.ask("GET", "/readyz" if arguments.ready else "/livez")
+    except (AskError, SettingsError, ValueError) as error:
+        print(f"unbuffer: {error}", file=sys.stderr)
         return EX_FAILURE
+    print("; ".join(text.splitlines()))
+    return 0 if status == 200 else EX_FAILURE
 
 
-def _settings(arguments: argparse.Namespace) -> Settings:
+def _admin_address(arguments: argparse.Namespace) -> str:
+    """Where the admin port is. A settings file is read only where one is named: reading YAML takes its time."""
+    given: str | None = arguments.admin or os.environ.get("UNBUFFER_ADMIN") or os.environ.get("UNBUFFER_ADMIN__ADDRESS")
+    if given:
+        return given
+    if arguments.config or os.environ.get("UNBUFFER_CONFIG"):
+        return _settings(arguments).admin.address
+    from unbuffer.settings.model import Admin
+
+    return Admin().address
+
+
+def _settings(arguments: argparse.Namespace, upstream: str | None = None) -> "Settings":
+    from unbuffer.settings.load import load
+
     flags: dict[str, str | list[str]] = {}
     for name in ("upstream", "listen", "admin"):
         if getattr(arguments, name, None):
@@ -69,7 +133,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         if not equals:
             raise SettingsError([Problem(f"flag --set {text}", "want KEY=VALUE, such as timeouts.silence=30s")])
         flags[path] = value
-    return load(arguments.config, os.environ, flags)
+    return load(arguments.config, os.environ, flags, upstream)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,20 +146,53 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="relay requests to the upstream")
     serve.add_argument("--upstream", metavar="URL", help="default http://127.0.0.1:8000; unix:/path works, too")
-    serve.add_argument(
-        "--listen", metavar="ADDR", action="append", help="default 127.0.0.1:8080 (or PORT); may be repeated"
+    _add_serving(serve)
+
+    run = commands.add_parser(
+        "exec",
+        help="run the application as a child and relay requests to it",
+        usage="unbuffer exec [OPTIONS] -- COMMAND [ARGUMENT ...]",
+        description="Run the application and relay requests to it. In the command, {socket} stands for the path of the "
+        "Unix socket that it is to listen on, or {port} for the port of --upstream. The environment has them as well: "
+        "UNBUFFER_UPSTREAM_SOCKET, or UNBUFFER_UPSTREAM_PORT and PORT.",
     )
-    serve.add_argument("--admin", metavar="ADDR", help="default 127.0.0.1:4198; off = no admin port")
-    serve.add_argument("-c", "--config", metavar="FILE", help="YAML file (or UNBUFFER_CONFIG)")
-    _add_set(serve)
+    run.add_argument("--upstream", metavar="URL", help="default a Unix socket in a private folder")
+    _add_serving(run)
 
     config = commands.add_parser("config", help="check settings and print the effective ones")
     config.add_argument("config", nargs="?", metavar="FILE", help="YAML file (or UNBUFFER_CONFIG)")
     _add_set(config)
 
+    check = commands.add_parser("healthcheck", help="ask a running unbuffer whether it is well; exit code 0 or 1")
+    check.add_argument("--ready", action="store_true", help="whether it is ready for requests, too")
+    _add_asking(check)
+
+    drain = commands.add_parser("drain", help="begin the graceful end of a running unbuffer")
+    drain.add_argument("--wait", action="store_true", help="return when the process is gone")
+    _add_asking(drain)
+
     demo = commands.add_parser("demo", help="show the difference on an embedded FastAPI app")
     demo.add_argument("--once", action="store_true", help="show it and exit")
     return parser
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--listen", metavar="ADDR", action="append", help="default 127.0.0.1:8080 (or PORT); may be repeated"
+    )
+    parser.add_argument("--admin", metavar="ADDR", help="default 127.0.0.1:4198; off = no admin port")
+    _add_config(parser)
+    _add_set(parser)
+
+
+def _add_asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--admin", metavar="ADDR", help="of its admin port; default 127.0.0.1:4198 (or UNBUFFER_ADMIN)")
+    _add_config(parser)
+    parser.set_defaults(set=[])
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-c", "--config", metavar="FILE", help="YAML file (or UNBUFFER_CONFIG)")
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:

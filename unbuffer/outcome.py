@@ -27,6 +27,9 @@ class Outcome(Enum):
     """How a stream ended. The value of a member is its `Ending`."""
 
     COMPLETED = Ending("completed", 0, "", "The response was relayed to its end.")
+    UNTERMINATED = Ending(
+        "unterminated", 0, "", "The stream ended cleanly, but without the terminal_marker of its route."
+    )
     CLIENT_DISCONNECT = Ending("client_disconnect", 0, "", "The client left before the response was complete.")
     CLIENT_STALL_TIMEOUT = Ending(
         "client_stall_timeout",
@@ -40,6 +43,9 @@ class Outcome(Enum):
     REQUEST_TOO_LARGE = Ending(
         "request_too_large", 413, "http_request_error", "The request is larger than the limits allow."
     )
+    UNAUTHORIZED = Ending(
+        "unauthorized", 401, "http_request_denied", "The request has no valid bearer token; see authorization."
+    )
     REQUEST_HEAD_TIMEOUT = Ending(
         "request_head_timeout",
         408,
@@ -50,10 +56,13 @@ class Outcome(Enum):
         "request_body_timeout",
         408,
         "http_request_error",
-        "The client sent nothing of the request body for timeouts.request_body.",
+        "The client sent nothing of the request body for timeouts.request_body, or less than limits.body_rate.",
     )
     REJECTED = Ending(
-        "rejected", 503, "connection_limit_reached", "The limit limits.streams or limits.connections is reached."
+        "rejected",
+        503,
+        "connection_limit_reached",
+        "A limit is reached: limits.streams, limits.connections or the open files of the process.",
     )
     UPSTREAM_REFUSED = Ending(
         "upstream_refused", 503, "connection_refused", "The upstream accepts no connections; is the application up?"
@@ -116,3 +125,7 @@ class Outcome(Enum):
     def label(self) -> str:
         """The outcome's name in metrics, logs and documentation."""
         return self.value.name
+
+
+WHOLE = (Outcome.COMPLETED, Outcome.UNTERMINATED)
+"""The outcomes of what was relayed to its end."""

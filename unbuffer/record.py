@@ -4,35 +4,135 @@ The relay writes a record, observers read it. No I/O, no clock of its own, no me
 """
 
 from bisect import bisect_left
+from collections import deque
+from typing import NamedTuple
 
 from unbuffer.outcome import Outcome
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
 
 
+class Exemplar(NamedTuple):
+    """One observation that a trace tells more about. time: seconds of the Unix epoch."""
+
+    trace: str
+    value: float
+    time: float
+
+
 class Histogram:
     """Counts of observations in buckets, as plain integers.
 
     A bound is inclusive (`le`), as Prometheus defines it; the last count is the overflow bucket (`+Inf`).
+    exemplars: the latest of each bucket that has one, by the bucket's index; None as long as there is none.
     """
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] | None = None
 
     def observe(self, value: float) -> None:
         """Count one value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
+    def exemplify(self, exemplar: Exemplar) -> None:
+        """Keep one of the observations that were counted."""
+        if self.exemplars is None:
+            self.exemplars = {}
+        self.exemplars[bisect_left(self.bounds, exemplar.value)] = exemplar
+
+
+PAUSE = 0.005
+"""Seconds between two chunks that part two clumps. What was written at once arrives within a millisecond or two."""
+
+SAMPLE = 8
+"""Reads whose events are counted: enough to tell how large an event is."""
+
+
+class Rhythm:
+    """How the chunks of a stream come: in clumps, with pauses between them. Constant in size.
+
+    clumps         runs of chunks without a pause of PAUSE
+    pauses         sum of the pauses, seconds; squares: sum of their squares
+    alike          clumps that were as big as the one before, within 2 %
+    clump          bytes of the latest clump that is complete
+    offset         where in the body the current clump began
+    begun          when it began; 0.0 = with the body
+    lines          lines that ended in the first reads, decoded; empties: those of them that were empty
+    sampled        bytes in which they were counted
+    """
+
+    __slots__ = ("alike", "begun", "clump", "clumps", "empties", "lines", "offset", "pauses", "sampled", "squares")
+
+    def __init__(self) -> None:
+        self.clumps = 1
+        self.pauses = 0.0
+        self.squares = 0.0
+        self.alike = 0
+        self.clump = 0
+        self.lines = 0
+        self.empties = 0
+        self.sampled = 0
+        self.offset = 0
+        self.begun = 0.0
+
+    def pause(self, gap: float, offset: int, now: float) -> None:
+        """A clump begins now, behind a pause of `gap` seconds, at this offset in the body."""
+        size = offset - self.offset
+        self.offset = offset
+        self.begun = now
+        self.alike += abs(size - self.clump) <= self.clump >> 6
+        self.clump = size
+        self.clumps += 1
+        self.pauses += gap
+        self.squares += gap * gap
+
+    def sample(self, data: bytes) -> None:
+        """One of the first reads."""
+        self.sampled += len(data)
+        self.lines += data.count(b"\n")
+        self.empties += data.count(b"\n\n") + data.count(b"\n\r\n")
+
+
+class Timeline:
+    """The latest chunks of one stream, and what came between them. Constant in size.
+
+    chunks      when each was read from the upstream, when its bytes were accepted for the client, and how many those
+                were; of a body that is decoded, what each step of the decoder gave
+    count       how many there have been since the beginning, those that are no longer kept as well
+    pauses      from when to when the upstream was not read because the client's buffer was full
+    heartbeats  when each was sent
+    """
+
+    __slots__ = ("_bytes_down", "chunks", "count", "heartbeats", "pauses")
+
+    def __init__(self, length: int, bytes_down: int) -> None:
+        """length: how many chunks are kept, and a tenth of that of the rest. bytes_down: what the client had before."""
+        self.chunks: deque[tuple[float, float, int]] = deque(maxlen=length)
+        self.count = 0
+        self.pauses: deque[tuple[float, float]] = deque(maxlen=length // 10)
+        self.heartbeats: deque[float] = deque(maxlen=length // 10)
+        self._bytes_down = bytes_down
+
+    def wrote(self, read_at: float, accepted_at: float, bytes_down: int) -> None:
+        """Something was written; `bytes_down` of the body by now. A head and the end of a body are no chunks."""
+        size = bytes_down - self._bytes_down
+        if size:
+            self.chunks.append((read_at, accepted_at, size))
+            self.count += 1
+            self._bytes_down = bytes_down
+
 
 class Record:
     """One stream's life in numbers. Times are seconds of `time.monotonic`; 0.0 = has not happened.
 
     started        request head complete
+    sent_at        request sent to the upstream, body and all
     head_at        final response head read from the upstream
     first_at       first bytes of the response body read from the upstream
     last_at        latest bytes of the response body read from the upstream
@@ -44,6 +144,8 @@ class Record:
     max_gap        the longest time between two chunks
     stalled        total time the upstream was not read because the client's buffer was full
     stalls         how often that happened
+    paused_at      since when it is so now
+    heartbeats     comments that broke the silence of an event-stream
     """
 
     __slots__ = (
@@ -57,18 +159,24 @@ class Record:
         "ended",
         "first_at",
         "head_at",
+        "heartbeats",
         "kind",
         "last_at",
         "max_gap",
         "method",
         "outcome",
+        "parent",
         "path",
+        "paused_at",
         "reused",
+        "rhythm",
         "route",
+        "sent_at",
         "stalled",
         "stalls",
         "started",
         "status",
+        "timeline",
         "trace",
         "version",
     )
@@ -88,6 +196,7 @@ class Record:
         self.outcome: Outcome | None = None
         self.detail = ""
         """What exactly happened, where the outcome alone does not say it."""
+        self.sent_at = 0.0
         self.head_at = 0.0
         self.first_at = 0.0
         self.last_at = 0.0
@@ -99,12 +208,20 @@ class Record:
         self.max_gap = 0.0
         self.stalled = 0.0
         self.stalls = 0
+        self.paused_at = 0.0
+        self.heartbeats = 0
+        self.rhythm: Rhythm | None = None
+        """Of streams only; None in what has a known length, and in tunnels."""
+        self.timeline: Timeline | None = None
+        """Kept while somebody looks at this stream."""
         self.reused = False
         """Whether the upstream connection had served a request before."""
         self.decoded = ""
         """The content codings that were removed."""
         self.trace = ""
         """The trace id of `traceparent`, 32 hex digits."""
+        self.parent = ""
+        """The id of its span and its flags, such as `b7ad6b7169203331-01`."""
 
     @property
     def method_label(self) -> str:

@@ -3,10 +3,11 @@
 `observe.metrics` turns these into Prometheus' exposition at scrape time; nothing here knows of it.
 """
 
+import time
 from collections import Counter
 
 from unbuffer.outcome import Outcome
-from unbuffer.record import Histogram, Record
+from unbuffer.record import Exemplar, Histogram, Record
 
 # Seconds. Time to a first byte: vLLM's boundaries, plus 2 s, a common objective that vLLM lacks.
 TTFB_BOUNDS = (
@@ -26,6 +27,10 @@ DURATION_BOUNDS = (
 CHUNK_COUNT_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
 CHUNK_SIZE_BOUNDS = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0)
 CONNECT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+OVERFLOW_ROUTE = "_other"
+"""The label of the routes beyond metrics.max_routes."""
 
 KINDS = ("sse", "ndjson", "stream", "plain", "upgrade")
 CONNECT_RESULTS = ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
@@ -35,8 +40,8 @@ class Series:
     """The numbers of one (route, kind). A running exchange holds it, so a chunk costs no look-up."""
 
     __slots__ = (
-        "active", "bytes_down", "chunk_sizes", "chunks", "durations", "gaps", "kind", "outcomes", "relay", "route",
-        "stalled", "stalls", "ttfb", "ttfc",
+        "active", "bytes_down", "chunk_sizes", "chunks", "durations", "gaps", "heartbeats", "kind", "outcomes", "relay",
+        "route", "stalled", "stalling", "stalls", "ttfb", "ttfc",
     )  # fmt: skip
 
     def __init__(self, route: str, kind: str, relay: Histogram) -> None:
@@ -54,7 +59,15 @@ class Series:
         """Shared by all routes of a kind: the delay is unbuffer's own and does not depend on the route."""
         self.bytes_down = 0
         self.stalled = 0.0
+        """Seconds of the stalls that are over."""
+        self.stalling: set[Record] = set()
+        """Streams whose client's buffer is full now."""
         self.stalls = 0
+        self.heartbeats = 0
+
+    def stalled_by(self, now: float) -> float:
+        """Seconds of all stalls, those that last included."""
+        return self.stalled + sum(now - record.paused_at for record in self.stalling)
 
 
 class Totals:
@@ -73,6 +86,13 @@ class Totals:
         """Responses that came compressed, by route, coding and result."""
         self.connects = dict.fromkeys(CONNECT_RESULTS, 0)
         self.connect_times = Histogram(CONNECT_BOUNDS)
+        self.loop_lag = Histogram(LAG_BOUNDS)
+        self.on_time_at = 0.0
+        """When the event loop was last seen to keep its time (`observe.loop_lag`); 0.0 = nobody looks."""
+        self.upstream_stalls = {"stream": 0, "upstream": 0}
+        """Silences of the upstream, of one stream or of all streams at once."""
+        self.verdicts: Counter[tuple[str, str]] = Counter()
+        """How streams arrived from the upstream, by route and verdict (`observe.verdict`)."""
         self.reuses = 0
         """Requests sent on a connection that had served one before."""
         self.client_connections = 0
@@ -80,6 +100,10 @@ class Totals:
         self.upstream_idle = 0
         self.streams = 0
         """Exchanges running now."""
+        self.reload_successful = True
+        """Whether the settings of the latest attempt to load them are in force."""
+        self.reloaded_at = time.time()
+        """When settings were last put in force; seconds of the Unix epoch."""
 
     def of(self, route: str, kind: str) -> Series:
         """The numbers of this route and kind, made on first use."""
@@ -98,3 +122,14 @@ class Totals:
             series.chunks.observe(record.chunks)
         if record.bytes_up:
             self.request_bytes[record.route] += record.bytes_up
+        if record.trace:
+            self._exemplify(record, series)
+
+    @staticmethod
+    def _exemplify(record: Record, series: Series) -> None:
+        now, started = time.time(), record.started
+        series.durations.exemplify(Exemplar(record.trace, record.ended - started, now))
+        if record.head_at:
+            series.ttfb.exemplify(Exemplar(record.trace, record.head_at - started, now))
+        if record.first_at:
+            series.ttfc.exemplify(Exemplar(record.trace, record.first_at - started, now))

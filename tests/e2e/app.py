@@ -34,11 +34,15 @@ class Gate:
         """Let the stream go on: with `next` to its next event, with `end` to its end, with `fail` to an exception."""
         self._commands.put_nowait(command)
 
+    async def took(self, count: int) -> None:
+        """Note how much of the stream there has been."""
+        async with self._changed:
+            self._taken = count
+            self._changed.notify_all()
+
     async def pass_through(self, taken: int) -> bool:
         """Wait for a command after `taken` events; whether another event is wanted. Raises Broken."""
-        async with self._changed:
-            self._taken = taken
-            self._changed.notify_all()
+        await self.took(taken)
         command = await self._commands.get()
         if command == "fail":
             raise Broken
@@ -158,6 +162,19 @@ KINDS: dict[str, Callable[[Gate], Response]] = {
 """What a stream may be, by its name in the path."""
 
 
+@app.get("/stream/{name}/identified")
+async def identified(name: str, request: Request) -> Response:
+    """Events with ids, each with the id that the client says it had last. A client that is cut comes back at once."""
+    last = request.headers.get("last-event-id", "none")
+
+    async def events() -> AsyncIterator[str]:
+        yield "retry: 1\n\n"
+        async for number in gates[name].numbers():
+            yield f"id: {number}\ndata: event {number}, {last} before\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
 @app.get("/stream/{name}/{kind}")
 async def stream(name: str, kind: str) -> Response:
     return KINDS[kind](gates[name])
@@ -196,6 +213,22 @@ async def upload(request: Request) -> Response:
         size += len(part)
     seen = {"sha256": digest.hexdigest(), "size": size}
     return JSONResponse(seen | {key: request.headers.get(key) for key in ("content-length", "content-type")})
+
+
+@app.put("/stream/{name}/pieces")
+async def pieces(name: str, request: Request) -> int:
+    """Read the body as it comes, and let the gate know after each piece how many bytes there have been."""
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        await gates[name].took(size)
+    return size
+
+
+@app.get("/forwarded")
+async def forwarded(request: Request) -> dict[str, str]:
+    """What the proxies in front tell of the client."""
+    return {key: value for key, value in request.headers.items() if key.startswith("x-forwarded-")}
 
 
 @app.put("/refuse")

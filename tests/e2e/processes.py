@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 # Settings of servers that the machine's user may have; they are not meant for those of the tests.
 _FOREIGN = ("UNBUFFER_", "UVICORN_", "GRANIAN_", "WEB_CONCURRENCY", "HYPERCORN_")
+# A test counts the requests that its application gets; unbuffer's own is for the tests of it.
+_OWN = {"PYTHONUNBUFFERED": "1", "UNBUFFER_METRICS__OPENAPI": "off"}
 
 
 class Lines:
@@ -74,7 +76,7 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment | {"PYTHONUNBUFFERED": "1"},
+            env=environment | _OWN,
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None

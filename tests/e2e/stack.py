@@ -129,9 +129,9 @@ def _reached(url: str, process: Program, socket: str | None = None) -> Iterator[
 
 
 @contextmanager
-def uvicorn(*options: str, port: int = 0) -> Iterator[App]:
-    """The application under uvicorn, on httptools unless the options say otherwise."""
-    command = (sys.executable, "-m", "uvicorn", APP, "--port", str(port), "--no-access-log", *options)
+def uvicorn(*options: str, port: int = 0, application: str = APP, python: str = sys.executable) -> Iterator[App]:
+    """The application under uvicorn, on httptools unless the options say otherwise. python: of which environment."""
+    command = (python, "-m", "uvicorn", application, "--port", str(port), "--no-access-log", *options)
     # It raises the signal that ended it once more.
     with running(*command, "--timeout-graceful-shutdown", "1", code=-signal.SIGTERM) as process:
         url = process.err.match(r"running on (http://\S+)")[1]

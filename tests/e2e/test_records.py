@@ -120,6 +120,9 @@ def test_metrics_and_access_log_tell_the_script(stack: Stack) -> None:
         assert told("unbuffer_request_body_bytes_total") == {(): 5000}
         assert told("unbuffer_decoded_responses_total", "encoding", "result") == {("gzip", "ok"): 1}
         assert told("unbuffer_rejected_requests_total", "reason")[("bad_request",)] == 1
+        # Each of the five streams has one; which one depends on how quickly the test opened the gates.
+        assert sum(told("unbuffer_stream_verdicts_total", "verdict").values()) == 5
+        assert set(told("unbuffer_backpressured_streams", "kind").values()) == {0}
         assert set(told("unbuffer_active_streams", "kind").values()) == {0}
         assert told("unbuffer_upstream_connections", "state")[("active",)] == 0
         assert told("unbuffer_upstream_up") == {(): 1}

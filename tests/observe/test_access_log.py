@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -21,13 +22,17 @@ from hypothesis import strategies as st
 
 from tests.peers import PATIENCE, connect, soon
 from unbuffer.observe import access_log
-from unbuffer.observe.access_log import AccessLog
+from unbuffer.observe.access_log import AccessLog, Keys, json_line, text_line
+from unbuffer.observe.fields import FIELDS, Ended, ms, table
+from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "access-log.md"
 
 Form = Literal["json", "text"]
 FORMS: tuple[Form, ...] = ("json", "text")
@@ -45,9 +50,10 @@ class Pipe:
     def fill(self) -> None:
         """Write until the pipe takes no byte more."""
         os.set_blocking(self.writer.fileno(), False)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self.filling += os.write(self.writer.fileno(), b"x")
+        for size in (4096, 1):
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self.filling += os.write(self.writer.fileno(), b"x" * size)
         os.set_blocking(self.writer.fileno(), True)
 
     @property
@@ -101,6 +107,7 @@ def a_full_record() -> Record:
     record.stalls = 1
     record.reused = True
     record.decoded = "gzip"
+    record.heartbeats = 3
     record.trace = "0af7651916cd43dd8448eb211c80319c"
     return record
 
@@ -123,12 +130,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "time", Clock)
 
 
-def logged(form: Form, *records: Record) -> bytes:
+@pytest.fixture
+def a_lump(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stream came in one piece."""
+    monkeypatch.setattr(access_log, "judge", lambda _: Judgement(Verdict.LUMP))
+
+
+def logged(form: Form, *records: Record, keys: Keys = "otel") -> bytes:
     """What the log writes about these records."""
     pipe = Pipe()
 
     async def write() -> None:
-        log = AccessLog(form, pipe.writer)
+        log = AccessLog(form, pipe.writer, keys)
         for record in records:
             log.log(record)
         log.close()
@@ -139,13 +152,18 @@ def logged(form: Form, *records: Record) -> bytes:
     return data
 
 
+def told(caplog: pytest.LogCaptureFixture) -> list[tuple[int, str]]:
+    """What the process log was told; asyncio has its own say there on a busy machine."""
+    return [(level, text) for name, level, text in caplog.record_tuples if name == "unbuffer"]
+
+
 def parsed(data: bytes) -> list[dict[str, Any]]:
     """JSON lines."""
     assert data.endswith(b"\n")
     return [json.loads(line) for line in data[:-1].split(b"\n")]
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("clock", "a_lump")
 def test_a_json_line_holds_everything_that_is_known() -> None:
     assert parsed(logged("json", a_full_record())) == [
         {
@@ -162,6 +180,7 @@ def test_a_json_line_holds_everything_that_is_known() -> None:
             "trace_id": "0af7651916cd43dd8448eb211c80319c",
             "unbuffer.outcome": "upstream_disconnect",
             "unbuffer.kind": "sse",
+            "unbuffer.verdict": "lump",
             "unbuffer.ttfb_ms": 125.0,
             "unbuffer.ttfc_ms": 250.0,
             "unbuffer.duration_ms": 2500.0,
@@ -170,7 +189,9 @@ def test_a_json_line_holds_everything_that_is_known() -> None:
             "unbuffer.bytes_read": 22,
             "unbuffer.bytes_down": 33,
             "unbuffer.max_gap_ms": 750.0,
+            "unbuffer.silence_ms": 1500.0,
             "unbuffer.stall_ms": 62.5,
+            "unbuffer.heartbeats": 3,
             "unbuffer.reused": True,
             "unbuffer.decoded": "gzip",
             "unbuffer.detail": "the upstream reset the connection",
@@ -202,11 +223,127 @@ def test_a_json_line_leaves_out_what_is_not_known() -> None:
     }
 
 
-@pytest.mark.usefixtures("clock")
+@pytest.mark.usefixtures("clock", "a_lump")
+def test_the_keys_may_be_short_ones() -> None:
+    assert parsed(logged("json", a_full_record(), keys="plain")) == [
+        {
+            "time": "2026-03-01T12:00:00.250Z",
+            "level": "warn",
+            "method": "POST",
+            "route": "chat",
+            "path": "/v1/chat",
+            "status": 200,
+            "http": "1.1",
+            "client": "192.0.2.1",
+            "trace_id": "0af7651916cd43dd8448eb211c80319c",
+            "outcome": "upstream_disconnect",
+            "kind": "sse",
+            "verdict": "lump",
+            "ttfb_ms": 125.0,
+            "ttfc_ms": 250.0,
+            "duration_ms": 2500.0,
+            "chunks": 7,
+            "bytes_up": 11,
+            "bytes_read": 22,
+            "bytes_down": 33,
+            "max_gap_ms": 750.0,
+            "silence_ms": 1500.0,
+            "stall_ms": 62.5,
+            "heartbeats": 3,
+            "reused": True,
+            "decoded": "gzip",
+            "detail": "the upstream reset the connection",
+        }
+    ]
+
+
+@pytest.mark.usefixtures("clock", "a_lump")
+def test_the_keys_may_be_those_of_the_elastic_common_schema() -> None:
+    (line,) = parsed(logged("json", a_full_record(), keys="ecs"))
+    own = {name for name in line if name.startswith("unbuffer.")}
+    assert {name: value for name, value in line.items() if name not in own} == {
+        "@timestamp": "2026-03-01T12:00:00.250Z",
+        "log.level": "warn",
+        "message": "stream",
+        "ecs.version": "8.11.0",
+        "event.dataset": "unbuffer.access",
+        "event.kind": "event",
+        "event.category": ["web"],
+        "event.type": ["access"],
+        "event.outcome": "failure",
+        "event.duration": 2_500_000_000,
+        "event.reason": "the upstream reset the connection",
+        "http.request.method": "POST",
+        "http.request.body.bytes": 11,
+        "http.response.status_code": 200,
+        "http.response.body.bytes": 33,
+        "http.version": "1.1",
+        "url.path": "/v1/chat",
+        "client.address": "192.0.2.1",
+        "error.type": "upstream_disconnect",
+        "trace.id": "0af7651916cd43dd8448eb211c80319c",
+    }
+    assert own == {field.ecs for field in FIELDS if field.ecs.startswith("unbuffer.")} - {
+        "unbuffer.seen",
+        "unbuffer.lines_lost",
+    }
+
+
+@pytest.mark.parametrize(
+    ("outcome", "success"),
+    [
+        (Outcome.COMPLETED, "success"),
+        (Outcome.CLIENT_DISCONNECT, "unknown"),
+        (Outcome.UNTERMINATED, "failure"),
+        (Outcome.SILENCE_TIMEOUT, "failure"),
+    ],
+)
+def test_elastic_hears_of_success(outcome: Outcome, success: str) -> None:
+    (line,) = parsed(logged("json", a_record(outcome), keys="ecs"))
+    assert line["event.outcome"] == success
+
+
+@given(st.floats(0, 1e6))
+def test_milliseconds_are_rounded_to_the_microsecond(seconds: float) -> None:
+    assert ms(seconds) == pytest.approx(seconds * 1000, abs=0.000501, rel=1e-12)
+    assert len(repr(ms(seconds)).partition(".")[2]) <= 3
+
+
+def test_no_two_fields_of_a_set_have_one_name() -> None:
+    for keys in ("plain", "otel", "ecs"):
+        names = [name for field in FIELDS if (name := getattr(field, keys))]
+        assert len(names) == len(set(names))
+
+
+def test_bursts_are_told_with_what_they_were_seen_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_log, "judge", lambda _: Judgement(Verdict.BURSTS, "every 200 ms"))
+    (line,) = parsed(logged("json", a_full_record()))
+    assert (line["unbuffer.verdict"], line["unbuffer.seen"]) == ("bursts", "every 200 ms")
+
+
+@pytest.mark.parametrize(
+    ("head_at", "last_at", "kind", "silence"),
+    [
+        (0.0, 0.0, "plain", None),
+        (1000.5, 0.0, "sse", 2000.0),
+        (1000.5, 1002.0, "sse", 500.0),
+        (1000.5, 0.0, "upgrade", None),
+    ],
+)
+def test_the_silence_before_the_end_counts_from_the_last_word_of_the_upstream(
+    head_at: float, last_at: float, kind: str, silence: float | None
+) -> None:
+    record = a_full_record()
+    record.head_at, record.last_at, record.kind = head_at, last_at, kind
+    (line,) = parsed(logged("json", record))
+    assert line.get("unbuffer.silence_ms") == silence
+
+
+@pytest.mark.usefixtures("clock", "a_lump")
 def test_a_text_line_is_for_people() -> None:
     assert logged("text", a_full_record()) == (
         b'2026-03-01T12:00:00.250Z 192.0.2.1 "POST /v1/chat" 200 sse upstream_disconnect route=chat duration=2500.0ms'
-        b" ttfb=125.0ms ttfc=250.0ms chunks=7 up=11 down=33 max_gap=750.0ms stall=62.5ms"
+        b" verdict=lump ttfb=125.0ms ttfc=250.0ms chunks=7 up=11 down=33 max_gap=750.0ms stall=62.5ms heartbeats=3"
         b' detail="the upstream reset the connection"\n'
     )
 
@@ -234,10 +371,10 @@ def test_what_others_chose_never_breaks_a_line(method: str, path: str, detail: s
     record.outcome = Outcome.REQUEST_MALFORMED
     record.ended = 5.0
     record.detail = detail
-    line = access_log._json_line(record, "now", 0)
+    line = json_line("otel")(Ended(record, None, "now"))
     assert line.find(b"\n") == len(line) - 1
     assert json.loads(line).get("url.path", "") == path
-    line = access_log._text_line(record, "now", 0)
+    line = text_line(Ended(record, None, "now"))
     assert line.find(b"\n") == len(line) - 1
     assert all(0x20 <= byte < 0x80 for byte in line[:-1])
 
@@ -393,7 +530,7 @@ async def test_closing_waits_no_longer_than_it_says(
     log.log(a_record())
     closing = asyncio.create_task(asyncio.to_thread(log.close))
     await soon(closing)
-    assert [record.getMessage() for record in caplog.records] == ["access log: 2 lines could not be written"]
+    assert [text for _, text in told(caplog)] == ["access log: 2 lines could not be written"]
     pipe.reader.read(1 << 20)
     assert log._thread is not None
     await soon(asyncio.to_thread(log._thread.join))
@@ -406,7 +543,7 @@ async def test_a_reader_that_has_gone_is_reported_once(pipe: Pipe, caplog: pytes
         log.log(a_record())
         await until_written(log, number + 1)
     log.close()
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+    assert told(caplog) == [
         (logging.WARNING, "access log: cannot write, lines are lost: Broken pipe"),
         (logging.WARNING, "access log: 3 lines could not be written"),
     ]
@@ -438,4 +575,19 @@ async def test_off_writes_nothing_and_starts_no_thread(pipe: Pipe) -> None:
 async def test_nothing_logged_is_nothing_written(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
     AccessLog("json", pipe.writer).close()
     assert pipe.written() == b""
-    assert not caplog.records
+    assert told(caplog) == []
+
+
+# -- the documentation
+
+
+def test_every_field_is_documented_as_it_is() -> None:
+    assert table() in DOCUMENT.read_text(), "put there what this prints: python -m unbuffer.observe.fields"
+
+
+def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:
+    (line,) = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("{")]
+    names = [field.plain for field in FIELDS]
+    shown = list(json.loads(line))
+    assert shown == sorted(shown, key=names.index)
+    assert set(shown) == set(names) - {"", "seen", "decoded", "detail", "lines_lost"}

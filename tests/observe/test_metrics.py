@@ -4,9 +4,11 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
@@ -19,6 +21,8 @@ from unbuffer.record import Record
 from unbuffer.totals import KINDS, TTFB_BOUNDS, Totals
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
+
+REASONS = ("connections", "streams", "bad_request", "body_too_large", "unauthorized", "proxy_protocol", "open_files")
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -59,9 +63,14 @@ def flat(text: str) -> Samples:
     return found
 
 
+async def rendered(exposition: Exposition, accept: str = "") -> str:
+    """The whole answer."""
+    parts, _ = exposition.render(accept)
+    return b"".join([part async for part in parts]).decode()
+
+
 async def scrape(totals: Totals, accept: str = "") -> str:
-    body, _ = await soon(Exposition(totals, Process(), Upstream()).render(accept))
-    return body.decode()
+    return await soon(rendered(Exposition(totals, Process(), Upstream(), lambda: 777), accept))
 
 
 def one(name: str, value: float, **labels: str) -> Samples:
@@ -104,6 +113,7 @@ def script() -> tuple[Totals, Samples]:
     chat.bytes_down = 1_234_567
     chat.stalled = 1.5
     chat.stalls = 2
+    chat.heartbeats = 4
     totals.fold(ended(Outcome.COMPLETED, 100.0, 60.0, 20, 10), chat)
     totals.fold(ended(Outcome.COMPLETED, 100.0, 0.25, 1, 0), chat)
     totals.fold(ended(Outcome.UPSTREAM_REFUSED, 100.0, 0.5, 0, 7), chat)
@@ -119,8 +129,16 @@ def script() -> tuple[Totals, Samples]:
     totals.client_connections = 10
     totals.upstream_active = 11
     totals.upstream_idle = 12
+    totals.verdicts["chat", "lump"] = 13
+    totals.upstream_stalls["upstream"] = 14
+    totals.loop_lag.observe(0.02)
+    other = totals.of("_other", "plain")
+    other.outcomes[Outcome.COMPLETED] = 2
+    other.outcomes[Outcome.REJECTED] = 1
+    totals.reload_successful = False
+    totals.reloaded_at = 1_234_567_890.5
 
-    of = {"route": "chat", "kind": "sse"}
+    of, others = {"route": "chat", "kind": "sse"}, {"route": "_other", "kind": "plain"}
     expected = (
         one("unbuffer_active_streams", 3, **of)
         | histogram("unbuffer_upstream_ttfb_seconds", TTFB_BOUNDS, (0.001, 0.03, 500.0), **of)
@@ -132,6 +150,8 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_response_body_bytes_total", 1_234_567, **of)
         | one("unbuffer_client_backpressure_seconds_total", 1.5, **of)
         | one("unbuffer_client_backpressure_events_total", 2, **of)
+        | one("unbuffer_backpressured_streams", 0, **of)
+        | one("unbuffer_heartbeats_total", 4, **of)
         | one("unbuffer_streams_total", 2, outcome="completed", **of)
         | one("unbuffer_streams_total", 1, outcome="upstream_refused", **of)
         | one("unbuffer_requests_total", 2, route="chat", method="POST", code="200")
@@ -144,13 +164,38 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_upstream_connections", 12, state="idle")
         | one("unbuffer_upstream_connection_reuse_total", 9)
         | one("unbuffer_upstream_up", 1)
+        | one("unbuffer_streams_total", 2, outcome="completed", **others)
+        | one("unbuffer_streams_total", 1, outcome="rejected", **others)
+        | one("unbuffer_route_overflow_total", 3)
+        | histogram("unbuffer_event_loop_lag_seconds", totals.loop_lag.bounds, (0.02,))
+        | one("unbuffer_write_buffer_bytes", 777)
+        | one("unbuffer_upstream_stalls_total", 14, scope="upstream")
+        | one("unbuffer_upstream_stalls_total", 0, scope="stream")
         | one("unbuffer_client_connections", 10)
         | one("unbuffer_draining", 0)
+        | one("unbuffer_config_last_reload_successful", 0)
+        | one("unbuffer_config_last_reload_success_timestamp_seconds", 1_234_567_890.5)
     )
+    for verdict in ("streamed", "lump", "bursts", "headers_withheld", "short"):
+        expected |= one("unbuffer_stream_verdicts_total", 13 if verdict == "lump" else 0, route="chat", verdict=verdict)
+    for name in ("unbuffer_active_streams", "unbuffer_backpressured_streams", "unbuffer_response_body_bytes_total"):
+        expected |= one(name, 0, **others)
+    for name in ("seconds", "events"):
+        expected |= one(f"unbuffer_client_backpressure_{name}_total", 0, **others)
+    expected |= one("unbuffer_heartbeats_total", 0, **others)
+    for name, counts in (
+        ("unbuffer_upstream_ttfb_seconds", other.ttfb),
+        ("unbuffer_time_to_first_chunk_seconds", other.ttfc),
+        ("unbuffer_inter_chunk_gap_seconds", other.gaps),
+        ("unbuffer_stream_duration_seconds", other.durations),
+        ("unbuffer_stream_chunks", other.chunks),
+        ("unbuffer_chunk_size_bytes", other.chunk_sizes),
+    ):
+        expected |= histogram(name, counts.bounds, (), **others)
     for kind in KINDS:
         delays = (0.00005, 0.5) if kind == "sse" else ()
         expected |= histogram("unbuffer_relay_delay_seconds", chat.relay.bounds, delays, kind=kind)
-    for reason in ("connections", "streams", "bad_request", "body_too_large"):
+    for reason in REASONS:
         expected |= one("unbuffer_rejected_requests_total", 6 if reason == "streams" else 0, reason=reason)
     for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other"):
         expected |= one("unbuffer_upstream_connects_total", {"ok": 7, "refused": 8}.get(result, 0), result=result)
@@ -171,20 +216,84 @@ def many_series() -> Totals:
     return totals
 
 
-def without_build(samples: Samples) -> Samples:
-    return {key: value for key, value in samples.items() if key[0] != "unbuffer_build_info"}
+def counted(samples: Samples) -> Samples:
+    """Without what this process itself is."""
+    own = ("unbuffer_build_info", "unbuffer_event_loop_tasks")
+    return {key: value for key, value in samples.items() if key[0] not in own}
 
 
 async def test_the_text_says_what_was_counted_and_nothing_else() -> None:
     totals, expected = script()
-    assert without_build(flat(await scrape(totals))) == expected
+    assert counted(flat(await scrape(totals))) == expected
 
 
 async def test_openmetrics_says_the_same() -> None:
     totals, expected = script()
     text = await scrape(totals, OPENMETRICS)
     assert text.count("# EOF\n") == 1
-    assert without_build(flat(text)) == expected
+    assert counted(flat(text)) == expected
+
+
+def traced(started: float, lasted: float, trace: str) -> Record:
+    record = ended(Outcome.COMPLETED, started, lasted, 1, 0)
+    record.head_at = started + 0.03
+    record.first_at = record.last_at = started + 0.05
+    record.trace = trace
+    return record
+
+
+async def test_a_trace_is_the_exemplar_of_its_buckets_in_openmetrics() -> None:
+    totals = Totals()
+    series = totals.of("chat", "sse")
+    first, second, slow = "a" * 32, "b" * 32, "c" * 32
+    for record in (traced(100.0, 0.2, first), traced(100.0, 0.25, second), traced(100.0, 45.0, slow)):
+        series.ttfb.observe(0.03)
+        series.ttfc.observe(0.05)
+        totals.fold(record, series)
+    totals.fold(ended(Outcome.COMPLETED, 100.0, 0.3, 1, 0), series)  # nobody traces this one
+    text = await scrape(totals, OPENMETRICS)
+    found = {}
+    families: Iterable[Metric] = parse_openmetrics(text)  # type: ignore[no-untyped-call]
+    for family in families:
+        for sample in family.samples:
+            if sample.exemplar is not None:
+                assert sample.name == f"{family.name}_bucket"
+                assert 0 <= time.time() - float(sample.exemplar.timestamp or 0) < PATIENCE
+                found[family.name, sample.labels["le"]] = sample.exemplar.labels["trace_id"], sample.exemplar.value
+    assert found == {
+        ("unbuffer_upstream_ttfb_seconds", "0.04"): (slow, pytest.approx(0.03)),
+        ("unbuffer_time_to_first_chunk_seconds", "0.06"): (slow, pytest.approx(0.05)),
+        ("unbuffer_stream_duration_seconds", "0.3"): (second, 0.25),
+        ("unbuffer_stream_duration_seconds", "60.0"): (slow, 45.0),
+    }
+    assert " # {" not in await scrape(totals), "the text format knows no exemplars"
+
+
+async def test_a_trace_that_ended_before_its_head_has_no_time_to_it() -> None:
+    totals = Totals()
+    series = totals.of("chat", "plain")
+    record = ended(Outcome.UPSTREAM_REFUSED, 100.0, 0.2, 0, 0)
+    record.trace = "d" * 32
+    totals.fold(record, series)
+    assert series.ttfb.exemplars is series.ttfc.exemplars is None
+    assert series.durations.exemplars is not None
+
+
+async def test_a_stall_counts_while_it_lasts() -> None:
+    totals = Totals()
+    series = totals.of("chat", "sse")
+    series.stalled = 1000.0
+    for since in (5.0, 7.0):
+        record = ended(Outcome.COMPLETED, 0.0, 0.0, 1, 0)
+        record.paused_at = time.monotonic() - since
+        series.stalling.add(record)
+    samples = flat(await scrape(totals))
+    of = frozenset({"route": "chat", "kind": "sse"}.items())
+    assert samples["unbuffer_backpressured_streams", of] == 2
+    assert 1012.0 <= samples["unbuffer_client_backpressure_seconds_total", of] < 1012.0 + PATIENCE
+    later = flat(await scrape(totals))
+    key = "unbuffer_client_backpressure_seconds_total", of
+    assert later[key] > samples[key]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +307,7 @@ async def test_openmetrics_says_the_same() -> None:
     ],
 )
 async def test_the_accept_header_chooses_the_format(accept: str, content_type: str) -> None:
-    _, chosen = await Exposition(Totals(), Process(), Upstream()).render(accept)
+    _, chosen = Exposition(Totals(), Process(), Upstream(), lambda: 777).render(accept)
     assert chosen == content_type
 
 
@@ -214,10 +323,7 @@ async def test_counters_of_closed_sets_exist_before_the_first_event() -> None:
     assert at_zero == {
         ("unbuffer_upstream_connects_total", result)
         for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
-    } | {
-        ("unbuffer_rejected_requests_total", reason)
-        for reason in ("connections", "streams", "bad_request", "body_too_large")
-    }
+    } | {("unbuffer_rejected_requests_total", reason) for reason in REASONS}
 
 
 async def test_every_family_is_announced_from_the_start() -> None:
@@ -235,20 +341,20 @@ async def test_the_build_is_named() -> None:
 
 async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
     process, upstream = Process(), Upstream()
-    exposition = Exposition(Totals(), process, upstream)
-    await exposition.render("")
+    exposition = Exposition(Totals(), process, upstream, lambda: 0)
+    await rendered(exposition)
     process.draining = True
     upstream.up = False
-    body, _ = await exposition.render("")
-    samples = flat(body.decode())
+    body = await rendered(exposition)
+    samples = flat(body)
     assert samples["unbuffer_draining", frozenset()] == 1
     assert samples["unbuffer_upstream_up", frozenset()] == 0
 
 
 async def test_an_upstream_that_does_not_answer_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "UPSTREAM_PATIENCE", 0.01)
-    body, _ = await soon(Exposition(Totals(), Process(), Silent()).render(""))
-    assert flat(body.decode())["unbuffer_upstream_up", frozenset()] == 0
+    body = await soon(rendered(Exposition(Totals(), Process(), Silent(), lambda: 0)))
+    assert flat(body)["unbuffer_upstream_up", frozenset()] == 0
 
 
 @pytest.mark.parametrize("accept", ["", OPENMETRICS])
@@ -286,10 +392,10 @@ async def turns() -> AsyncIterator[list[int]]:
 
 
 async def test_the_others_have_their_turn_while_a_scrape_is_written(turns: list[int]) -> None:
-    exposition = Exposition(many_series(), Process(), Upstream())
+    exposition = Exposition(many_series(), Process(), Upstream(), lambda: 777)
     before = len(turns)
-    body, _ = await exposition.render("")
-    assert len(turns) - before > body.count(b"\n") / 100
+    body = await rendered(exposition)
+    assert len(turns) - before > body.count("\n") / 100
 
 
 async def test_what_is_counted_during_a_scrape_tears_no_histogram() -> None:
@@ -297,9 +403,9 @@ async def test_what_is_counted_during_a_scrape_tears_no_histogram() -> None:
     for number in range(50):
         totals.of(f"route{number}", "sse").outcomes.update(Outcome)
         totals.requests.update((f"route{number}", "GET", code) for code in (200, 404, 502))
-    rendered = asyncio.ensure_future(Exposition(totals, Process(), Upstream()).render(""))
+    scraped = asyncio.ensure_future(scrape(totals))
     number = 0
-    while not rendered.done():
+    while not scraped.done():
         number += 1
         if number % 5 == 0:
             late = totals.of(f"late{number}", "sse")
@@ -309,7 +415,7 @@ async def test_what_is_counted_during_a_scrape_tears_no_histogram() -> None:
             series.chunks.observe(1.0)
         await asyncio.sleep(0)
 
-    samples = flat(rendered.result()[0].decode())
+    samples = flat(scraped.result())
     name = "unbuffer_stream_chunks"
     counts = {labels: value for (sample, labels), value in samples.items() if sample == f"{name}_count"}
     assert len(set(counts.values())) > 1, "nothing was counted in between"

@@ -157,6 +157,7 @@ async def test_who_a_client_is_and_whether_it_is_trusted(
 async def test_unix_sockets_are_trusted_by_name_only(relay: Relay) -> None:
     await relay.start(forwarded=Forwarded(trusted_proxies=("unix",), rfc7239=True))
     assert relay.plane.peer("", secure=True).trusted
+    assert not relay.plane.peer(None, secure=True).trusted  # a TCP connection that is gone
     assert not relay.plane.peer(("127.0.0.1", 5), secure=True).trusted
 
 

@@ -14,7 +14,7 @@ import pytest
 from tests.peers import PATIENCE, Peer, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
-from unbuffer.relay.exchange import DECODE_STEP
+from unbuffer.relay.decoding import STEP
 from unbuffer.settings.model import Route
 
 if sys.version_info >= (3, 14):
@@ -236,7 +236,7 @@ async def test_others_have_their_turn_while_a_bomb_goes_off(relay: Relay) -> Non
         await other_upstream.send(chunk(b"%d" % n))
         assert await other.chunk() == b"%d" % n
     over.set()
-    assert max(after - before for before, after in pairwise(turns)) <= 4 * DECODE_STEP
+    assert max(after - before for before, after in pairwise(turns)) <= 4 * STEP
     await client.close()
     record = await relay.record()
     assert record.outcome is Outcome.CLIENT_DISCONNECT

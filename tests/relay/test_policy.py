@@ -1,11 +1,23 @@
 """Routes: the first match decides, no other spelling of a path slips past one, and labels are bounded."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unbuffer.relay.policy import DEFAULT_ROUTE, OVERFLOW_ROUTE, Policy, RouteTable
-from unbuffer.settings.model import Limits, Metrics, Route, RouteLimits, RouteTimeouts, Settings, Timeouts
+from unbuffer.relay.policy import DEFAULT_ROUTE, Policy, RouteTable
+from unbuffer.settings.model import (
+    SSE,
+    Limits,
+    Metrics,
+    Route,
+    RouteLimits,
+    RouteSSE,
+    RouteTimeouts,
+    Settings,
+    Timeouts,
+)
 
 ADMIN = RouteTable(Settings(routes=(Route(name="admin", prefix="/admin"),)))
 
@@ -133,6 +145,7 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         Settings(
             timeouts=Timeouts(request_body=1.0, response_head=2.0, silence=3.0, client_stall=4.0),
             limits=Limits(body=5),
+            sse=SSE(heartbeat=6.0),
             routes=(
                 Route(
                     name="own",
@@ -140,19 +153,51 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
                     timeouts=RouteTimeouts(request_body=10.0, response_head=20.0, silence=0.0, client_stall=40.0),
                     limits=RouteLimits(body=0),
                     decode=False,
+                    sse=RouteSSE(heartbeat=0.0, error_event=True),
+                    terminal_marker="[DONE]",
+                    server_timing=True,
                 ),
                 Route(name="none", prefix="/none"),
             ),
         )
     )
-    assert table.match(b"GET", b"/own") == Policy("own", 10.0, 20.0, 0.0, 40.0, 0, False)
-    assert table.match(b"GET", b"/none") == Policy("none", 1.0, 2.0, 3.0, 4.0, 5, True)
-    assert table.match(b"GET", b"/") == Policy(DEFAULT_ROUTE, 1.0, 2.0, 3.0, 4.0, 5, True)
+    assert table.match(b"GET", b"/own") == Policy(
+        route="own",
+        request_body_timeout=10.0,
+        response_head_timeout=20.0,
+        silence_timeout=0.0,
+        client_stall_timeout=40.0,
+        body_limit=0,
+        body_rate=10,
+        decode=False,
+        guard=None,
+        heartbeat=0.0,
+        error_event=True,
+        terminal_marker=b"[DONE]",
+        server_timing=True,
+    )
+    inherited = Policy(
+        route=DEFAULT_ROUTE,
+        request_body_timeout=1.0,
+        response_head_timeout=2.0,
+        silence_timeout=3.0,
+        client_stall_timeout=4.0,
+        body_limit=5,
+        body_rate=10,
+        decode=True,
+        guard=None,
+        heartbeat=6.0,
+        error_event=False,
+        terminal_marker=b"",
+        server_timing=False,
+    )
+    assert table.match(b"GET", b"/") == inherited
+    assert table.match(b"GET", b"/none") == replace(inherited, route="none")
 
 
 def test_routes_beyond_max_routes_share_a_label_and_keep_their_settings() -> None:
     routes = tuple(Route(name=f"r{n}", prefix=f"/{n}", limits=RouteLimits(body=n)) for n in range(1, 5))
     table = RouteTable(Settings(metrics=Metrics(max_routes=2), routes=routes))
     found = [table.match(b"GET", b"/%d" % n) for n in range(1, 5)]
-    assert [policy.route for policy in found] == ["r1", "r2", OVERFLOW_ROUTE, OVERFLOW_ROUTE]
+    assert [policy.route for policy in found] == ["r1", "r2", "_other", "_other"]
     assert [policy.body_limit for policy in found] == [1, 2, 3, 4]

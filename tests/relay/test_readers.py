@@ -505,7 +505,7 @@ def test_a_few_empty_lines_before_a_request_are_ignored_and_no_more() -> None:
         reader = RequestReader(LIMITS)
         for byte in b"\r\n" * lines:
             assert reader.read_head(bytes((byte,))) == b""
-            assert not reader.started
+            assert reader.started == (byte == ord("\r"))  # it may be half an empty line, or the first byte of garbage
         assert reader.read_head(request) == b""
         assert reader.head is not None
     with pytest.raises(BadRequest):

@@ -11,19 +11,26 @@ import re
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
-from tests.peers import Peer, ScriptedUpstream, connect, soon
+from tests.peers import PATIENCE, Peer, ScriptedUpstream, connect, soon
 
 GET = b"GET /stream?key=secret HTTP/1.1\r\nHost: app\r\n\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 END = b"0\r\n\r\n"
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """asyncio's own loop, or those of LOOP_FACTORIES where a module tests what depends on the loop."""
+    loops: Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
+    loops = getattr(item.getparent(pytest.Module).obj, "LOOP_FACTORIES", {"asyncio": asyncio.new_event_loop})  # type: ignore[union-attr]
+    return loops
 
 
 class Sidecar:
@@ -96,12 +103,15 @@ class Sidecar:
         while self._clients:
             await self._clients.pop().close()
 
-    async def clean_up(self) -> None:
-        """End whatever still runs; no test may have provoked a traceback."""
-        await self.close_clients()
+    def kill(self) -> None:
+        """End it at once, unless it has ended."""
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
+
+    async def clean_up(self) -> None:
+        """Read what is left of a process that has ended; no test may have provoked a traceback."""
+        await self.close_clients()
         await self.exit()
         assert "Traceback" not in self.errors, self.errors
         assert "Assertion" not in self.errors, self.errors
@@ -120,8 +130,11 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
         env: dict[str, str] | None = None,
         python: tuple[str, ...] = ("-m", "unbuffer"),
         stdout: int = asyncio.subprocess.PIPE,
+        pass_fds: Sequence[int] = (),
     ) -> Sidecar:
         outside = {k: v for k, v in os.environ.items() if k != "PORT" and not k.startswith(("UNBUFFER_", "PYTHON"))}
+        # A scripted upstream gets the requests of the test and no other.
+        outside["UNBUFFER_METRICS__OPENAPI"] = "off"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *python,
@@ -131,11 +144,14 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
             stderr=asyncio.subprocess.PIPE,
             cwd=tmp_path,
             env=outside | (env or {}),
+            pass_fds=pass_fds,
         )
         started.append(Sidecar(process))
         return started[-1]
 
     yield start
+    for sidecar in started:
+        sidecar.kill()  # all of them, before one of them fails the test
     for sidecar in started:
         await sidecar.clean_up()
 
@@ -204,13 +220,47 @@ async def finish(upstream: Peer, client: Peer) -> None:
     assert await client.chunk() == b""
 
 
-async def fetch(port: int, path: bytes) -> bytes:
+async def fetch(port: int, path: bytes, method: bytes = b"GET") -> bytes:
     """A whole answer of the admin port."""
     peer = await connect(port)
-    await peer.send(b"GET %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % path)
+    await peer.send(b"%b %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" % (method, path))
     answer = await peer.rest()
     await peer.close()
     return answer
+
+
+class Ports:
+    """A running sidecar with its ports."""
+
+    def __init__(self, sidecar: Sidecar, admin: int, data: int) -> None:
+        self.sidecar = sidecar
+        self.admin = admin
+        self.data = data
+
+    async def client(self) -> Peer:
+        """A client of the data port."""
+        return await self.sidecar.client("127.0.0.1", self.data)
+
+    async def until_metric(self, sample: bytes) -> None:
+        """Scrape until this sample is above zero."""
+        above_zero = re.compile(rb"^%b [1-9]" % re.escape(sample), re.MULTILINE)
+        async with asyncio.timeout(PATIENCE):
+            while not above_zero.search(await fetch(self.admin, b"/metrics")):
+                pass
+
+
+async def start_ports(serve: Start, upstream_port: int, *settings: str) -> Ports:
+    """Serve on ephemeral ports in front of the upstream with this one, with these settings, until all is up."""
+    sidecar = await serve(
+        *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
+        *("--upstream", f"http://127.0.0.1:{upstream_port}"),
+        *(part for setting in settings for part in ("--set", setting)),
+    )
+    admin = int(await sidecar.says(r"admin on http://127\.0\.0\.1:(\d+)"))
+    data = await sidecar.port()
+    # The last line of the start: from here on a signal meets a process that is ready.
+    await sidecar.says("upstream http")
+    return Ports(sidecar, admin, data)
 
 
 class Files:

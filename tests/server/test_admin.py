@@ -40,7 +40,7 @@ class Sidecar:
 
     def build(self) -> web.Application:
         probe = UpstreamProbe(parse_upstream(f"http://{self.upstream_at}"), 5.0)
-        return build_admin(self.lifecycle, probe, Exposition(self.totals, self.lifecycle, probe))
+        return build_admin(self.lifecycle, probe, Exposition(self.totals, self.lifecycle, probe, lambda: 0))
 
 
 @pytest.fixture
@@ -117,9 +117,35 @@ async def test_the_index_names_every_path(client: Client) -> None:
     status, text = await answer(client, "/")
     assert status == 200
     assert __version__ in text
+    assert "/drain" in text
     for path in ("/livez", "/healthz", "/readyz", "/metrics"):
         assert path in text
         assert (await answer(client, path))[0] == 200
+
+
+async def test_post_drain_begins_the_end_and_may_be_repeated(sidecar: Sidecar, client: Client) -> None:
+    assert (await answer(client, "/readyz"))[0] == 200
+    for _ in range(2):
+        async with client.post("/drain") as response:
+            assert (response.status, await response.text()) == (200, "draining\n")
+        # At once: whoever gets the answer may rely on it.
+        assert sidecar.lifecycle.state is State.DRAINING
+        assert sidecar.lifecycle.ending.is_set()
+        assert (await answer(client, "/readyz"))[0] == 503
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
+async def test_nothing_but_post_drains(sidecar: Sidecar, client: Client, method: str) -> None:
+    async with client.request(method, "/drain") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+    assert sidecar.lifecycle.state is State.READY
+
+
+async def test_a_web_page_does_not_drain(sidecar: Sidecar, client: Client) -> None:
+    """Its browser sends a plain POST anywhere without asking first, and says where the page is from."""
+    async with client.post("/drain", headers={"Origin": "http://127.0.0.1:4198"}) as response:
+        assert response.status == 403
+    assert sidecar.lifecycle.state is State.READY
 
 
 async def test_metrics_are_those_of_the_totals_in_the_format_asked_for(sidecar: Sidecar, client: Client) -> None:
@@ -221,6 +247,29 @@ async def test_only_who_comes_over_the_network_may_call_it_what_he_likes(
 
     with contextlib.nullcontext() if over_the_network else pytest.raises(web.HTTPMisdirectedRequest):
         assert (await admin._refuse_rebinding(request, page)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("peer", "local"),
+    [
+        (("192.0.2.7", 40000), False),
+        (("::ffff:192.0.2.7", 40000, 0, 0), False),
+        (None, False),
+        (("127.0.0.2", 40000), True),
+        (("::1", 40000, 0, 0), True),
+        ("", True),
+    ],
+    ids=["network", "mapped", "unknown", "loopback", "loopback6", "unix"],
+)
+async def test_only_this_machine_drains(sidecar: Sidecar, peer: object, local: bool) -> None:
+    transport = mock.create_autospec(asyncio.Transport, instance=True)
+    transport.get_extra_info.return_value = peer
+    match = await sidecar.build().router.resolve(make_mocked_request("POST", "/drain"))
+    request = make_mocked_request("POST", "/drain", transport=transport)
+
+    with contextlib.nullcontext() if local else pytest.raises(web.HTTPForbidden):
+        assert (await match.handler(request)).status == 200
+    assert sidecar.lifecycle.draining is local
 
 
 async def test_probes_and_scrapes_leave_no_line_in_a_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -40,5 +40,21 @@ def test_only_the_moves_of_the_table_are_made(here: State, there: State) -> None
     assert lifecycle.state is here
 
 
+@pytest.mark.parametrize("state", [State.STARTING, State.READY])
+def test_a_drain_begins_once(state: State) -> None:
+    lifecycle = at(state)
+    assert not lifecycle.ending.is_set()
+    for _ in range(2):
+        lifecycle.drain()
+        assert lifecycle.state is State.DRAINING
+        assert lifecycle.ending.is_set()
+
+
+def test_what_has_stopped_does_not_drain_again() -> None:
+    lifecycle = at(State.STOPPED)
+    lifecycle.drain()
+    assert lifecycle.state is State.STOPPED
+
+
 def test_a_drain_that_has_begun_stays_begun() -> None:
     assert [at(state).draining for state in State] == [False, False, True, True]

@@ -1,49 +1,16 @@
 """SIGTERM and SIGINT: running streams go on, new work is refused, and every end is one that the client can tell."""
 
 import asyncio
-import re
 import signal
 import socket
 from collections.abc import Iterator
 
 import pytest
 
-from tests.peers import PATIENCE, Peer, connect, stop_reading
-from tests.server.conftest import GET, UNTIL_CLOSE, Sidecar, Start, Upstream, fetch, finish, relays, stream
+from tests.peers import connect, stop_reading
+from tests.server.conftest import GET, UNTIL_CLOSE, Start, Upstream, fetch, finish, relays, start_ports, stream
 
 pytestmark = pytest.mark.process
-
-
-class Ports:
-    """A running sidecar with its ports."""
-
-    def __init__(self, sidecar: Sidecar, admin: int, data: int) -> None:
-        self.sidecar = sidecar
-        self.admin = admin
-        self.data = data
-
-    async def client(self) -> Peer:
-        return await self.sidecar.client("127.0.0.1", self.data)
-
-    async def until_metric(self, sample: bytes) -> None:
-        """Scrape until this sample is above zero."""
-        above_zero = re.compile(rb"^%b [1-9]" % re.escape(sample), re.MULTILINE)
-        async with asyncio.timeout(PATIENCE):
-            while not above_zero.search(await fetch(self.admin, b"/metrics")):
-                pass
-
-
-async def start(serve: Start, upstream_port: int, *settings: str) -> Ports:
-    sidecar = await serve(
-        *("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"),
-        *("--upstream", f"http://127.0.0.1:{upstream_port}"),
-        *(part for setting in settings for part in ("--set", setting)),
-    )
-    admin = int(await sidecar.says(r"admin on http://127\.0\.0\.1:(\d+)"))
-    data = await sidecar.port()
-    # The last line of the start: from here on a signal meets a process that is ready.
-    await sidecar.says("upstream http")
-    return Ports(sidecar, admin, data)
 
 
 @pytest.fixture
@@ -60,7 +27,7 @@ async def test_a_running_stream_goes_on_to_its_end_while_new_connections_are_ref
     serve: Start, upstream: Upstream, number: int
 ) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port)
+    ports = await start_ports(serve, upstream.port)
     idle, client = await ports.client(), await ports.client()
     peer = await stream(client, upstream)
 
@@ -83,7 +50,7 @@ async def test_a_running_stream_goes_on_to_its_end_while_new_connections_are_ref
 
 async def test_the_admin_port_tells_of_the_drain_until_it_is_over(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port)
+    ports = await start_ports(serve, upstream.port)
     client = await ports.client()
     peer = await stream(client, upstream)
     assert (await fetch(ports.admin, b"/readyz")).startswith(b"HTTP/1.1 200 ")
@@ -107,7 +74,7 @@ async def test_the_admin_port_tells_of_the_drain_until_it_is_over(serve: Start, 
 
 async def test_what_outlives_the_drain_timeout_is_visibly_broken(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port, "drain.timeout=100ms")
+    ports = await start_ports(serve, upstream.port, "drain.timeout=100ms")
     chunked, close_delimited, waiting = [await ports.client() for _ in range(3)]
     await stream(chunked, upstream)
     await close_delimited.send(GET.replace(b"HTTP/1.1", b"HTTP/1.0"))
@@ -137,7 +104,7 @@ async def test_a_second_signal_ends_the_streams_at_once(
     serve: Start, upstream: Upstream, second: int, code: int
 ) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port, "drain.timeout=1h")
+    ports = await start_ports(serve, upstream.port, "drain.timeout=1h")
     client = await ports.client()
     peer = await stream(client, upstream)
 
@@ -155,7 +122,7 @@ async def test_a_second_signal_ends_the_streams_at_once(
 
 async def test_a_second_signal_does_not_wait_for_a_client_that_takes_nothing(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port, "drain.timeout=1h", "timeouts.client_stall=1h")
+    ports = await start_ports(serve, upstream.port, "drain.timeout=1h", "timeouts.client_stall=1h")
     client = await ports.client()
     peer = await stream(client, upstream)
     stop_reading(client)
@@ -173,7 +140,7 @@ async def test_a_second_signal_does_not_wait_for_a_client_that_takes_nothing(ser
 
 async def test_a_signal_ends_an_idle_process_and_its_idle_connections_at_once(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port, "drain.timeout=1h")
+    ports = await start_ports(serve, upstream.port, "drain.timeout=1h")
     fresh, kept_alive, admin = await ports.client(), await ports.client(), await connect(ports.admin)
     peer = await stream(kept_alive, upstream)
     await finish(peer, kept_alive)
@@ -193,7 +160,7 @@ async def test_an_admin_request_whose_body_never_comes_does_not_hold_up_the_end(
     serve: Start, upstream: Upstream
 ) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port)
+    ports = await start_ports(serve, upstream.port)
     admin = await connect(ports.admin)
     await admin.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n")
     await admin.until(b"ok\n")
@@ -206,7 +173,7 @@ async def test_an_admin_request_whose_body_never_comes_does_not_hold_up_the_end(
 
 async def test_a_tunnel_goes_on_until_it_is_closed(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
-    ports = await start(serve, upstream.port)
+    ports = await start_ports(serve, upstream.port)
     client = await ports.client()
     upgrade = b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\n"
     await client.send(GET[:-2] + upgrade)
@@ -233,7 +200,7 @@ async def test_a_tunnel_goes_on_until_it_is_closed(serve: Start, upstream: Upstr
 async def test_a_request_that_waits_for_the_upstream_is_still_served(
     serve: Start, upstream: Upstream, closed_port: int
 ) -> None:
-    ports = await start(serve, closed_port, "upstream.wait=1h")
+    ports = await start_ports(serve, closed_port, "upstream.wait=1h")
     client = await ports.client()
     await client.send(GET)
     await ports.until_metric(b'unbuffer_upstream_connects_total{result="refused"}')
@@ -257,7 +224,7 @@ async def test_a_request_that_waits_for_the_upstream_too_long_is_refused(
     serve: Start, closed_port: int, ending: str
 ) -> None:
     timeout = "100ms" if ending == "drain timeout" else "1h"
-    ports = await start(serve, closed_port, "upstream.wait=1h", f"drain.timeout={timeout}")
+    ports = await start_ports(serve, closed_port, "upstream.wait=1h", f"drain.timeout={timeout}")
     client = await ports.client()
     await client.send(GET)
     await ports.until_metric(b'unbuffer_upstream_connects_total{result="refused"}')

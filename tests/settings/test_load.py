@@ -77,6 +77,7 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
     environ = {
         "HOME": "/root",
         "UNBUFFER_UPSTREAM_SOCKET": "/run/app.sock",
+        "UNBUFFER_UPSTREAM_PORT": "8000",
         "UNBUFFER_CONFIG": "",
         # What Kubernetes sets for a Service called "unbuffer" and one called "unbuffer-chat".
         "UNBUFFER_SERVICE_HOST": "10.0.0.1",
@@ -256,3 +257,14 @@ def test_no_problem_shows_a_password(problems: Problems) -> None:
 
     assert report.count("://***@app") == 8
     assert "hunter2" not in report
+
+
+def test_the_upstream_of_exec_holds_where_nothing_else_names_one(tmp_path: Path) -> None:
+    file = tmp_path / "unbuffer.yaml"
+    file.write_text("upstream: {wait: 5s}\n")
+    own = "unix:/tmp/app.sock"
+    assert load(str(file), {}, {}, own).upstream.url == own
+    assert load(None, {"UNBUFFER_UPSTREAM": "http://127.0.0.1:9"}, {}, own).upstream.url == "http://127.0.0.1:9"
+    assert load(None, {}, {"upstream": "http://127.0.0.1:9"}, own).upstream.url == "http://127.0.0.1:9"
+    file.write_text("upstream: http://127.0.0.1:9\n")
+    assert load(str(file), {}, {}, own).upstream.url == "http://127.0.0.1:9"

@@ -28,13 +28,20 @@ _HOP_BY_HOP = frozenset(
 _REPLACED_DOWN = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
 # Fields of a trailer section that could change how the message is framed, routed or read (RFC 9110, section 6.5.1).
 _NOT_IN_TRAILERS = _HOP_BY_HOP | {
+    b"age",
     b"authorization",
     b"cache-control",
     b"content-encoding",
     b"content-range",
     b"content-type",
+    b"date",
+    b"expires",
     b"host",
+    b"location",
+    b"retry-after",
     b"set-cookie",
+    b"vary",
+    b"www-authenticate",
     b"x-accel-buffering",
     b"x-content-type-options",
 }
@@ -124,7 +131,8 @@ class Delivery(NamedTuple):
     """How a response goes out: its framing towards the client, whether the connection ends behind it, and more.
 
     framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. decoded: the content codings
-    were removed. http11: the client's version. trailers: the client takes trailer fields.
+    were removed. http11: the client's version. trailers: the client takes trailer fields. waited: seconds until the
+    upstream's head was there, to tell the client of; negative = untold.
     """
 
     framing: int
@@ -133,6 +141,7 @@ class Delivery(NamedTuple):
     decoded: bool
     http11: bool
     trailers: bool
+    waited: float = -1.0
 
 
 def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
@@ -169,6 +178,9 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
                 parts[cache_control] += b", no-transform"
         if not incremental:
             parts.append(b"Incremental: ?1\r\n")  # RFC 10036
+    if delivery.waited >= 0.0:
+        # Behind the metrics of the upstream: several fields are one list.
+        parts.append(b"Server-Timing: upstream;dur=%.1f\r\n" % (delivery.waited * 1000))
     parts.append(_FORCED)
     if delivery.length >= 0:
         parts.append(b"Content-Length: %d\r\n" % delivery.length)
@@ -216,16 +228,20 @@ def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b
     """A whole response that unbuffer itself makes, marked by Proxy-Status (RFC 9209) where `error` names a type."""
     reason = _REASONS.get(status, b"Error")
     line = text.encode("ascii", "replace").translate(_ONE_LINE)
-    body = b"%d %b: %b\n" % (status, reason, line)
+    if error:
+        details = line.replace(b"\\", b"").replace(b'"', b"'")
+        extra += b'Proxy-Status: unbuffer; error=%b; details="%b"\r\n' % (error.encode("ascii"), details)
+    return plain_answer(status, b"%d %b: %b\n" % (status, reason, line), close, extra, head_only)
+
+
+def plain_answer(status: int, body: bytes, close: bool, extra: bytes = b"", head_only: bool = False) -> bytes:
+    """A whole response of text that unbuffer itself makes. extra: more fields, as lines."""
     parts = [
-        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" % (status, reason),
-        b"Content-Length: %d\r\n" % len(body),
+        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\n" % (status, _REASONS.get(status, b"Error")),
+        b"Cache-Control: no-store\r\nContent-Length: %d\r\n" % len(body),
         _FORCED,
         extra,
     ]
-    if error:
-        details = line.replace(b"\\", b"").replace(b'"', b"'")
-        parts.append(b'Proxy-Status: unbuffer; error=%b; details="%b"\r\n' % (error.encode("ascii"), details))
     if close:
         parts.append(b"Connection: close\r\n")
     parts += (b"\r\n", b"" if head_only else body)
@@ -236,7 +252,9 @@ def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b
 _ONE_LINE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 
 _REASONS = {
+    200: b"OK",
     400: b"Bad Request",
+    401: b"Unauthorized",
     408: b"Request Timeout",
     413: b"Content Too Large",
     414: b"URI Too Long",

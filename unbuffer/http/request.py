@@ -12,11 +12,17 @@ from unbuffer.http.framing import FramingError, request_framing
 Fields = list[tuple[bytes, bytes]]
 
 # method SP request-target SP HTTP-version (RFC 9112, section 3), any token as a method, the target as visible ASCII.
-REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+# The longest registered method has 17 bytes (UPDATEREDIRECTREF).
+REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
 
-_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+# A host name or address, with or without a port. RFC 3986 has the comma in names as well: there a list of two Hosts,
+# merged by somebody on the way, would look like one.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+# Trace Context, section 3.2: no version ff, no id of zeros, and nothing behind the flags in version 00.
+_TRACEPARENT = re.compile(
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
+)
 
 # Safe to send twice, so that a request may be repeated after a connection broke (RFC 9110, section 9.2.2).
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
@@ -37,11 +43,12 @@ def list_members(value: bytes) -> list[bytes]:
 
 # Fields that are read here, or that do not go on as they are. Hop-by-hop ones (RFC 9110, section 7.6.1, and the names
 # of older practice) are dropped; framing, Host and Accept-Encoding are written anew.
-_DROP, _HOST_FIELD, _CONNECTION, _LENGTH, _CODING, _UPGRADE, _TE, _TRACE, _FORWARDING = range(9)
+_DROP, _HOST_FIELD, _CONNECTION, _LENGTH, _CODING, _UPGRADE, _TE, _TRACE, _FORWARDING, _EXPECT = range(10)
 _SPECIAL = {
     b"accept-encoding": _DROP,
     b"connection": _CONNECTION,
     b"content-length": _LENGTH,
+    b"expect": _EXPECT,
     b"forwarded": _FORWARDING,
     b"host": _HOST_FIELD,
     b"http2-settings": _DROP,
@@ -70,8 +77,9 @@ class RequestHead:
 
     framing: see `unbuffer.http.framing`. connection: the options of Connection, in lower case. upgrade: the protocols
     asked for, without h2c, when the request really asks for an upgrade; else empty. states_length: Content-Length was
-    there, be it 0. trace: the trace id of traceparent. passed: the fields that go on as they came, as pieces of bytes.
-    forwarding: X-Forwarded-* and Forwarded, which go on only when their sender is trusted.
+    there, be it 0. trace, parent: the ids of a valid traceparent, as Record has them. passed: the fields that go on as
+    they came, as pieces of bytes. forwarding: X-Forwarded-* and Forwarded, which go on only when their sender is
+    trusted.
     """
 
     __slots__ = (
@@ -83,6 +91,7 @@ class RequestHead:
         "http11",
         "keep_alive",
         "method",
+        "parent",
         "passed",
         "states_length",
         "target",
@@ -100,13 +109,13 @@ class RequestHead:
         self.connection: Sequence[bytes] = ()
         self.upgrade = b""
         self.wants_trailers = False
-        self.trace = ""
+        self.trace = self.parent = ""
         self.forwarding: Sequence[tuple[bytes, bytes, bytes]] = ()
         passed: list[bytes] = []
         hosts: list[bytes] = []
         lengths: list[bytes] = []
         codings: list[bytes] = []
-        upgrade = b""
+        upgrade = trace = b""
         for name, value in fields:
             key = name.lower()
             special = _SPECIAL.get(key)
@@ -127,15 +136,19 @@ class RequestHead:
             elif special == _TE:
                 self.wants_trailers = self.wants_trailers or b"trailers" in list_members(value)
             elif special == _TRACE:
-                match = _TRACEPARENT.fullmatch(value)
-                self.trace = match[1].decode("ascii") if match else ""
+                trace = trace + b"," + value if trace else value  # which of two would be right nobody knows
+                passed += (name, b": ", value, b"\r\n")
+            elif special == _EXPECT and http11:
+                # From HTTP/1.0 it is to be ignored (RFC 9110, section 10.1.1); sent on in HTTP/1.1 it would not be.
                 passed += (name, b": ", value, b"\r\n")
         if self.connection:
             named = named_fields(self.connection)
             if named:
-                passed = _without(passed, named)
+                passed = without(passed, named)
                 self.forwarding = [field for field in self.forwarding if field[0] not in named]
         self.passed = passed
+        if trace and (match := _TRACEPARENT.fullmatch(trace)):
+            self.trace, self.parent = match[1].decode("ascii"), match[2].decode("ascii")
         try:
             self.framing = request_framing(http11, lengths, codings)
         except FramingError as error:
@@ -172,8 +185,8 @@ class RequestHead:
             self.target = path if path.startswith(b"/") else b"/" + path
 
 
-def _without(passed: list[bytes], named: frozenset[bytes]) -> list[bytes]:
-    """The pieces of the fields that Connection does not name."""
+def without(passed: list[bytes], named: frozenset[bytes]) -> list[bytes]:
+    """The pieces of the fields that do not have one of these names, given in lower case."""
     kept: list[bytes] = []
     for start in range(0, len(passed), 4):
         if passed[start].lower() not in named:
@@ -187,6 +200,6 @@ def _host(values: list[bytes], http11: bool) -> bytes:
         if not values and not http11:
             return b""
         raise BadRequest(400, "more than one Host" if values else "no Host")
-    if not _HOST.fullmatch(values[0]):
+    if values[0] and not _HOST.fullmatch(values[0]):
         raise BadRequest(400, "a Host that is not a host name or address")
     return values[0]

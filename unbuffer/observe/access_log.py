@@ -17,9 +17,9 @@ from queue import SimpleQueue
 from typing import BinaryIO, Literal
 
 import msgspec
-from msgspec import Struct, field
 
-from unbuffer.outcome import Outcome
+from unbuffer.observe.fields import FIELDS, Ended, ms
+from unbuffer.observe.verdict import judge
 from unbuffer.record import Record
 
 log = logging.getLogger("unbuffer")
@@ -43,14 +43,18 @@ CLOSE_PATIENCE = 2.0
 """Seconds for the lines that are left when the process ends."""
 
 
+Keys = Literal["otel", "ecs", "plain"]
+"""The sets of names that the keys of a JSON line may have."""
+
+
 class AccessLog:
     """The lines of all streams, in one file."""
 
-    def __init__(self, form: Literal["json", "text", "off"], stream: BinaryIO) -> None:
+    def __init__(self, form: Literal["json", "text", "off"], stream: BinaryIO, keys: Keys = "otel") -> None:
         """Write to the file below the stream. With the stream's own buffer, whose lock a blocked thread would hold, the
         interpreter could not end."""
         self._stream = stream
-        self._make_line: _MakeLine = _text_line if form == "text" else _json_line
+        self._make_line = text_line if form == "text" else json_line(keys)
         self._gathered: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
         self._batches: SimpleQueue[list[Record]] = SimpleQueue()
@@ -123,7 +127,7 @@ class AccessLog:
         for record in batch:
             ended = datetime.fromtimestamp(record.ended + offset, UTC)
             timestamp = ended.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            yield self._make_line(record, timestamp, missing)
+            yield self._make_line(Ended(record, judge(record), timestamp, missing))
             missing = 0
 
     def _write(self, data: bytes) -> bool:
@@ -146,9 +150,6 @@ class AccessLog:
         return True
 
 
-_MakeLine = Callable[[Record, str, int], bytes]
-
-
 def _by_write_size(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
     """Lines in groups of up to `WRITE_SIZE` bytes; a longer line stands alone."""
     group: list[bytes] = []
@@ -163,111 +164,50 @@ def _by_write_size(lines: Iterable[bytes]) -> Iterator[list[bytes]]:
         yield group
 
 
-class _Line(Struct, kw_only=True, omit_defaults=True):
-    """A line as JSON, with the names of OpenTelemetry's semantic conventions. What is not known is left out."""
+def json_line(keys: Keys) -> Callable[[Ended], bytes]:
+    """Makes JSON lines with these keys. What is not known is left out."""
+    named = [(name, field.read) for field in FIELDS if (name := getattr(field, keys))]
+    encode = msgspec.json.Encoder().encode
 
-    timestamp: str
-    severity_text: str
-    body: str
-    method: str = field(name="http.request.method", default="")
-    route: str = field(name="http.route")
-    path: str = field(name="url.path", default="")
-    status: int = field(name="http.response.status_code", default=0)
-    version: str = field(name="network.protocol.version", default="")
-    client: str = field(name="client.address")
-    error: str = field(name="error.type", default="")
-    trace_id: str = ""
-    outcome: str = field(name="unbuffer.outcome")
-    kind: str = field(name="unbuffer.kind")
-    ttfb: float | None = field(name="unbuffer.ttfb_ms", default=None)
-    ttfc: float | None = field(name="unbuffer.ttfc_ms", default=None)
-    duration: float = field(name="unbuffer.duration_ms")
-    chunks: int = field(name="unbuffer.chunks")
-    bytes_up: int = field(name="unbuffer.bytes_up")
-    bytes_read: int = field(name="unbuffer.bytes_read")
-    bytes_down: int = field(name="unbuffer.bytes_down")
-    max_gap: float = field(name="unbuffer.max_gap_ms")
-    stalled: float = field(name="unbuffer.stall_ms")
-    reused: bool = field(name="unbuffer.reused")
-    decoded: str = field(name="unbuffer.decoded", default="")
-    detail: str = field(name="unbuffer.detail", default="")
-    missing: int = field(name="unbuffer.lines_lost", default=0)
+    def line(one: Ended) -> bytes:
+        values = {name: value for name, read in named if (value := read(one)) is not None}
+        return encode(values) + b"\n"
+
+    return line
 
 
-_encoder = msgspec.json.Encoder()
-
-# A client that leaves is everyday life; the rest is worth a look.
-_SEVERITIES = {Outcome.COMPLETED: "INFO", Outcome.CLIENT_DISCONNECT: "INFO", Outcome.INTERNAL_ERROR: "ERROR"}
-
-
-def _json_line(record: Record, timestamp: str, missing: int) -> bytes:
-    outcome = record.outcome
-    assert outcome is not None
-    started = record.started
-    line = _Line(
-        timestamp=timestamp,
-        severity_text=_SEVERITIES.get(outcome, "WARN"),
-        body="stream",
-        method=record.method,
-        route=record.route,
-        path=record.path,
-        status=record.status,
-        version=record.version,
-        client=record.client,
-        error="" if outcome is Outcome.COMPLETED else outcome.label,
-        trace_id=record.trace,
-        outcome=outcome.label,
-        kind=record.kind,
-        ttfb=_ms(record.head_at - started) if record.head_at else None,
-        ttfc=_ms(record.first_at - started) if record.first_at else None,
-        duration=_ms(record.ended - started),
-        chunks=record.chunks,
-        bytes_up=record.bytes_up,
-        bytes_read=record.bytes_read,
-        bytes_down=record.bytes_down,
-        max_gap=_ms(record.max_gap),
-        stalled=_ms(record.stalled),
-        reused=record.reused,
-        decoded=record.decoded,
-        # A file name in an error's text may hold bytes that are no characters (surrogateescape).
-        detail=record.detail.encode("utf-8", "backslashreplace").decode("utf-8"),
-        missing=missing,
-    )
-    return _encoder.encode(line) + b"\n"
-
-
-def _text_line(record: Record, timestamp: str, missing: int) -> bytes:
+def text_line(one: Ended) -> bytes:
     """A line for people. What others chose is quoted, as ASCII: it neither ends the line nor commands the terminal."""
+    record, judgement = one.record, one.judgement
     assert record.outcome is not None
     started = record.started
     words = [
-        timestamp,
+        one.time,
         record.client,
         json.dumps(f"{record.method} {record.path}"),
         str(record.status or "-"),
         record.kind,
         record.outcome.label,
         f"route={record.route}",
-        f"duration={_ms(record.ended - started)}ms",
+        f"duration={ms(record.ended - started)}ms",
     ]
+    if judgement is not None:
+        words.append(f"verdict={judgement.verdict.value}")
     if record.head_at:
-        words.append(f"ttfb={_ms(record.head_at - started)}ms")
+        words.append(f"ttfb={ms(record.head_at - started)}ms")
     if record.first_at:
-        words.append(f"ttfc={_ms(record.first_at - started)}ms")
+        words.append(f"ttfc={ms(record.first_at - started)}ms")
     words += [
         f"chunks={record.chunks}",
         f"up={record.bytes_up}",
         f"down={record.bytes_down}",
-        f"max_gap={_ms(record.max_gap)}ms",
-        f"stall={_ms(record.stalled)}ms",
+        f"max_gap={ms(record.max_gap)}ms",
+        f"stall={ms(record.stalled)}ms",
     ]
+    if record.heartbeats:
+        words.append(f"heartbeats={record.heartbeats}")
     if record.detail:
         words.append(f"detail={json.dumps(record.detail)}")
-    if missing:
-        words.append(f"lines_lost={missing}")
+    if one.lost:
+        words.append(f"lines_lost={one.lost}")
     return " ".join(words).encode("ascii", "backslashreplace") + b"\n"
-
-
-def _ms(seconds: float) -> float:
-    """Milliseconds, to the microsecond."""
-    return round(seconds * 1000, 3)

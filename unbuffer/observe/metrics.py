@@ -6,7 +6,9 @@ event loop turns between them.
 
 import asyncio
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import accumulate, chain
@@ -15,20 +17,32 @@ from typing import Literal, Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.samples import Sample
+from prometheus_client.samples import Exemplar, Sample
 
 from unbuffer import __version__
+from unbuffer.observe.verdict import Verdict
 from unbuffer.record import Histogram
-from unbuffer.totals import Series, Totals
+from unbuffer.totals import OVERFLOW_ROUTE, Series, Totals
 
-STEP = 32
-"""Samples after which the loop turns; the histogram that is under way is finished first. prometheus_client takes 8 µs
-for a sample in text and 15 µs in OpenMetrics: a step takes about 1 ms at the most."""
+STEP = 16
+"""Samples after which the loop turns; the histogram that is under way is finished first. prometheus_client takes 5 µs
+for a sample in text and 10 µs in OpenMetrics: a step takes up to half a millisecond."""
+
+PART = 65536
+"""Bytes from which on a part is written: megabytes at once would keep the loop in one system call."""
 
 UPSTREAM_PATIENCE = 1.0
 """Seconds that a scrape waits for the upstream. Prometheus gives up after 10 s, often after less."""
 
-REJECT_REASONS = ("connections", "streams", "bad_request", "body_too_large")
+REJECT_REASONS = (
+    "connections",
+    "streams",
+    "bad_request",
+    "body_too_large",
+    "unauthorized",
+    "proxy_protocol",
+    "open_files",
+)
 
 
 class Lifecycle(Protocol):
@@ -53,6 +67,7 @@ class Snapshot:
     totals: Totals
     draining: bool
     upstream_up: bool
+    buffered: int
     build: tuple[str, ...]
     """The label values of unbuffer_build_info."""
 
@@ -66,6 +81,7 @@ class Family:
     """One metric: what it is called, what it says, and where its values come from.
 
     name: as in a query, with `_total` for a counter.
+    span: from which instant to which instant it measures, or at which instant it counts.
     read: takes the list of what there is at its start; the loop turns in between, and the tables may grow meanwhile.
     """
 
@@ -73,17 +89,22 @@ class Family:
     type: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
+    span: str
     read: Callable[[Snapshot], Iterable[Value]]
 
 
 class Exposition:
     """The answer to /metrics."""
 
-    def __init__(self, totals: Totals, lifecycle: Lifecycle, probe: Probe) -> None:
-        """Must be made where the event loop runs: unbuffer_build_info names it."""
+    def __init__(self, totals: Totals, lifecycle: Lifecycle, probe: Probe, buffered: Callable[[], int]) -> None:
+        """Must be made where the event loop runs: unbuffer_build_info names it.
+
+        buffered: tells how many bytes wait for clients.
+        """
         self._totals = totals
         self._lifecycle = lifecycle
         self._probe = probe
+        self._buffered = buffered
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         uvloop = version("uvloop") if loop == "uvloop" else "none"
         self._build = (__version__, platform.python_version(), version("aiohttp"), uvloop)
@@ -92,22 +113,27 @@ class Exposition:
         PlatformCollector(registry=self._process)
         GCCollector(registry=self._process)
 
-    async def render(self, accept: str) -> tuple[bytes, str]:
-        """The body and its Content-Type: OpenMetrics for an Accept value that asks for it, else text."""
+    def render(self, accept: str) -> tuple[AsyncIterator[bytes], str]:
+        """The body in parts and its Content-Type: OpenMetrics for an Accept value that asks for it, else text."""
         try:
             encode, content_type = choose_encoder(accept)
         except TypeError:  # its way to say that the version asked for is no number
             encode, content_type = choose_encoder("")
-        snapshot = Snapshot(self._totals, self._lifecycle.draining, await self._upstream_up(), self._build)
+        return self._parts(encode, content_type.startswith("application/openmetrics-text")), content_type
+
+    async def _parts(self, encode: "Callable[[_Step], bytes]", openmetrics: bool) -> AsyncIterator[bytes]:
+        up = await self._upstream_up()
+        snapshot = Snapshot(self._totals, self._lifecycle.draining, up, self._buffered(), self._build)
         # In a thread: with many connections the kernel takes milliseconds to list the open files.
         process = await asyncio.to_thread(list, self._process.collect())
-        parts = []
+        part = b""
         for step in chain(*(_steps(family, snapshot) for family in FAMILIES), map(_Step, process)):
-            parts.append(step.written(encode))
+            part += step.written(encode)
+            if len(part) >= PART:
+                yield part
+                part = b""
             await asyncio.sleep(0)
-        if content_type.startswith("application/openmetrics-text"):
-            parts.append(_EOF)
-        return b"".join(parts), content_type
+        yield part + _EOF if openmetrics else part
 
     async def _upstream_up(self) -> bool:
         try:
@@ -156,9 +182,11 @@ def _steps(family: Family, snapshot: Snapshot) -> Iterator[_Step]:
 
 
 def _histogram_samples(name: str, labels: dict[str, str], histogram: Histogram) -> Iterator[Sample]:
-    total = 0
-    for bound, total in zip((*histogram.bounds, "+Inf"), accumulate(histogram.counts), strict=True):
-        yield Sample(f"{name}_bucket", {**labels, "le": str(bound)}, total)
+    total, bucket, exemplars = 0, f"{name}_bucket", histogram.exemplars or {}
+    for index, (bound, total) in enumerate(zip((*histogram.bounds, "+Inf"), accumulate(histogram.counts), strict=True)):
+        exemplar = exemplars.get(index)
+        told = Exemplar({"trace_id": exemplar.trace}, exemplar.value, exemplar.time) if exemplar else None
+        yield Sample(bucket, {**labels, "le": str(bound)}, total, exemplar=told)
     yield Sample(f"{name}_count", labels, total)
     yield Sample(f"{name}_sum", labels, histogram.sum)
 
@@ -175,12 +203,24 @@ def _alone(read: Callable[[Snapshot], float | Histogram]) -> Callable[[Snapshot]
     return lambda now: (((), read(now)),)
 
 
+def _verdicts(totals: Totals) -> Iterable[Value]:
+    """Every verdict of a route that has one: a series that begins with 1 hides its first event from rate()."""
+    for route in {route: None for route, _ in totals.verdicts}:
+        for verdict in Verdict:
+            yield (route, verdict.value), totals.verdicts[route, verdict.value]
+
+
+def _overflow(totals: Totals) -> int:
+    return sum(sum(one.outcomes.values()) for one in list(totals.series.values()) if one.route == OVERFLOW_ROUTE)
+
+
 FAMILIES = (
     Family(
         "unbuffer_requests_total",
         "counter",
         ("route", "method", "code"),
         "Response heads sent to clients, unbuffer's own answers included.",
+        "at the write of the head",
         lambda now: (
             ((route, method, str(code)), count) for (route, method, code), count in list(now.totals.requests.items())
         ),
@@ -190,6 +230,7 @@ FAMILIES = (
         "counter",
         ("route", "kind", "outcome"),
         "Streams that have ended, by how they ended.",
+        "at the end of the stream",
         lambda now: (
             ((one.route, one.kind, outcome.label), count)
             for one in list(now.totals.series.values())
@@ -201,84 +242,132 @@ FAMILIES = (
         "gauge",
         ("route", "kind"),
         "Streams that have their response head from the upstream and have not ended.",
+        "at the scrape",
         _by_series(attrgetter("active")),
     ),
     Family(
         "unbuffer_upstream_ttfb_seconds",
         "histogram",
         ("route", "kind"),
-        "Time from the whole request head to the whole response head from the upstream.",
+        "Time to the response head.",
+        "from the whole request head to the whole response head from the upstream",
         _by_series(attrgetter("ttfb")),
     ),
     Family(
         "unbuffer_time_to_first_chunk_seconds",
         "histogram",
         ("route", "kind"),
-        "Time from the whole request head to the first read of response body bytes from the upstream.",
+        "Time to the first chunk of the response body.",
+        "from the whole request head to the first read of response body bytes from the upstream",
         _by_series(attrgetter("ttfc")),
     ),
     Family(
         "unbuffer_inter_chunk_gap_seconds",
         "histogram",
         ("route", "kind"),
-        "Time from one read of response body bytes from the upstream to the next one of the same stream.",
+        "Time between two chunks of one stream, as they came from the upstream.",
+        "from one read of response body bytes from the upstream to the next one of the same stream",
         _by_series(attrgetter("gaps")),
     ),
     Family(
         "unbuffer_relay_delay_seconds",
         "histogram",
         ("kind",),
-        "Time from the read of a chunk to the accepted write of the same bytes: what unbuffer itself adds.",
+        "Time that unbuffer itself adds to a chunk.",
+        "from the read of a chunk to the accepted write of the same bytes; bytes that wait behind it for a client that "
+        "is slow count as backpressure",
         _by_label(lambda totals: totals.relay),
     ),
     Family(
         "unbuffer_stream_duration_seconds",
         "histogram",
         ("route", "kind"),
-        "Time from the whole request head to the end of the stream.",
+        "How long streams lasted.",
+        "from the whole request head to the end of the stream",
         _by_series(attrgetter("durations")),
     ),
     Family(
         "unbuffer_stream_chunks",
         "histogram",
         ("route", "kind"),
-        "Reads that brought response body bytes, per stream; streams without a response body are left out.",
+        "Chunks of a stream: reads that brought response body bytes. Streams without a response body are left out.",
+        "at the end of the stream",
         _by_series(attrgetter("chunks")),
     ),
     Family(
         "unbuffer_chunk_size_bytes",
         "histogram",
         ("route", "kind"),
-        "Response body bytes per read from the upstream, as the upstream coded them.",
+        "Bytes of a chunk, as the upstream coded them, without framing.",
+        "at each read of response body bytes from the upstream",
         _by_series(attrgetter("chunk_sizes")),
     ),
     Family(
         "unbuffer_request_body_bytes_total",
         "counter",
         ("route",),
-        "Request body bytes relayed to the upstream, added when a stream ends.",
+        "Request body bytes relayed to the upstream.",
+        "at the end of the stream",
         _by_label(lambda totals: totals.request_bytes),
     ),
     Family(
         "unbuffer_response_body_bytes_total",
         "counter",
         ("route", "kind"),
-        "Response body bytes given to clients, decoded, without framing.",
+        "Response body bytes given to clients, decoded, without framing and heartbeats.",
+        "at each write",
         _by_series(attrgetter("bytes_down")),
     ),
     Family(
         "unbuffer_client_backpressure_seconds_total",
         "counter",
         ("route", "kind"),
-        "Time in which the upstream was not read because the client's buffer was full, added when such a stall ends.",
-        _by_series(attrgetter("stalled")),
+        "Time in which the upstream was not read because the client's buffer was full.",
+        "from the pause to the resumption of reading, or to the scrape while it lasts",
+        _by_series(lambda one: one.stalled_by(time.monotonic())),
     ),
     Family(
         "unbuffer_client_backpressure_events_total",
         "counter",
         ("route", "kind"),
-        "Stalls: how often the upstream was not read because the client's buffer was full.",
+        "How often the upstream was not read because the client's buffer was full.",
+        "at the pause of reading",
         _by_series(attrgetter("stalls")),
+    ),
+    Family(
+        "unbuffer_backpressured_streams",
+        "gauge",
+        ("route", "kind"),
+        "Streams whose upstream is not read because the client's buffer is full.",
+        "at the scrape",
+        _by_series(lambda one: len(one.stalling)),
+    ),
+    Family(
+        "unbuffer_heartbeats_total",
+        "counter",
+        ("route", "kind"),
+        "Comments sent into event-streams that were silent for sse.heartbeat.",
+        "at the write of the comment",
+        _by_series(attrgetter("heartbeats")),
+    ),
+    Family(
+        "unbuffer_stream_verdicts_total",
+        "counter",
+        ("route", "verdict"),
+        "Streams by how they came from the upstream: streamed = as they were made, lump = all at once behind a wait, "
+        "bursts = in clumps of one size or on one beat, headers_withheld = the head waited for the first chunk, "
+        "short = too little to judge.",
+        "at the end of the stream",
+        lambda now: _verdicts(now.totals),
+    ),
+    Family(
+        "unbuffer_upstream_stalls_total",
+        "counter",
+        ("scope",),
+        "Silences of at least 1 s inside response bodies: stream = of one, upstream = of those that were speaking, "
+        "together, as a blocked event loop makes them.",
+        "at the chunk, or the end, that breaks the silence",
+        _by_label(lambda totals: totals.upstream_stalls),
     ),
     Family(
         "unbuffer_decoded_responses_total",
@@ -286,6 +375,7 @@ FAMILIES = (
         ("route", "encoding", "result"),
         "Responses that came compressed although identity was asked for: "
         "ok = decoded, error = damaged, passed_through = left as they came.",
+        "at the end of the body; what is passed through, at its response head",
         lambda now: iter(list(now.totals.decoded.items())),
     ),
     Family(
@@ -293,13 +383,15 @@ FAMILIES = (
         "counter",
         ("result",),
         "Attempts to open a connection to the upstream for a request, by result.",
+        "at the end of the attempt",
         _by_label(lambda totals: totals.connects),
     ),
     Family(
         "unbuffer_upstream_connect_seconds",
         "histogram",
         (),
-        "Time from the start of an attempt to connect to the upstream to the open connection, TLS included.",
+        "Time to open a connection to the upstream, TLS included.",
+        "from the start of an attempt that succeeds to the open connection",
         _alone(attrgetter("totals.connect_times")),
     ),
     Family(
@@ -307,6 +399,7 @@ FAMILIES = (
         "gauge",
         ("state",),
         "Open connections to the upstream: active = in use by a stream, idle = at rest.",
+        "at the scrape",
         _by_label(lambda totals: {"active": totals.upstream_active, "idle": totals.upstream_idle}),
     ),
     Family(
@@ -314,13 +407,15 @@ FAMILIES = (
         "counter",
         (),
         "Requests sent on an upstream connection that had served one before.",
+        "at the write of the request head",
         _alone(attrgetter("totals.reuses")),
     ),
     Family(
         "unbuffer_upstream_up",
         "gauge",
         (),
-        "Whether a connection to the upstream could be opened, tried at most a second before the scrape: 1 = yes.",
+        "Whether a connection to the upstream could be opened: 1 = yes.",
+        "at the scrape, or up to a second before",
         _alone(attrgetter("upstream_up")),
     ),
     Family(
@@ -328,6 +423,7 @@ FAMILIES = (
         "gauge",
         (),
         "Open connections from clients.",
+        "at the scrape",
         _alone(attrgetter("totals.client_connections")),
     ),
     Family(
@@ -335,21 +431,85 @@ FAMILIES = (
         "counter",
         ("reason",),
         "Requests and connections that unbuffer refused before the upstream saw them, by reason.",
+        "at the refusal",
         _by_label(lambda totals: dict.fromkeys(REJECT_REASONS, 0) | totals.rejected),
+    ),
+    Family(
+        "unbuffer_route_overflow_total",
+        "counter",
+        (),
+        "Streams counted under the route _other because metrics.max_routes leaves their own no label.",
+        "at the end of the stream",
+        lambda now: (((), _overflow(now.totals)),),
+    ),
+    Family(
+        "unbuffer_event_loop_lag_seconds",
+        "histogram",
+        (),
+        "How late a timer fires that is set ten times a second: what everything else waits, too.",
+        "from the time it was set for to its call",
+        _alone(attrgetter("totals.loop_lag")),
+    ),
+    Family(
+        "unbuffer_event_loop_tasks",
+        "gauge",
+        (),
+        "Tasks of the event loop: a few, and one for each connection to the upstream that is being opened.",
+        "at the scrape",
+        lambda now: (((), len(asyncio.all_tasks())),),
+    ),
+    Family(
+        "unbuffer_write_buffer_bytes",
+        "gauge",
+        (),
+        "Bytes written for clients that the system has not taken yet.",
+        "at the scrape",
+        _alone(attrgetter("buffered")),
     ),
     Family(
         "unbuffer_draining",
         "gauge",
         (),
         "Whether the graceful end has begun: 1 = yes.",
+        "at the scrape",
         _alone(attrgetter("draining")),
+    ),
+    Family(
+        "unbuffer_config_last_reload_successful",
+        "gauge",
+        (),
+        "Whether the latest attempt to load the settings succeeded: 1 = yes, 0 = those from before stay in force.",
+        "at the latest attempt",
+        _alone(attrgetter("totals.reload_successful")),
+    ),
+    Family(
+        "unbuffer_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        (),
+        "Time of the latest successful load of the settings, in seconds of the Unix epoch.",
+        "at the latest attempt that succeeded",
+        _alone(attrgetter("totals.reloaded_at")),
     ),
     Family(
         "unbuffer_build_info",
         "gauge",
         ("version", "python", "aiohttp", "uvloop"),
         "Always 1; the labels hold the versions, uvloop=none where another event loop runs.",
+        "at the start",
         lambda now: ((now.build, 1),),
     ),
 )
 """Every metric of unbuffer, in the order of the exposition; those of the process and of Python follow."""
+
+
+def table() -> str:
+    """The families as a table in Markdown, for docs/metrics.md."""
+    lines = ["| metric | type | labels | what it says | measured or counted |", "|---|---|---|---|---|"]
+    for family in FAMILIES:
+        labels = ", ".join(f"`{label}`" for label in family.labels) or "-"
+        lines.append(f"| `{family.name}` | {family.type} | {labels} | {family.help} | {family.span} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table())

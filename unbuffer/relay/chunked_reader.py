@@ -8,24 +8,29 @@ import httptools
 
 from unbuffer.http.framing import next_stop
 from unbuffer.http.request import Fields
+from unbuffer.settings.model import Limits
 
 _HEAD_FOR_PARSER = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+# What every body ends with. llhttp swallows further line ends behind it.
+_END = b"\r\n\r\n"
 
 
 class ChunkedReader:
     """One chunked body.
 
     over: its end was read. surplus: bytes came behind it. trailers: the fields behind it. damage: why the rest cannot
-    be read, empty = it can; oversize: because what is not body (sizes, extensions, trailers) exceeds `limit` bytes.
+    be read, empty = it can; oversize: because what is not body (sizes, extensions, trailers) exceeds the limits of a
+    head.
     """
 
-    __slots__ = ("_limit", "_parser", "_parts", "_size", "damage", "over", "oversize", "surplus", "trailers")
+    __slots__ = ("_limits", "_parser", "_parts", "_size", "damage", "over", "oversize", "surplus", "trailers")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.over = self.surplus = self.oversize = False
         self.damage = ""
         self.trailers: Fields = []
-        self._limit = limit
+        self._limits = limits
         self._parts: list[bytes] = []
         self._size = 0
         """Bytes read since the last one that was body."""
@@ -40,15 +45,23 @@ class ChunkedReader:
             self.surplus = True
             return b""
         try:
-            parser.feed_data(data)
+            if len(data) > len(_END):
+                parser.feed_data(data)
+            else:
+                self._feed_bytes(parser, data)
         except httptools.HttpParserError as error:
             if not self.over:
                 self.damage = f"bad chunked coding: {error}"
+        # What stands before the end of a body, in a read that is longer, is never a line end itself.
+        if self.over and len(data) > len(_END) and (not data.endswith(_END) or data[-len(_END) - 1] in _END):
+            self.surplus = True
+        if self.trailers:
+            self._check_trailers()
         if self.over or self.damage:
             self._parser = None  # it refers to us: nothing is left for the cyclic garbage collector
         if not parts:
             self._size += len(data)
-            if self._size > self._limit and not self.over:
+            if self._size > self._limits.head and not self.over:
                 self.oversize = True
                 self.damage = "chunk extensions or trailers exceed limits.head"
             return b""
@@ -66,6 +79,26 @@ class ChunkedReader:
             bodies.append(self.read(data[start:stop]))
             start = stop
         return b"".join(bodies), data[start:]
+
+    def _feed_bytes(self, parser: httptools.HttpRequestParser, data: bytes) -> None:
+        """What may be nothing but the second part of the end has to end with it."""
+        for at in range(len(data)):
+            if self.over:
+                self.surplus = True
+                return
+            parser.feed_data(data[at : at + 1])
+
+    def _check_trailers(self) -> None:
+        """However many one read brought: they count like the fields of a head, each with its colon and line end."""
+        size = sum(len(name) + len(value) + 3 for name, value in self.trailers)
+        if size > self._limits.head:
+            self.damage = "trailers exceed limits.head"
+        elif len(self.trailers) > self._limits.headers:
+            self.damage = "more trailer fields than limits.headers"
+        else:
+            return
+        self.oversize = True
+        self.over = False
 
     # -- what llhttp tells
 

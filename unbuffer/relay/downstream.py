@@ -8,22 +8,31 @@ import contextlib
 import socket
 import struct
 import time
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from unbuffer.http.headers import own_answer
+from unbuffer.http.credentials import Guard, challenge
+from unbuffer.http.headers import own_answer, plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
-from unbuffer.outcome import Outcome
+from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
 from unbuffer.relay.request_reader import RequestReader
+from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED, TICK
 
 if TYPE_CHECKING:
-    from unbuffer.relay.plane import Plane
+    from unbuffer.relay.plane import Health, Plane
 
 LINGER = 5.0
 """Seconds in which what a client still sends is read and dropped behind an early answer: a close with unread bytes
 resets the connection and can take the answer with it. nginx's lingering_timeout is 5 s as well."""
+
+REFUSALS = 64
+"""Connections being closed at a time up to which one beyond limits.connections gets an answer. Each holds a descriptor
+until its client has read: in a flood the rest is reset, or the streams would have none left."""
 
 
 # What the bytes of the client are, now. (Plain numbers: in Python 3.11 an Enum's member costs six times as much.)
@@ -32,9 +41,8 @@ _WHOLE = 1  # the request is complete, its exchange runs: what comes is the next
 _TUNNEL = 2
 _ENDING = 3  # closing: what comes is dropped
 _CLOSED = 4
-_PHASES = ("request", "whole", "tunnel", "ending", "closed")
-
-_COMPLETED = Outcome.COMPLETED
+_PROXY_HEADER = 5  # the header of the PROXY protocol, where listen.proxy_protocol asks for it
+_PHASES = ("request", "whole", "tunnel", "ending", "closed", "proxy header")
 
 
 class DownstreamConnection(asyncio.Protocol):
@@ -42,6 +50,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     close_after: it ends behind the current response. held: the upstream takes no more, so reading is paused.
     stalled: the client has yet to take what was written to it. read_at: time of the latest read of a request.
+    released_at: time of the end of the latest hold.
     """
 
     __slots__ = (
@@ -53,11 +62,13 @@ class DownstreamConnection(asyncio.Protocol):
         "_since",
         "_stall_at",
         "_stall_size",
+        "_unnamed",
         "close_after",
         "held",
         "peer",
         "plane",
         "read_at",
+        "released_at",
         "stalled",
         "transport",
         "watched_slot",
@@ -71,6 +82,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.close_after = False
         self.held = False
         self.read_at = 0.0
+        self.released_at = 0.0
         self._phase = _REQUEST
         self._reader: RequestReader | None = None
         self._exchange: Exchange | None = None
@@ -81,6 +93,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.stalled = False
         self._stall_at = 0.0
         self._stall_size = 0
+        self._unnamed = False
+        """A proxy has said that it does not know whose connection this is: nobody's forwarding fields are believed."""
 
     def __repr__(self) -> str:
         return f"<DownstreamConnection {self.peer.address or 'unix'} {_PHASES[self._phase]}>"
@@ -98,10 +112,16 @@ class DownstreamConnection(asyncio.Protocol):
         limit = plane.settings.limits.connections
         if limit and len(plane.connections) - plane.ending > limit:
             plane.totals.rejected["connections"] += 1
-            self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
+            if plane.ending < REFUSALS:
+                self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
+            else:
+                self.abort()
+            return
+        if plane.settings.listen.proxy_protocol:
+            self._expect_proxy_header()
             return
         # One that was accepted before the listener closed may still have its request on the way.
-        self._wait(LINGER if plane.draining else plane.settings.timeouts.keep_alive)
+        self._wait(LINGER if plane.closing else plane.settings.timeouts.keep_alive)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -115,8 +135,8 @@ class DownstreamConnection(asyncio.Protocol):
         exchange = self._exchange
         if exchange is None:
             return False
-        if self._phase == _TUNNEL:
-            return exchange.tunnel_client_eof()
+        if exchange.tunnel is not None:
+            return exchange.tunnel.client_eof()
         if self._phase == _WHOLE and self.plane.settings.listen.half_close:
             self._keep_alive = False
             self.close_after = True
@@ -126,8 +146,10 @@ class DownstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         plane = self.plane
-        if self._phase == _REQUEST and self._exchange is None and self._reader is not None:
+        if self._phase == _REQUEST and self._exchange is None and not self._idle:
             self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a request head")
+        elif self._phase == _PROXY_HEADER and self._behind:
+            self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a PROXY header")
         if self._phase == _ENDING:
             plane.ending -= 1
         self._phase = _CLOSED
@@ -172,9 +194,14 @@ class DownstreamConnection(asyncio.Protocol):
         """Read the client again."""
         if self.held and not self.transport.is_closing():
             self.held = False
-            self.read_at = time.monotonic()
+            self.read_at = self.released_at = time.monotonic()
             if not self._behind:
                 self.transport.resume_reading()
+
+    @property
+    def record(self) -> Record | None:
+        """Of the stream that runs; None when none does."""
+        return self._exchange.record if self._exchange is not None else None
 
     @property
     def may_keep_alive(self) -> bool:
@@ -187,7 +214,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._phase = _TUNNEL
         early, self._behind = self._behind, b""
         if early:
-            self._exchange.tunnel_up(early)
+            self._tunnel_up(early)
             if not self.held:
                 self.transport.resume_reading()
 
@@ -196,7 +223,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._exchange = None
         if self._phase == _CLOSED or self.transport.is_closing():
             return
-        if outcome is _COMPLETED:
+        if outcome in WHOLE:
             self._next()
         elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT) or (
             exchange.head_sent and exchange.close_delimited
@@ -210,11 +237,24 @@ class DownstreamConnection(asyncio.Protocol):
     # -- what the plane asks for
 
     def drain(self) -> None:
-        """Close at once when idle, else behind the message."""
+        """Close at once when idle, else behind the message; a WebSocket is told that the server goes away."""
         if self._exchange is not None:
             self.close_after = True
-        elif self._phase == _REQUEST and self._reader is None:
-            self._close()
+            if self._exchange.tunnel is not None:
+                self._exchange.tunnel.go_away()
+        elif self._phase in (_REQUEST, _PROXY_HEADER) and self._idle:
+            if readable(self.transport.get_extra_info("socket").fileno()):
+                self._wait(LINGER)  # its request has come already: a close would reset it unread
+            else:
+                self._close()
+
+    def reload(self) -> None:
+        """The settings have changed: whether the client's forwarding fields are believed is decided anew."""
+        peer = self.peer
+        peername = (peer.address,) if peer.address else self.transport.get_extra_info("peername")
+        self.peer = self.plane.peer(peername, peer.secure)
+        if self._unnamed:
+            self.peer = replace(self.peer, trusted=False)
 
     def end(self, outcome: Outcome) -> None:
         """End whatever runs."""
@@ -225,36 +265,81 @@ class DownstreamConnection(asyncio.Protocol):
 
     # -- reading
 
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing of a request has come; empty lines before it are nothing."""
+        return self._reader is None or (self._reader.head is None and not self._reader.started)
+
     def _read(self, data: bytes) -> None:
         """Take in what came, message by message, until an exchange runs or nothing is left. Raises BadRequest."""
         while data:
             if self._phase == _REQUEST:
                 data = self._read_request(data)
             elif self._phase == _TUNNEL:
-                assert self._exchange is not None
-                self._exchange.tunnel_up(data)
+                self._tunnel_up(data)
                 return
             elif self._phase == _WHOLE:
                 # The next request is early. It waits, unread; what follows it waits in the kernel.
                 self._behind += data
                 self.transport.pause_reading()
                 return
+            elif self._phase == _PROXY_HEADER:
+                data = self._read_proxy_header(data)
             else:
                 return
+
+    def _expect_proxy_header(self) -> None:
+        """Only a trusted proxy may say who the client is; it says so before anything else."""
+        if self.transport.get_extra_info("peername") is None:
+            self.abort()  # reset already, as HAProxy's health checks do: there is nobody to refuse
+            return
+        if not self.peer.trusted:
+            self._refuse_proxy("its sender is none of forwarded.trusted_proxies")
+            return
+        self._phase = _PROXY_HEADER
+        self._wait(self.plane.settings.timeouts.request_head)
+
+    def _read_proxy_header(self, data: bytes) -> bytes:
+        data, self._behind = self._behind + data, b""
+        try:
+            header = read_proxy_header(data)
+        except ProxyHeaderError as error:
+            self._refuse_proxy(str(error))
+            return b""
+        if header is None:
+            self._behind = data
+            return b""
+        if header.address:
+            self.peer = self.plane.peer((header.address,), self.peer.secure)
+        elif not header.local:
+            self._unnamed = True
+            self.peer = replace(self.peer, trusted=False)
+        self._phase = _REQUEST
+        self._wait(LINGER if self.plane.closing else self.plane.settings.timeouts.keep_alive)
+        return data[header.size :]
+
+    def _refuse_proxy(self, detail: str, outcome: Outcome = Outcome.REQUEST_MALFORMED) -> None:
+        """End a connection without a PROXY header that can be believed. Its sender expects no HTTP of its own."""
+        self.plane.totals.rejected["proxy_protocol"] += 1
+        self._record(outcome, 0, detail)
+        self.abort()
+
+    def _tunnel_up(self, data: bytes) -> None:
+        assert self._exchange is not None and self._exchange.tunnel is not None  # noqa: PT018 - for the type checker
+        self._exchange.tunnel.up(data)
 
     def _read_request(self, data: bytes) -> bytes:
         reader = self._reader
         if reader is None:
             reader = self._reader = RequestReader(self.plane.settings.limits)
-            self._since = time.monotonic()
         if reader.head is None:
+            if not reader.started:
+                self._since = time.monotonic()
             data = reader.read_head(data)
             if reader.head is not None:
                 self._begin(reader.head)
             elif reader.started:
                 self._watch_head()
-            else:
-                self._reader = None  # empty lines only: still idle
             return data
         body, data = reader.read_body(data)
         if reader.whole:
@@ -268,11 +353,17 @@ class DownstreamConnection(asyncio.Protocol):
         now = self.read_at = time.monotonic()
         self._keep_alive = request.keep_alive
         self.close_after = not request.keep_alive
+        health = self.plane.health
+        if health is not None and self._asks_for_health(health, request):
+            return
         exchange = self._exchange = Exchange(self, request, now)
         if request.framing == 0:
             self._phase = _WHOLE
             self._reader = None
         totals, limits = self.plane.totals, self.plane.settings.limits
+        guard = exchange.policy.guard
+        if guard is not None and not self._admits(guard, request):
+            return
         if exchange.policy.body_limit and request.framing > exchange.policy.body_limit:
             self._body_too_large(exchange)
         elif limits.streams and totals.streams > limits.streams:
@@ -280,6 +371,31 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.finish(Outcome.REJECTED, "the limit limits.streams is reached")
         else:
             exchange.begin(now)
+
+    def _asks_for_health(self, health: "Health", request: RequestHead) -> bool:
+        """Whether the request is a health check, which is no stream: it is answered, neither counted nor logged."""
+        path = request.target.partition(b"?")[0]
+        if path not in _HEALTH_PATHS or request.method not in (b"GET", b"HEAD") or request.framing != 0:
+            return False
+        self._phase = _WHOLE
+        self._reader = None
+        health(path, partial(self._answer_health, request.method == b"HEAD"))
+        return True
+
+    def _answer_health(self, head_only: bool, status: int, body: bytes) -> None:
+        if self._phase != _WHOLE or self.transport.is_closing():
+            return  # the client has left meanwhile
+        self.close_after = not self.may_keep_alive
+        self.write(plain_answer(status, body, self.close_after, head_only=head_only))
+        self._next()
+
+    def _admits(self, guard: Guard, request: RequestHead) -> bool:
+        try:
+            guard.admit(request)
+        except BadRequest as error:
+            self._bad_request(error)
+            return False
+        return True
 
     def _body(self, data: bytes, last: bool) -> None:
         exchange = self._exchange
@@ -325,9 +441,9 @@ class DownstreamConnection(asyncio.Protocol):
                 self.transport.resume_reading()
 
     def _bad_request(self, error: BadRequest) -> None:
-        """Refuse what cannot be read. Nothing behind it can be read either: the connection ends."""
-        outcome = Outcome.REQUEST_TOO_LARGE if error.status in (414, 431) else Outcome.REQUEST_MALFORMED
-        self.plane.totals.rejected["bad_request"] += 1
+        """Refuse what cannot be read, or may not be answered. Behind what cannot be read the connection ends."""
+        outcome = _OUTCOMES.get(error.status, Outcome.REQUEST_MALFORMED)
+        self.plane.totals.rejected["unauthorized" if outcome is Outcome.UNAUTHORIZED else "bad_request"] += 1
         if self._exchange is not None:
             self._exchange.finish(outcome, str(error), error.status)
         else:
@@ -336,7 +452,8 @@ class DownstreamConnection(asyncio.Protocol):
     def _refuse(self, status: int, outcome: Outcome, detail: str) -> None:
         """Answer where no exchange exists, and close."""
         self._record(outcome, status, detail)
-        self.write(own_answer(status, outcome.value.error, detail, close=True, extra=_extra(status)))
+        head_only = self._reader is not None and self._reader.method == b"HEAD"
+        self.write(own_answer(status, outcome.value.error, detail, True, _extra(status, detail), head_only))
         self._linger()
 
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
@@ -358,7 +475,7 @@ class DownstreamConnection(asyncio.Protocol):
         text = f"{ending.text} ({detail})" if detail else ending.text
         record.status = status
         self.plane.totals.requests[record.route, record.method_label, status] += 1
-        self.write(own_answer(status, ending.error, text, close, _extra(status), record.method == "HEAD"))
+        self.write(own_answer(status, ending.error, text, close, _extra(status, detail), record.method == "HEAD"))
         self._next()
 
     def _linger(self) -> None:
@@ -369,7 +486,8 @@ class DownstreamConnection(asyncio.Protocol):
             self._close()
             return
         self._begin_ending()
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # of asyncio's own transport, where the client has reset the connection
+            self.transport.write_eof()
         self.transport.resume_reading()
         self._wait(LINGER)
 
@@ -427,15 +545,17 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _look_request(self, now: float) -> float:
         timeouts = self.plane.settings.timeouts
-        idle = self._reader is None
+        idle = self._idle and self._phase == _REQUEST
         seconds = timeouts.keep_alive if idle else timeouts.request_head
-        if idle and self.plane.draining:
+        if idle and self.plane.closing:
             seconds = LINGER
         due = self._since + seconds if seconds else 0.0
         if not due or due > now:
             return due
         if idle:
             self._close()
+        elif self._phase == _PROXY_HEADER:
+            self._refuse_proxy("no PROXY header came in time", Outcome.REQUEST_HEAD_TIMEOUT)
         else:
             self._refuse(408, Outcome.REQUEST_HEAD_TIMEOUT, Outcome.REQUEST_HEAD_TIMEOUT.value.text)
         return self._since + LINGER
@@ -488,6 +608,17 @@ class DownstreamConnection(asyncio.Protocol):
             self.plane.watchdog.watch(self, self._since + seconds)
 
 
-def _extra(status: int) -> bytes:
+_HEALTH_PATHS = (b"/livez", b"/readyz")
+
+_OUTCOMES = {
+    401: Outcome.UNAUTHORIZED,
+    414: Outcome.REQUEST_TOO_LARGE,
+    431: Outcome.REQUEST_TOO_LARGE,
+}
+
+
+def _extra(status: int, detail: str) -> bytes:
     """Fields that an own answer has beside the usual ones."""
+    if status == 401:
+        return challenge(invalid=bool(detail))
     return b"Retry-After: 1\r\n" if status == 503 else b""

@@ -9,7 +9,7 @@ import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from unbuffer.http.coding import CodingError, Decoder, decodable
+from unbuffer.http.coding import decodable
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, chunk
 from unbuffer.http.headers import (
     Delivery,
@@ -18,11 +18,16 @@ from unbuffer.http.headers import (
     response_to_downstream,
     trailers_to_downstream,
 )
-from unbuffer.http.request import IDEMPOTENT, Fields, RequestHead
+from unbuffer.http.request import IDEMPOTENT, Fields, RequestHead, list_members
 from unbuffer.http.response import ResponseHead
-from unbuffer.outcome import Outcome
-from unbuffer.record import Record
+from unbuffer.http.sse import Tail, error_event, unmarked
+from unbuffer.outcome import WHOLE, Outcome
+from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
+from unbuffer.relay.decoding import Decoding
 from unbuffer.relay.pool import ConnectError
+from unbuffer.relay.stalls import STALL
+from unbuffer.relay.tcp import vanished
+from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.totals import CHUNK_SIZE_BOUNDS, GAP_BOUNDS, RELAY_BOUNDS, Series
 
@@ -31,33 +36,28 @@ if TYPE_CHECKING:
 
 _COMPLETED = Outcome.COMPLETED
 
-DECODE_STEP = 65536
-"""Decoded bytes given out at a time: a compression bomb is paced by the client that reads it."""
-
 
 class Exchange:
     """One stream, from its request head to its outcome."""
 
     __slots__ = (
+        "_beat_at",
         "_connecting",
-        "_decoder",
         "_decoding",
-        "_ending",
         "_framing",
-        "_half_closed",
         "_head_out",
         "_held",
-        "_paused_at",
-        "_plane",
         "_request",
         "_request_over",
         "_series",
-        "_trailers",
+        "_tail",
         "_waiting_since",
         "downstream",
         "head_sent",
+        "plane",
         "policy",
         "record",
+        "tunnel",
         "upstream",
     )
 
@@ -74,11 +74,13 @@ class Exchange:
             self.policy.route,
         )
         self.record.trace = request.trace
+        self.record.parent = request.parent
         self.upstream: UpstreamConnection | None = None
+        self.tunnel: Tunnel | None = None
         self.head_sent = False
         """Whether a byte of the final response has gone to the client: from then on a failure can only break it."""
         plane.totals.streams += 1
-        self._plane = plane
+        self.plane = plane
         self._request = request
         self._request_over = request.framing == 0
         self._held: list[bytes] = []
@@ -88,15 +90,11 @@ class Exchange:
         """Where it is counted: known with the response head."""
         self._framing = 0
         self._head_out = b""
-        self._decoder: Decoder | None = None
-        self._decoding = False
-        """The decoder holds more than was given out; the upstream is not read."""
-        self._ending = False
-        """The response is complete, as far as the upstream is concerned."""
-        self._trailers: Fields = []
-        self._half_closed = False
-        """One side of a tunnel has said everything."""
-        self._paused_at = 0.0
+        self._decoding: Decoding | None = None
+        self._tail: Tail | None = None
+        """Kept only where something may be added to the body, or its end is looked at."""
+        self._beat_at = 0.0
+        """Time of the latest heartbeat."""
         self._waiting_since = 0.0
 
     def __repr__(self) -> str:
@@ -110,7 +108,7 @@ class Exchange:
         """Send the request up, on a connection at rest if there is one."""
         if not self._request_over:
             self._watch(self.policy.request_body_timeout)
-        connection = self._plane.pool.take()
+        connection = self.plane.pool.take()
         if connection is not None:
             self._send(connection, now)
             return
@@ -118,11 +116,11 @@ class Exchange:
 
     def _connect(self) -> None:
         # The one task of a stream: opening a connection is a coroutine of the event loop.
-        self._connecting = self._plane.loop.create_task(self._connected())
+        self._connecting = self.plane.loop.create_task(self._connected())
 
     async def _connected(self) -> None:
         try:
-            connection = await self._plane.pool.connect()
+            connection = await self.plane.pool.connect()
         except ConnectError as error:
             self._connecting = None
             self.finish(error.outcome, error.detail)
@@ -137,8 +135,8 @@ class Exchange:
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         self.upstream = connection
         self.record.reused = connection.used
-        self._plane.totals.upstream_active += 1
-        self._plane.totals.reuses += connection.used
+        self.plane.totals.upstream_active += 1
+        self.plane.totals.reuses += connection.used
         data = request_to_upstream(self._request, self.downstream.peer)
         if self._held:
             data = b"".join((data, *self._held))
@@ -163,7 +161,7 @@ class Exchange:
             self._request_sent(time.monotonic())
 
     def _request_sent(self, now: float) -> None:
-        self._waiting_since = now
+        self._waiting_since = self.record.sent_at = now
         if self.policy.response_head_timeout and not self.record.head_at:
             self._watch(self.policy.response_head_timeout)
 
@@ -188,7 +186,7 @@ class Exchange:
         record.head_at = now
         record.status = head.status
         record.kind = head.kind
-        series = self._series = self._plane.totals.of(record.route, head.kind)
+        series = self._series = self.plane.totals.of(record.route, head.kind)
         series.active += 1
         series.ttfb.observe(now - record.started)
         decoded = bool(head.codings) and self._decode_codings(head)
@@ -202,27 +200,47 @@ class Exchange:
             self.downstream_full()  # with the response before this one
         self._framing = framing
         trailers = self._request.wants_trailers
-        self._head_out = response_to_downstream(head, Delivery(framing, length, close, decoded, http11, trailers))
+        waited = now - record.started if self.policy.server_timing else -1.0
+        delivery = Delivery(framing, length, close, decoded, http11, trailers, waited)
+        self._head_out = response_to_downstream(head, delivery)
         self.downstream.close_after = close
         if framing and self.policy.silence_timeout:
             self._watch(self.policy.silence_timeout)
+        if framing and head.streams:
+            record.rhythm = Rhythm()
+            self._keep_tail(head, decoded)
+            if self.plane.on_stream is not None:
+                self.plane.on_stream(record)
+
+    def _keep_tail(self, head: ResponseHead, decoded: bool) -> None:
+        """Keep the end of the body in view, where the route asks for something that depends on it."""
+        if head.codings and not decoded:
+            return  # what goes out is no text
+        policy = self.policy
+        marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
+        events = head.kind == "sse" and self._framing < 0
+        if marker or (events and (policy.heartbeat or policy.error_event)):
+            self._tail = Tail(marker)
+        if events and policy.heartbeat:
+            self._watch(policy.heartbeat)
 
     def _decode_codings(self, head: ResponseHead) -> bool:
         """Set up the decoder, if this body can be decoded (a range of coded bytes cannot)."""
-        record = self.record
         if not head.framing or head.status == 206:
             return False
-        able = self.policy.decode and decodable(head.codings)
-        if able:
-            self._decoder = Decoder(head.codings)
-            record.decoded = "+".join(head.codings)
-        else:
-            known = "+".join(head.codings) if decodable(head.codings) else "other"
-            self._count_decoded(known, "passed_through")
-        return able
+        able = decodable(head.codings)
+        self.record.decoded = "+".join(head.codings) if able else "other"
+        if able and self.policy.decode:
+            self._decoding = Decoding(self, head.codings)
+            return True
+        self.count_decoded("passed_through")
+        self.record.decoded = ""
+        return False
 
-    def _count_decoded(self, codings: str, result: str) -> None:
-        self._plane.totals.decoded[self.record.route, codings, result] += 1
+    def count_decoded(self, result: str) -> None:
+        """Count what became of a compressed body: ok, error or passed_through."""
+        record = self.record
+        self.plane.totals.decoded[record.route, record.decoded, result] += 1
 
     def flush(self, now: float) -> None:
         """Send a head that came alone: before any byte of the body exists."""
@@ -243,6 +261,10 @@ class Exchange:
             gaps.sum += gap
             if gap > record.max_gap:
                 record.max_gap = gap
+            if gap >= PAUSE and record.rhythm is not None:
+                record.rhythm.pause(gap, record.bytes_read, now)
+                if gap >= STALL:
+                    self._silence_over(now)
         else:
             record.first_at = now
             series.ttfc.observe(now - record.started)
@@ -252,11 +274,15 @@ class Exchange:
         sizes = series.chunk_sizes
         sizes.counts[bisect_left(CHUNK_SIZE_BOUNDS, size)] += 1
         sizes.sum += size
-        if self._decoder is not None:
-            self._decoder.feed(data)
-            self._ending = last
-            self._decode(now)
+        if self._decoding is not None:
+            self._decoding.feed(data, now, last)
             return
+        if self._tail is not None:
+            if record.heartbeats and not record.bytes_down:
+                data = unmarked(data)
+            self._tail.feed(data)
+        if record.chunks <= SAMPLE and record.rhythm is not None:
+            record.rhythm.sample(data)
         record.bytes_down += size
         series.bytes_down += size
         if self._framing == CHUNKED:
@@ -265,7 +291,26 @@ class Exchange:
                 data += LAST_CHUNK
         self._write(data, now)
         if last:
-            self.finish(_COMPLETED)
+            self.finish(self._whole())
+
+    def _silence_over(self, now: float) -> None:
+        """The upstream speaks again, or will no more. While the client takes nothing it is not asked to."""
+        since = max(self.record.last_at, self._waiting_since)
+        if now - since >= STALL:
+            self.plane.stalls.over(self.record, since, now)
+
+    def decoded(self, data: bytes, now: float) -> None:
+        """Body bytes that a decoder gave. Not empty."""
+        assert self._series is not None
+        if self._tail is not None:
+            if self.record.heartbeats and not self.record.bytes_down:
+                data = unmarked(data)
+            self._tail.feed(data)
+        self.record.bytes_down += len(data)
+        self._series.bytes_down += len(data)
+        if self.record.chunks <= SAMPLE and self.record.rhythm is not None:
+            self.record.rhythm.sample(data)
+        self._write(chunk(data) if self._framing == CHUNKED else data, now)
 
     def _write(self, data: bytes, now: float) -> None:
         if self._head_out:
@@ -273,7 +318,7 @@ class Exchange:
             self._head_out = b""
             self.head_sent = True
             record = self.record
-            self._plane.totals.requests[record.route, record.method_label, record.status] += 1
+            self.plane.totals.requests[record.route, record.method_label, record.status] += 1
         transport = self.downstream.transport
         if data and not transport.is_closing():
             transport.write(data)
@@ -282,100 +327,97 @@ class Exchange:
         delay = time.monotonic() - now
         relay.counts[bisect_left(RELAY_BOUNDS, delay)] += 1
         relay.sum += delay
+        timeline = self.record.timeline
+        if timeline is not None:
+            timeline.wrote(now, now + delay, self.record.bytes_down)
 
     def end(self, trailers: Fields) -> None:
         """The response is complete; nothing of its body came with the news."""
-        if self._decoder is not None:
-            self._ending = True
-            self._trailers = trailers
-            self._decode(time.monotonic())
-            return
-        self._write(self._last(trailers), time.monotonic())
-        self.finish(_COMPLETED)
-
-    def _last(self, trailers: Fields) -> bytes:
-        if self._framing != CHUNKED:
-            return b""
-        if trailers and self._request.wants_trailers:
-            return trailers_to_downstream(trailers)
-        return LAST_CHUNK
-
-    def _decode(self, now: float) -> None:
-        """Give out what the decoder has, one step for one turn of the loop, and only while the client takes it."""
-        decoder, record = self._decoder, self.record
-        if decoder is None or record.outcome is not None:
-            return
-        pieces: list[bytes] = []
-        room = DECODE_STEP
-        damage = ""
-        try:
-            while room > 0 and (piece := decoder.read(room)):
-                pieces.append(piece)
-                room -= len(piece)
-            if room > 0 and self._ending:
-                decoder.finish()
-        except CodingError as error:
-            damage = str(error)
-        data = b"".join(pieces)
-        if data:
-            record.bytes_down += len(data)
-            assert self._series is not None
-            self._series.bytes_down += len(data)
-            self._write(chunk(data) if self._framing == CHUNKED else data, now)
-        if damage:
-            self._count_decoded(record.decoded, "error")
-            self.finish(Outcome.DECODE_ERROR, damage)
-        elif room <= 0:
-            # The rest when the others have had their turn. Reading stops, so that no more is fed meanwhile.
-            self._decoding = True
-            self._pause_upstream()
-            self._plane.loop.call_soon(self._decode_on)
-        elif self._ending:
-            self._count_decoded(record.decoded, "ok")
-            self._write(self._last(self._trailers), now)
-            self.finish(_COMPLETED)
+        if self._decoding is not None:
+            self._decoding.end(trailers)
         else:
-            self.flush(now)
-            if self._decoding:
-                self._decoding = False
-                self._resume_upstream()
+            self.body_over(trailers, time.monotonic())
 
-    def _decode_on(self) -> None:
-        if not self._paused_at:
-            self._decode(time.monotonic())
+    def body_over(self, trailers: Fields, now: float) -> None:
+        """Every byte of the body has gone out: end it as it is framed."""
+        last = b""
+        if self._framing == CHUNKED:
+            last = trailers_to_downstream(trailers) if trailers and self._request.wants_trailers else LAST_CHUNK
+        self._write(last, now)
+        self.finish(self._whole())
+
+    def _whole(self) -> Outcome:
+        """How a response ends that its framing calls complete: without the route's terminal marker it is cut."""
+        return _COMPLETED if self._tail is None or self._tail.terminated else Outcome.UNTERMINATED
+
+    # -- what is added to a stream of events
+
+    @property
+    def _may_add(self) -> bool:
+        """Whether bytes of ours become no part of an event. A body of known length, which has no room for them, has no
+        tail either."""
+        tail = self._tail
+        return tail is not None and tail.at_event_boundary and self.record.kind == "sse" and self.head_sent
+
+    def _beat(self, now: float) -> None:
+        """Break the silence for whoever counts it, unless something waits to be written: then it is no silence."""
+        self._beat_at = now
+        if self._may_add and not self.downstream.transport.get_write_buffer_size():
+            assert self._series is not None
+            assert self._tail is not None
+            self._series.heartbeats += 1
+            self.record.heartbeats += 1
+            if self.record.timeline is not None:
+                self.record.timeline.heartbeats.append(now)
+            self._add(self._tail.heartbeat)
+
+    def _add(self, data: bytes) -> None:
+        self.downstream.write(chunk(data) if self._framing == CHUNKED else data)
 
     def downstream_full(self) -> None:
         """The client reads slower than the upstream sends: stop reading the upstream."""
-        if self._paused_at or self._series is None:
+        if self.record.paused_at or self._series is None:
             return
-        self._paused_at = time.monotonic()
+        self.record.paused_at = time.monotonic()
         self.record.stalls += 1
         self._series.stalls += 1
-        self._pause_upstream()
+        self._series.stalling.add(self.record)
+        self.pause_upstream()
 
     def downstream_drained(self) -> None:
         """The client's buffer has room again."""
-        if not self._paused_at:
+        if not self.record.paused_at:
             return
         now = self._waiting_since = time.monotonic()
         self._count_stall(now)
-        if self._decoding:
-            self._decode(now)
+        if self._decoding is not None and self._decoding.behind:
+            self._decoding.go_on(now)
         else:
-            self._resume_upstream()
+            self.resume_upstream()
 
     def _count_stall(self, now: float) -> None:
-        stalled = now - self._paused_at
-        self.record.stalled += stalled
+        record = self.record
+        stalled = now - record.paused_at
+        record.stalled += stalled
         if self._series is not None:
             self._series.stalled += stalled
-        self._paused_at = 0.0
+            self._series.stalling.discard(record)
+        if record.timeline is not None:
+            record.timeline.pauses.append((record.paused_at, now))
+        record.paused_at = 0.0
 
-    def _pause_upstream(self) -> None:
+    @property
+    def paused(self) -> bool:
+        """Whether the client's buffer is full."""
+        return self.record.paused_at > 0.0
+
+    def pause_upstream(self) -> None:
+        """Stop reading the upstream."""
         if self.upstream is not None and not self.upstream.transport.is_closing():
             self.upstream.transport.pause_reading()
 
-    def _resume_upstream(self) -> None:
+    def resume_upstream(self) -> None:
+        """Read the upstream again."""
         if self.upstream is not None and not self.upstream.transport.is_closing():
             self.upstream.transport.resume_reading()
 
@@ -383,53 +425,31 @@ class Exchange:
 
     def switch_protocols(self, head: ResponseHead, now: float) -> None:
         """The upstream accepted the upgrade: bytes only, from here on, whatever they mean."""
-        if not self._request.upgrade or not self._request_over:
-            # Nor may it come before the end of the request: what is left of that is no part of a tunnel.
+        offered = list_members(self._request.upgrade)
+        taken = [m for name, value in head.fields if name.lower() == b"upgrade" for m in list_members(value)]
+        if not taken or not set(taken) <= set(offered) or not self._request_over:
+            # RFC 9110, section 7.8. Nor may it come before the end of the request: what is left of that is no part of
+            # a tunnel.
             self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 Switching Protocols that was not asked for")
             return
         record = self.record
         record.head_at = now
         record.status = 101
         record.kind = "upgrade"
-        series = self._series = self._plane.totals.of(record.route, "upgrade")
+        series = self._series = self.plane.totals.of(record.route, "upgrade")
         series.active += 1
         series.ttfb.observe(now - record.started)
+        if self.plane.on_stream is not None:
+            self.plane.on_stream(record)
         self._head_out = informational_to_downstream(head)
         self.flush(now)
-        if self.upstream is not None:
-            self.upstream.tunnel()
-        self.downstream.tunnel()
-
-    def tunnel_up(self, data: bytes) -> None:
-        """Bytes of the client for the upstream."""
-        self.record.bytes_up += len(data)
-        if self.upstream is not None:
-            self.upstream.write(data)
-
-    def tunnel_down(self, data: bytes, now: float) -> None:
-        """Bytes of the upstream for the client."""
-        self.body(data, now, False)
-
-    def tunnel_upstream_eof(self) -> bool:
-        """The upstream has said everything. True: keep its connection, the client may still speak."""
-        return self._half_close(self.downstream.transport)
-
-    def tunnel_client_eof(self) -> bool:
-        """The client has said everything. True: keep its connection, the upstream may still speak."""
         assert self.upstream is not None
-        return self._half_close(self.upstream.transport)
-
-    def _half_close(self, other: asyncio.Transport) -> bool:
-        """Tell the other side that nothing more comes. False where it cannot be told (TLS): then all ends."""
-        if self._half_closed:
-            # Both have said everything: nothing is left to wait for.
-            self.finish(_COMPLETED)
-            return False
-        self._half_closed = True
-        if other.is_closing() or not other.can_write_eof():
-            return False
-        other.write_eof()
-        return True
+        websocket = taken == [b"websocket"]
+        self.tunnel = Tunnel(self, self.downstream, self.upstream, websocket)
+        self.upstream.tunnel()
+        self.downstream.tunnel()
+        if self.plane.closing:
+            self.tunnel.go_away()
 
     # -- endings
 
@@ -440,32 +460,33 @@ class Exchange:
 
     def fail(self, error: Exception) -> None:
         """A mistake of ours: it costs this stream, and the log says so."""
-        self._plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
+        self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
         self.finish(Outcome.INTERNAL_ERROR, type(error).__name__)
 
     def client_lost(self, exc: Exception | None) -> None:
         """The client's connection ended: nobody is left to generate for."""
-        if self._ends_as_tunnels_do(exc):
+        if self.tunnel is not None and self.tunnel.ends_with(exc):
             self.finish(_COMPLETED)
         else:
-            self.finish(Outcome.CLIENT_DISCONNECT, str(exc or ""))
+            gone = "timeouts.tcp_user: the client's host answers no more" if vanished(exc) else str(exc or "")
+            self.finish(Outcome.CLIENT_DISCONNECT, gone)
 
     def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
         """The upstream's connection ended before the response did; `untouched`: not a byte of it had come."""
-        if self._ends_as_tunnels_do(exc):
+        if self.tunnel is not None and self.tunnel.ends_with(exc):
             self.finish(_COMPLETED)
             return
         if untouched and self._may_retry() and self.upstream is not None:
             self._forget_upstream(self.upstream)
             self._connect()
             return
-        what = "reset" if isinstance(exc, ConnectionError) else "closed"
         when = "in the response body" if self.record.head_at else "before a response head"
-        self.finish(Outcome.UPSTREAM_DISCONNECT, f"the upstream {what} the connection {when}")
-
-    def _ends_as_tunnels_do(self, exc: Exception | None) -> bool:
-        """Whether this is a tunnel's ordinary end: closed, or reset after one side had said everything."""
-        return self.record.kind == "upgrade" and (exc is None or self._half_closed)
+        if vanished(exc):
+            detail = f"timeouts.tcp_user: the upstream's host answers no more, {when}"
+        else:
+            what = "reset" if isinstance(exc, ConnectionError) else "closed"
+            detail = f"the upstream {what} the connection {when}"
+        self.finish(Outcome.UPSTREAM_DISCONNECT, detail)
 
     def _may_retry(self) -> bool:
         """A server may close a connection at rest at any moment (RFC 9112, section 9.3.1): then, and only for a request
@@ -489,6 +510,14 @@ class Exchange:
                 self.finish(Outcome.REQUEST_BODY_TIMEOUT)
                 return 0.0
             dues.append(due)
+            if policy.body_rate and not record.head_at:
+                # Every byte moves this deadline on. Apache's MinRate counts so, too.
+                begun = now if self.downstream.held else max(record.started, self.downstream.released_at)
+                due = begun + policy.request_body_timeout + record.bytes_up / policy.body_rate
+                if due <= now:
+                    self.finish(Outcome.REQUEST_BODY_TIMEOUT, "limits.body_rate")
+                    return 0.0
+                dues.append(due)
         if not record.head_at:
             if policy.response_head_timeout and self._waiting_since:
                 due = self._waiting_since + policy.response_head_timeout
@@ -498,17 +527,23 @@ class Exchange:
                 dues.append(due)
         elif policy.silence_timeout and record.kind != "upgrade":
             # While the client takes nothing it is not the upstream that is silent.
-            silent_since = now if self._paused_at else max(record.last_at, record.head_at, self._waiting_since)
+            silent_since = now if self.record.paused_at else max(record.last_at, record.head_at, self._waiting_since)
             due = silent_since + policy.silence_timeout
             if due <= now:
                 self.finish(Outcome.SILENCE_TIMEOUT)
                 return 0.0
             dues.append(due)
+        if self._tail is not None and policy.heartbeat and record.kind == "sse":
+            due = max(record.last_at, record.head_at, self._beat_at) + policy.heartbeat
+            if due <= now:
+                self._beat(now)
+                due = now + policy.heartbeat
+            dues.append(due)
         return min(dues, default=0.0)
 
     def _watch(self, seconds: float) -> None:
         if seconds:
-            self._plane.watchdog.watch(self.downstream, time.monotonic() + seconds)
+            self.plane.watchdog.watch(self.downstream, time.monotonic() + seconds)
 
     def finish(self, outcome: Outcome, detail: str = "", status: int = 0) -> None:
         """End the stream, once: every cause comes here. status: what to answer where the outcome is too coarse."""
@@ -518,9 +553,13 @@ class Exchange:
         record.outcome = outcome
         record.detail = detail
         record.ended = time.monotonic()
-        if self._paused_at or self._decoding:
-            self._resume_upstream()  # it may serve others
-        if self._paused_at:
+        if record.rhythm is not None:
+            if record.chunks and not self.record.paused_at:
+                self._silence_over(record.ended)
+            self.plane.stalls.ended_at = record.ended
+        if self.record.paused_at or (self._decoding is not None and self._decoding.behind):
+            self.resume_upstream()  # it may serve others
+        if self.record.paused_at:
             self._count_stall(record.ended)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -528,22 +567,26 @@ class Exchange:
         upstream = self.upstream
         if upstream is not None:
             self._forget_upstream(upstream)
-            completed = outcome is _COMPLETED
+            completed = outcome in WHOLE
             if completed and self._request_over and upstream.reusable:
                 upstream.release()
             else:
                 upstream.close(flush=completed and record.kind == "upgrade")
-        series, totals = self._series, self._plane.totals
+        series, totals = self._series, self.plane.totals
         if series is None:
             series = totals.of(record.route, "plain")
         else:
             series.active -= 1
         totals.streams -= 1
+        if self.policy.error_event and self._may_add and outcome not in WHOLE:
+            ending = outcome.value
+            self._add(error_event(ending.name, ending.status, detail or ending.text))
         self.downstream.exchange_over(self, outcome, detail, status)
         totals.fold(record, series)
-        self._plane.on_record(record)
+        self.plane.on_record(record)
+        self.tunnel = self._decoding = None  # they refer to us: nothing is left for the cyclic garbage collector
 
     def _forget_upstream(self, upstream: UpstreamConnection) -> None:
-        self._plane.totals.upstream_active -= 1
+        self.plane.totals.upstream_active -= 1
         upstream.exchange = None
         self.upstream = None

@@ -5,9 +5,14 @@ head of the process: it is given a status line behind which no body can follow (
 head whatever the fields say about a body. What they say is decided in `unbuffer.http.framing`.
 """
 
+import re
+
 import httptools
 
 from unbuffer.http.request import Fields
+
+LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
+"""Half a line end, which no head may hold: with it no empty line may ever come that this reader would know."""
 
 _LINE_FOR_PARSER = b"HTTP/1.1 304 -\r\n"
 

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from unbuffer.http.headers import Peer
@@ -11,12 +11,16 @@ from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.policy import RouteTable
 from unbuffer.relay.pool import Pool
+from unbuffer.relay.stalls import Stalls
 from unbuffer.relay.watchdog import Watchdog
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
 
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
+
+Health = Callable[[bytes, Callable[[int, bytes], None]], None]
+"""Called with the path that was asked for and with what takes the answer, status and body: at once or later."""
 
 LAST_WORDS = 1.0
 """Seconds in which a stream that was ended may still be written out, so that the client sees how it ended."""
@@ -35,28 +39,59 @@ class Plane:
         loop: asyncio.AbstractEventLoop,
         on_record: Callable[[Record], None],
     ) -> None:
-        self.settings = settings
         self.totals = totals
         self.loop = loop
         self.on_record = on_record
-        self.routes = RouteTable(settings)
+        self.health: Health | None = None
+        """Answers /livez and /readyz on the data port, where `listen.health` asks for it."""
+        self.on_stream: Callable[[Record], None] | None = None
+        """Called with each stream and tunnel that begins, while somebody watches them."""
+        self.on_upstream: Callable[[], None] | None = None
+        """Called when the upstream takes a connection: the first one, also since a reload, or since one failed."""
         self.watchdog = Watchdog(loop, time.monotonic)
-        self.pool = Pool(settings, totals, loop, self.watchdog)
+        self.stalls = Stalls(totals, self.running)
         self.connections: set[DownstreamConnection] = set()
         self.ending = 0
         """How many of them are being closed: they count for no limit."""
         self.draining = False
+        """Every response says that its connection ends behind it."""
+        self.closing = False
+        """The listeners are closed as well: a connection without a request is given up soon."""
         self._empty: asyncio.Event | None = None
+        self._use(settings, Pool(settings, totals, loop, self.watchdog), None)
+
+    def reload(self, settings: Settings) -> None:
+        """Put other settings in force for the requests to come; what runs keeps those it began with.
+
+        Raises ssl.SSLError or OSError, and nothing has changed, if the files of upstream.tls cannot be used.
+        """
+        old, new = self.pool, Pool(settings, self.totals, self.loop, self.watchdog)
+        self._use(settings, new, self.routes)
+        old.close()
+        for connection in self.connections:
+            connection.reload()
+
+    def _use(self, settings: Settings, pool: Pool, routes: RouteTable | None) -> None:
+        """All that is made of the settings, in one turn of the loop. routes: those from before."""
+        self.routes = RouteTable(settings, routes)  # may fail, over a file
+        self.settings = settings
+        self.pool = pool
+        pool.on_up = self._upstream_up
         self._trusts_unix = "unix" in settings.forwarded.trusted_proxies
         self._trusted = [
             ipaddress.ip_network(n, strict=False) for n in settings.forwarded.trusted_proxies if n != "unix"
         ]
 
+    def _upstream_up(self) -> None:
+        if self.on_upstream is not None:
+            self.on_upstream()
+
     def peer(self, peername: object, secure: bool) -> Peer:
         """Who is on the other side of a client connection; `peername` as the transport tells it."""
         rfc7239 = self.settings.forwarded.rfc7239
         if not isinstance(peername, tuple):
-            return Peer("", secure, self._trusts_unix, rfc7239)
+            # uvloop has None for a TCP connection that was reset before it was accepted; what it sent may still come.
+            return Peer("", secure, self._trusts_unix and peername is not None, rfc7239)
         # A zone (fe80::1%eth0) is of this host only; a mapped address is the IPv4 client that it stands for.
         address = ipaddress.ip_address(peername[0].partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
@@ -64,9 +99,22 @@ class Plane:
         trusted = any(address in network for network in self._trusted)
         return Peer(str(address), secure, trusted, rfc7239)
 
+    def running(self) -> Iterator[Record]:
+        """The streams that have not ended."""
+        for connection in self.connections:
+            record = connection.record
+            if record is not None:
+                yield record
+
+    def buffered(self) -> int:
+        """Bytes written for clients that the system has not taken yet."""
+        return sum(connection.transport.get_write_buffer_size() for connection in self.connections)
+
     def drain(self) -> None:
-        """Begin the graceful end: connections close behind the message they are in, the idle ones at once."""
-        self.draining = True
+        """The listeners are closed: connections close behind the message they are in, the idle ones at once."""
+        if self.closing:
+            return
+        self.draining = self.closing = True
         for connection in list(self.connections):
             connection.drain()
 

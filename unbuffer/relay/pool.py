@@ -6,8 +6,10 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 
 from unbuffer.outcome import Outcome
+from unbuffer.relay.tcp import peer_options
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.relay.watchdog import NOT_WATCHED, Watchdog
 from unbuffer.settings.addresses import parse_upstream
@@ -16,6 +18,9 @@ from unbuffer.totals import Totals
 
 RETRY_PAUSE = 0.1
 """Seconds between two tries to connect while a request is held (`upstream.wait`)."""
+
+OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
+"""No descriptor is left: in the process, in the system."""
 
 _RESULTS = {
     Outcome.UPSTREAM_REFUSED: "refused",
@@ -39,13 +44,19 @@ class Pool:
 
     def __init__(self, settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> None:
         self.target = parse_upstream(settings.upstream.url)
+        gone = settings.timeouts.tcp_user
+        self.socket_options = () if self.target.path else peer_options(gone, gone)
         self.watched_slot = NOT_WATCHED
         self._settings = settings
         self._totals = totals
         self._loop = loop
         self._watchdog = watchdog
-        self._tls = _tls_context(settings) if self.target.tls else None
+        self.tls = _tls_context(settings) if self.target.tls else None
+        self.on_up: Callable[[], None] | None = None
+        """Called when a connection is made, the first one or the first since one failed."""
+        self._up = False
         self._resting: deque[UpstreamConnection] = deque()
+        self._closed = False
 
     def take(self) -> UpstreamConnection | None:
         """The connection that came to rest last, if any is fresh enough to be used."""
@@ -62,7 +73,7 @@ class Pool:
     def rest(self, connection: UpstreamConnection) -> None:
         """Keep a connection whose exchange is over."""
         keep_alive = self._settings.upstream.keep_alive
-        if not keep_alive or len(self._resting) >= self._settings.upstream.idle_connections:
+        if self._closed or not keep_alive or len(self._resting) >= self._settings.upstream.idle_connections:
             connection.close()
             return
         now = connection.rested_at = time.monotonic()
@@ -89,7 +100,9 @@ class Pool:
         return self._resting[0].rested_at + keep_alive if self._resting else 0.0
 
     def close(self) -> None:
-        """Close every connection at rest."""
+        """Close every connection at rest; those in use close when they are done, and none is kept any more."""
+        self._closed = True
+        self._watchdog.forget(self)
         while self._resting:
             self._resting.pop().close()
         self._totals.upstream_idle = 0
@@ -105,6 +118,7 @@ class Pool:
             try:
                 connection = await self._open()
             except ConnectError as error:
+                self._up = False
                 self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
                 if error.outcome is not Outcome.UPSTREAM_REFUSED or started >= give_up:
                     raise
@@ -112,6 +126,10 @@ class Pool:
             else:
                 self._totals.connects["ok"] += 1
                 self._totals.connect_times.observe(time.monotonic() - started)
+                if not self._up:
+                    self._up = True
+                    if self.on_up is not None:
+                        self.on_up()
                 return connection
 
     async def _open(self) -> UpstreamConnection:
@@ -131,9 +149,13 @@ class Pool:
             why = getattr(error, "strerror", None) or error
             raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {why}") from None
         except OSError as error:
-            if self._tls and isinstance(error, ConnectionError) and not error.errno:
+            if self.tls and isinstance(error, ConnectionError) and not error.errno:
                 text = f"{where} closed the connection during the TLS handshake"
                 raise ConnectError(Outcome.UPSTREAM_TLS_ERROR, text) from None
+            if error.errno in OUT_OF_FILES:
+                self._totals.rejected["open_files"] += 1
+                self._loop.call_exception_handler({"message": "no connection to the upstream", "exception": error})
+                raise ConnectError(Outcome.REJECTED, f"cannot connect to {where}: {error.strerror}") from None
             refused = error.errno in (errno.ECONNREFUSED, errno.ENOENT)
             outcome = Outcome.UPSTREAM_REFUSED if refused else Outcome.UPSTREAM_UNREACHABLE
             raise ConnectError(outcome, f"cannot connect to {where}: {error.strerror or error}") from None
@@ -154,8 +176,8 @@ class Pool:
                     factory,
                     str(address[0]),
                     target.port,
-                    ssl=self._tls,
-                    server_hostname=name if self._tls else None,
+                    ssl=self.tls,
+                    server_hostname=name if self.tls else None,
                 )
             except ssl.SSLError:
                 raise

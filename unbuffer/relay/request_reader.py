@@ -9,7 +9,7 @@ import re
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import REQUEST_LINE, BadRequest, RequestHead
 from unbuffer.relay.chunked_reader import ChunkedReader
-from unbuffer.relay.field_parser import FieldError, read_fields
+from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_fields
 from unbuffer.settings.model import Limits
 
 # Everything a request line may be cut to.
@@ -17,7 +17,6 @@ _LINE_BEGINS = re.compile(
     rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
     rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?\Z"
 )
-_BARE_LINE_FEED = re.compile(rb"(?<!\r)\n")
 
 MOST_EMPTY_LINES = 4
 """Before a request line they are to be ignored (RFC 9112, section 2.2), but not without end."""
@@ -42,8 +41,8 @@ class RequestReader:
 
     @property
     def started(self) -> bool:
-        """Whether a byte of the request has come; empty lines before it are none."""
-        return self._held not in (b"", b"\r")
+        """Whether a part of the head has come; empty lines before it are none."""
+        return bool(self._held)
 
     def read_head(self, data: bytes) -> bytes:
         """Read on until the head is complete; returns what stands behind it. Raises BadRequest."""
@@ -63,7 +62,7 @@ class RequestReader:
         if major != b"1" or minor not in b"01" or len(target) > self._limits.target:
             self._check_line(target, major, minor)
         if end > self._limits.head:
-            raise BadRequest(431, "the request head exceeds limits.head")
+            self._check_fields(data)
         try:
             fields = read_fields(data[match.end() : end])
         except FieldError as error:
@@ -73,7 +72,7 @@ class RequestReader:
         head = self.head = RequestHead(method, target, minor == b"1", fields)
         framing = head.framing
         if framing == CHUNKED:
-            self._chunked = ChunkedReader(self._limits.head)
+            self._chunked = ChunkedReader(self._limits)
         else:
             self._remaining = framing
             self.whole = framing == 0
@@ -113,11 +112,17 @@ class RequestReader:
         if line is not None:
             self.method, self.target, major, minor = line.groups()
             self._check_line(self.target, major, minor)
-            if len(data) > self._limits.head:
-                raise BadRequest(431, "the request head exceeds limits.head")
-            if _BARE_LINE_FEED.search(data):
-                raise BadRequest(400, "bad header section: a line feed without carriage return")
-        elif len(data) > self._limits.target + 80:
-            raise BadRequest(414, "the request line exceeds limits.target")
-        elif data not in (b"", b"\r") and not _LINE_BEGINS.match(data):
+            self._check_fields(data)
+            return
+        # What a read brought beyond the limit must not change the answer.
+        most = self._limits.target + 80
+        if data not in (b"", b"\r") and not _LINE_BEGINS.match(data[:most]):
             raise BadRequest(400, "bad request line: is this HTTP?")
+        if len(data) > most:
+            raise BadRequest(414, "the request line exceeds limits.target")
+
+    def _check_fields(self, data: bytes) -> None:
+        if LONE_LINE_END.search(data[: self._limits.head]):
+            raise BadRequest(400, "bad header section: a line that does not end in CR LF")
+        if len(data) > self._limits.head:
+            raise BadRequest(431, "the request head exceeds limits.head")

@@ -10,7 +10,7 @@ from unbuffer.http.framing import CHUNKED, UNTIL_CLOSE, FramingError
 from unbuffer.http.request import Fields
 from unbuffer.http.response import STATUS_LINE, ResponseHead
 from unbuffer.relay.chunked_reader import ChunkedReader
-from unbuffer.relay.field_parser import FieldError, read_fields
+from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_fields
 from unbuffer.settings.model import Limits
 
 # Everything a status line may be cut to.
@@ -36,6 +36,7 @@ class ResponseReader:
         "_chunked",
         "_head_request",
         "_held",
+        "_informational",
         "_limits",
         "_remaining",
         "damage",
@@ -57,6 +58,8 @@ class ResponseReader:
         self._head_request = head_request
         self._held = b""
         """What came of a head that is not complete."""
+        self._informational = 0
+        """Bytes of the informational heads so far."""
         self._chunked: ChunkedReader | None = None
         self._remaining = 0
 
@@ -76,6 +79,8 @@ class ResponseReader:
                 raise BadResponse("the response head exceeds limits.head")
             if match is None and not _LINE_BEGINS.match(data):
                 raise BadResponse("bad response head: no status line of HTTP/1.1 or HTTP/1.0")
+            if match is not None and LONE_LINE_END.search(data):
+                raise BadResponse("bad response head: a line that does not end in CR LF")
             self._held = data
             return None, b""
         if end > self._limits.head:
@@ -88,8 +93,18 @@ class ResponseReader:
             raise BadResponse(f"bad response head: {error}") from None
         if len(fields) > self._limits.headers:
             raise BadResponse("the response has more header fields than limits.headers")
-        if head.status >= 200 or head.status == 101:
+        if head.status >= 200:
             self._take(head)
+        elif head.status == 101:
+            if not any(name.lower() == b"upgrade" for name, _ in fields):
+                # RFC 9110, section 15.2.2: it must name the protocol that follows.
+                raise BadResponse("101 Switching Protocols without Upgrade")
+            self._take(head)
+        else:
+            # A client that waits cannot slow them down: together they may take what one head may, as in Go.
+            self._informational += end
+            if self._informational > self._limits.head:
+                raise BadResponse("the informational responses exceed limits.head")
         return head, data[end:]
 
     def read_body(self, data: bytes) -> bytes:
@@ -123,7 +138,7 @@ class ResponseReader:
     def _take(self, head: ResponseHead) -> None:
         self.head = head
         if head.framing == CHUNKED:
-            self._chunked = ChunkedReader(self._limits.head)
+            self._chunked = ChunkedReader(self._limits)
         else:
             self._remaining = head.framing
             self.over = head.framing == 0 and head.status != 101

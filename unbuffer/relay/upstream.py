@@ -32,7 +32,7 @@ class UpstreamConnection(asyncio.Protocol):
     used: it has carried an exchange before.
     """
 
-    __slots__ = ("_limits", "_pool", "_reader", "_tunnel", "exchange", "rested_at", "transport", "used")
+    __slots__ = ("_limits", "_pool", "_reader", "exchange", "rested_at", "transport", "used")
 
     transport: asyncio.Transport
 
@@ -40,13 +40,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._pool = pool
         self._limits = limits
         self._reader: ResponseReader | None = None
-        self._tunnel = False
         self.exchange: Exchange | None = None
         self.rested_at = 0.0
         self.used = False
 
     def __repr__(self) -> str:
-        state = "at rest" if self.rested_at else "tunnel" if self._tunnel else f"serving {self.exchange!r}"
+        state = "at rest" if self.rested_at else f"serving {self.exchange!r}"
         return f"<UpstreamConnection {self._pool.target.authority} {state}>"
 
     # -- what the exchange asks for
@@ -65,7 +64,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def tunnel(self) -> None:
         """From now on every byte belongs to the tunnel."""
-        self._tunnel = True
         self._reader = None
 
     @property
@@ -91,7 +89,7 @@ class UpstreamConnection(asyncio.Protocol):
         """
         if self.transport.is_closing():
             return False
-        return now - self.rested_at < SHORT_REST or not _readable(self.transport.get_extra_info("socket").fileno())
+        return now - self.rested_at < SHORT_REST or not readable(self.transport.get_extra_info("socket").fileno())
 
     def release(self) -> None:
         """The exchange is over in both directions: back to the pool."""
@@ -113,6 +111,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
         self.transport.set_write_buffer_limits(high=65536)
+        for option in self._pool.socket_options:
+            self.transport.get_extra_info("socket").setsockopt(*option)
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
@@ -130,7 +130,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _push(self, exchange: "Exchange", data: bytes, now: float) -> None:
         reader = self._reader
         if reader is None:
-            exchange.tunnel_down(data, now)
+            _tunnel_down(exchange, data, now)
             return
         while reader.head is None:
             try:
@@ -145,7 +145,7 @@ class UpstreamConnection(asyncio.Protocol):
             elif head.status == 101:
                 exchange.switch_protocols(head, now)
                 if data and self.exchange is exchange:
-                    exchange.tunnel_down(data, now)
+                    _tunnel_down(exchange, data, now)
                 return
             else:
                 exchange.head(head, now)
@@ -169,13 +169,13 @@ class UpstreamConnection(asyncio.Protocol):
         elif reader.over:
             exchange.end(reader.trailers)
         else:
-            exchange.flush(now)
+            exchange.flush(now)  # before the damage is told of: the same, however the bytes were split
         if reader.damage:
             exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, reader.damage)
 
     def eof_received(self) -> bool:
-        if self.exchange is not None and self._tunnel:
-            return self.exchange.tunnel_upstream_eof()
+        if self.exchange is not None and self.exchange.tunnel is not None:
+            return self.exchange.tunnel.upstream_eof()
         # The transport would first write out the rest of a request that nobody may be reading.
         self._end(None)
         self.transport.abort()
@@ -216,7 +216,13 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.upstream_drained()
 
 
-def _readable(fd: int) -> bool:
+def _tunnel_down(exchange: "Exchange", data: bytes, now: float) -> None:
+    assert exchange.tunnel is not None
+    exchange.tunnel.down(data, now)
+
+
+def readable(fd: int) -> bool:
+    """Whether the kernel holds bytes, or the end, that nobody has read yet."""
     if sys.platform == "win32":
         return bool(select.select([fd], [], [], 0)[0])
     poll = select.poll()  # select() cannot look at a descriptor above 1023

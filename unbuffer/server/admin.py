@@ -1,4 +1,7 @@
-"""The admin port: health, readiness and metrics. Read-only, text, and of no use to a web page."""
+"""The admin port: health, readiness, metrics and the live page.
+
+What changes something takes POST from this machine, as with Envoy and Linkerd.
+"""
 
 import ipaddress
 
@@ -7,7 +10,8 @@ from aiohttp.typedefs import Handler
 
 from unbuffer import __version__
 from unbuffer.observe.metrics import Exposition
-from unbuffer.server.lifecycle import Lifecycle, State
+from unbuffer.server.health import readiness
+from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.probe import UpstreamProbe
 
 _INDEX = f"""\
@@ -16,11 +20,13 @@ unbuffer {__version__}
 /livez    200 while the process runs; also as /healthz
 /readyz   200 when it listens, the upstream takes connections and no drain has begun; ?verbose shows each check
 /metrics  for Prometheus, as text or OpenMetrics
+/streams  the streams as they run, for a browser
+/drain    POST from this machine begins the graceful end of the process, as SIGTERM does
 """
 
 
 def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition) -> web.Application:
-    """The application of the admin port. Answers GET and HEAD."""
+    """The application of the admin port."""
     pages = _Pages(lifecycle, probe, exposition)
     # Probes and scrapes come every few seconds: a line for each would bury the log of the streams.
     admin = web.Application(middlewares=[_refuse_rebinding], handler_args={"access_log": None})
@@ -30,6 +36,7 @@ def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Expositi
     admin.router.add_get("/healthz", pages.livez)
     admin.router.add_get("/readyz", pages.readyz)
     admin.router.add_get("/metrics", pages.metrics)
+    admin.router.add_post("/drain", pages.drain)
     return admin
 
 
@@ -49,26 +56,23 @@ class _Pages:
         return web.Response(text="ok\n")
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Whether to send requests here; in the form of the Kubernetes API server."""
-        up, why_not = await self._probe.check()
-        state = self._lifecycle.state
-        ready = state is State.READY and up
+        """Whether to send requests here."""
+        ready, text = await readiness(self._lifecycle, self._probe)
         if ready and "verbose" not in request.query:
-            return web.Response(text="ok\n")
-        text = (
-            _line("listening", "" if state is State.READY else state.value)
-            + _line("upstream", why_not)
-            + f"readyz check {'passed' if ready else 'failed'}\n"
-        )
+            text = "ok\n"
         return web.Response(text=text, status=200 if ready else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        body, content_type = await self._exposition.render(", ".join(request.headers.getall("Accept", ())))
+        body, content_type = self._exposition.render(", ".join(request.headers.getall("Accept", ())))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
-
-def _line(check: str, why_not: str) -> str:
-    return f"[-]{check} failed: {why_not}\n" if why_not else f"[+]{check} ok\n"
+    async def drain(self, request: web.Request) -> web.Response:
+        """Begin the graceful end. From this answer on the process is not ready; who asks again changes nothing."""
+        # A web page can send a POST to any address, and its browser then says where the page came from.
+        if not _is_local(_peer(request)) or "Origin" in request.headers:
+            raise web.HTTPForbidden(text="403: only a program on this machine may drain\n")
+        self._lifecycle.drain()
+        return web.Response(text="draining\n")
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
@@ -84,7 +88,7 @@ async def _refuse_rebinding(request: web.Request, handler: Handler) -> web.Strea
     peer is looked at: a browser on this machine, or at the other end of `kubectl port-forward`. Whoever comes over the
     network, as Prometheus and the kubelet do, may call this host what it likes.
     """
-    peer = request.transport.get_extra_info("peername") if request.transport else None
+    peer = _peer(request)
     host = request.headers.get("Host")
     if host is not None and _is_loopback(peer) and not _cannot_be_rebound(host):
         raise web.HTTPMisdirectedRequest(
@@ -93,8 +97,18 @@ async def _refuse_rebinding(request: web.Request, handler: Handler) -> web.Strea
     return await handler(request)
 
 
+def _peer(request: web.Request) -> object:
+    """The other side as the transport tells it: a tuple for TCP."""
+    return request.transport.get_extra_info("peername") if request.transport else None
+
+
+def _is_local(peer: object) -> bool:
+    """Whether the peer runs on this machine. The file's permissions say who may use a Unix socket."""
+    return peer is not None and (not isinstance(peer, tuple) or _is_loopback(peer))
+
+
 def _is_loopback(peer: object) -> bool:
-    """`peer` as the transport tells it: a tuple for TCP; no browser speaks to a Unix socket."""
+    """No browser speaks to a Unix socket."""
     if not isinstance(peer, tuple):
         return False
     address = ipaddress.ip_address(peer[0])

@@ -22,6 +22,12 @@ class UpstreamProbe:
         self._why_not = ""
         self._checked_at = float("-inf")
 
+    def retarget(self, target: UpstreamTarget, timeout: float) -> None:
+        """Check another upstream from now on."""
+        self._target = target
+        self._timeout = timeout
+        self._checked_at = float("-inf")
+
     async def check(self) -> tuple[bool, str]:
         """Whether a connection can be opened, and if not, why. At most `FRESH` seconds old.
 

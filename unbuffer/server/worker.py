@@ -10,30 +10,48 @@ import signal
 import socket
 import ssl
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from unbuffer import __version__
 from unbuffer.observe.access_log import AccessLog
+from unbuffer.observe.live import Live, Recent
+from unbuffer.observe.loop_lag import LoopLag
 from unbuffer.observe.metrics import Exposition
+from unbuffer.observe.observer import Observer
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
+from unbuffer.relay.tcp import SocketOptions, peer_options
+from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
+from unbuffer.server.child import Child
+from unbuffer.server.closing import close_listeners, remove_files, serve_accepted
+from unbuffer.server.errors import StartError
+from unbuffer.server.health import DataPortHealth
 from unbuffer.server.lifecycle import Lifecycle, State
+from unbuffer.server.live import add_live_page
+from unbuffer.server.openapi import TemplateReader
+from unbuffer.server.passed_sockets import take_passed
 from unbuffer.server.probe import UpstreamProbe
-from unbuffer.settings.addresses import UnixAddress, parse_address
-from unbuffer.settings.model import ListenTLS, Settings
+from unbuffer.server.reload import Reloader
+from unbuffer.server.tls import listen_context, naming_upstream
+from unbuffer.settings.addresses import SYSTEMD, UnixAddress, parse_address
+from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
+
+if TYPE_CHECKING:
+    from unbuffer.observe.spans import Spans
 
 log = logging.getLogger("unbuffer")
 
+EX_UNAVAILABLE = 69
+"""Exit code where something is not installed (sysexits.h)."""
+
 ADMIN_LAST_WORDS = 1.0
 """Seconds for an answer of the admin port that is being written when all else has ended."""
-
-
-class StartError(Exception):
-    """An address cannot be listened on, or a certificate cannot be used; the text says which and why."""
 
 
 class DataServer(web.Server):
@@ -50,7 +68,8 @@ class DataServer(web.Server):
         self._plane.drain()
 
     async def shutdown(self, timeout: float | None = None) -> None:
-        await self._plane.shutdown(timeout or 0.0)
+        # As long as the settings say now, not those of the start, which aiohttp was given.
+        await self._plane.shutdown(self._plane.settings.drain.timeout)
 
 
 async def _unused_handler(request: web.BaseRequest) -> web.StreamResponse:
@@ -59,23 +78,31 @@ async def _unused_handler(request: web.BaseRequest) -> web.StreamResponse:
 
 @dataclass(slots=True)
 class Signals:
-    """SIGTERM and SIGINT: the first one drains, a second one ends at once."""
+    """SIGTERM and SIGINT: the first one drains, a second one ends at once. SIGHUP reloads.
 
-    first: asyncio.Event
-    second: asyncio.Event
+    A drain that `unbuffer drain` has begun goes on at the first signal: Kubernetes sends it behind every preStop hook.
+    """
+
+    lifecycle: Lifecycle
+    hurry: asyncio.Event = field(default_factory=asyncio.Event)
+    hangup: asyncio.Event = field(default_factory=asyncio.Event)
     code: int = 0
+    first: bool = True
 
     def received(self, number: int) -> None:
-        """Note one signal."""
-        if self.first.is_set():
+        """Note one signal that ends."""
+        if not self.first:
             self.code = 128 + number
-            self.second.set()
-        self.first.set()
+            self.hurry.set()
+        self.first = False
+        self.lifecycle.drain()
 
     @classmethod
-    def install(cls, loop: asyncio.AbstractEventLoop) -> "Signals":
-        """Handle both signals from now on."""
-        signals = cls(asyncio.Event(), asyncio.Event())
+    def install(cls, loop: asyncio.AbstractEventLoop, lifecycle: Lifecycle) -> "Signals":
+        """Handle the signals from now on."""
+        signals = cls(lifecycle)
+        if sys.platform != "win32":
+            loop.add_signal_handler(signal.SIGHUP, signals.hangup.set)
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
                 loop.add_signal_handler(number, signals.received, number)
@@ -84,8 +111,13 @@ class Signals:
         return signals
 
 
-def run(settings: Settings) -> int:
-    """Serve until a signal. Returns the process's exit code; raises StartError."""
+def run(read: Callable[[], Settings], command: Sequence[str] = ()) -> int:
+    """Serve until a signal, or until the application ends. Returns the process's exit code.
+
+    read: reads the settings, now and at every reload. command: runs the application; none = it runs by itself.
+    Raises SettingsError and StartError.
+    """
+    settings = read()
     # Errors of the event loop's own machinery go where ours go.
     logging.basicConfig(
         stream=sys.stderr,
@@ -100,55 +132,103 @@ def run(settings: Settings) -> int:
     else:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_serve(settings))
+        limited = open_files.within_the_limit
+        return runner.run(_serve(limited(settings), lambda: limited(read()), command))
 
 
-async def _serve(settings: Settings) -> int:
+async def _serve(settings: Settings, read: Callable[[], Settings], command: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
-    signals = Signals.install(loop)
+    loop.set_exception_handler(open_files.Complaints().handle)
     lifecycle = Lifecycle()
+    signals = Signals.install(loop, lifecycle)
     totals = Totals()
-    access_log = AccessLog(settings.log.format, sys.stdout.buffer)
-    plane = _plane(settings, totals, loop, access_log)
+    spans = _spans(settings.tracing.otlp)
+    access_log = AccessLog(settings.log.format, sys.stdout.buffer, settings.log.keys)
+    recent = Recent()
+    plane = _plane(settings, totals, loop, Observer(totals, access_log, recent, spans))
+    templates = asyncio.ensure_future(TemplateReader(plane).run())
     probe = UpstreamProbe(plane.pool.target, settings.timeouts.connect)
-    exposition = Exposition(totals, lifecycle, probe)
-    data = web.ServerRunner(DataServer(plane), shutdown_timeout=settings.drain.timeout)
-    admin = web.AppRunner(build_admin(lifecycle, probe, exposition), access_log=None, shutdown_timeout=ADMIN_LAST_WORDS)
+    if settings.listen.health:
+        plane.health = DataPortHealth(lifecycle, probe)
+    exposition = Exposition(totals, lifecycle, probe, plane.buffered)
+    loop_lag = LoopLag(totals, loop)
+    data = web.ServerRunner(DataServer(plane))
+    pages = build_admin(lifecycle, probe, exposition)
+    add_live_page(pages, Live(totals, recent, plane), lifecycle)
+    admin = web.AppRunner(pages, access_log=None, shutdown_timeout=ADMIN_LAST_WORDS)
+    child = Child(command, on_end=lifecycle.drain)
+    reloading: asyncio.Future[None] | None = None
     try:
         await _listen_admin(admin, settings.admin.address)
-        await _listen(data, settings)
+        context = await _listen(data, settings)
+        if command:
+            child.start(plane.pool.target, os.environ)
+        # The application that was started has its address.
+        reloader = Reloader(read, plane, probe, context, fixed=("upstream.url",) if command else ())
+        reloading = asyncio.ensure_future(reloader.run(signals.hangup))
+        if not lifecycle.draining:
+            lifecycle.move(State.READY)
         log.info("unbuffer %s: upstream %s", __version__, settings.upstream.url)
-        lifecycle.move(State.READY)
         # What exists by now stays: looking through it would only make the garbage collector's pauses longer.
         gc.collect()
         gc.freeze()
-        await signals.first.wait()
-        log.info("draining: running streams have up to %gs (drain.timeout)", settings.drain.timeout)
-        lifecycle.move(State.DRAINING)
-        await _drain(data, plane, signals)
+        loop_lag.start()
+        await lifecycle.ending.wait()
+        # From here on every response says that its connection ends behind it.
+        plane.draining = True
+        await _delay(plane.settings.drain.delay, signals.hurry, child.ended)
+        log.info("draining: running streams have up to %gs (drain.timeout)", plane.settings.drain.timeout)
+        await _drain(data, plane, context, signals)
+        await child.stop(plane.settings.exec.grace, signals.hurry)
         lifecycle.move(State.STOPPED)
         log.info("stopped")
-        return signals.code
+        return signals.code or (0 if child.ended_as_told else child.code)
     finally:
+        templates.cancel()
+        if reloading is not None:
+            reloading.cancel()
         await _close(data)
         plane.close()
-        await _close(admin)
+        child.kill()
+        loop_lag.close()
+        if spans is not None:
+            spans.close()
         access_log.close()
+        # The last one: as long as it answers, this process is there.
+        await _close(admin)
 
 
-def _plane(settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, access_log: AccessLog) -> Plane:
+def _plane(settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, observer: Observer) -> Plane:
+    with naming_upstream(settings.upstream.tls):
+        return Plane(settings, totals, loop, observer.ended)
+
+
+def _spans(url: str) -> "Spans | None":
+    if url == "off":
+        return None
     try:
-        return Plane(settings, totals, loop, access_log.log)
-    except ssl.SSLError as error:
-        tls = settings.upstream.tls
-        files = " and ".join(filter(None, (tls.ca, tls.certificate, tls.key)))
-        raise StartError(f"upstream.tls: cannot use {files}: {error}") from None
+        from unbuffer.observe.spans import Spans
+    except ModuleNotFoundError as error:
+        text = f"tracing.otlp needs OpenTelemetry, but {error.name} is not installed: pip install 'unbuffer[otel]'"
+        raise StartError(text, EX_UNAVAILABLE) from None
+    return Spans.to(url)
 
 
-async def _drain(data: web.ServerRunner, plane: Plane, signals: Signals) -> None:
+async def _delay(seconds: float, *cut_short: asyncio.Event) -> None:
+    """Go on serving all that comes, until the load balancers have noticed that this process is not ready."""
+    if not seconds:
+        return
+    log.info("draining: new connections are served for %gs (drain.delay)", seconds)
+    events = [asyncio.ensure_future(event.wait()) for event in cut_short]
+    await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for event in events:
+        event.cancel()
+
+
+async def _drain(data: web.ServerRunner, plane: Plane, context: ssl.SSLContext | None, signals: Signals) -> None:
     """Stop listening and wait for the streams; a second signal ends them."""
-    drained = asyncio.ensure_future(_close(data))
-    hurried = asyncio.ensure_future(signals.second.wait())
+    drained = asyncio.ensure_future(_finish(data, plane, context))
+    hurried = asyncio.ensure_future(signals.hurry.wait())
     await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
     hurried.cancel()
     if not drained.done():
@@ -159,24 +239,49 @@ async def _drain(data: web.ServerRunner, plane: Plane, signals: Signals) -> None
         await drained
 
 
+async def _finish(data: web.ServerRunner, plane: Plane, context: ssl.SSLContext | None) -> None:
+    accepted = await close_listeners(data)
+    # Behind the listeners: whoever then connects anew is refused, and knows.
+    plane.drain()
+    assert data.server is not None
+    await serve_accepted(data.server, accepted, context)
+    await data.cleanup()
+
+
 async def _close(runner: web.BaseRunner) -> None:
-    """Stop listening and wait for what runs. The files of sockets go first: later another process may have its own
-    there."""
-    for address in runner.addresses:
-        if isinstance(address, str):
-            with contextlib.suppress(OSError):
-                os.unlink(address)
+    """Stop listening and wait for what runs."""
+    remove_files(runner)
     await runner.cleanup()
 
 
-async def _listen(runner: web.ServerRunner, settings: Settings) -> None:
+async def _listen(runner: web.ServerRunner, settings: Settings) -> ssl.SSLContext | None:
     await runner.setup()
-    context = _tls_context(settings.listen.tls)
+    context = listen_context(settings.listen.tls)
     scheme = "https" if context else "http"
+    options = _peer_options(settings)
     for text in settings.listen.address:
-        await _start(runner, text, settings.listen.backlog, context)
+        for site in await _start_all(runner, text, settings.listen.backlog, context):
+            _set(site, options)
     for address in runner.addresses:
         log.info("unbuffer %s: listening on %s", __version__, _shown(address, scheme))
+    return context
+
+
+def _peer_options(settings: Settings) -> SocketOptions:
+    """Against clients whose host has vanished. One that is there and reads nothing is for client_stall to end: the
+    kernel, which counts the same, comes later, and not at all where such a client may stay."""
+    stalls = [settings.timeouts.client_stall, *(r.timeouts.client_stall for r in settings.routes)]
+    longest = max(stall or 0.0 for stall in stalls)
+    gone = settings.timeouts.tcp_user
+    return peer_options(gone, 0.0 if 0.0 in stalls else max(gone, 1.25 * longest))
+
+
+def _set(site: web.BaseSite, options: SocketOptions) -> None:
+    # aiohttp has no public way to the sockets of a site; its own `addresses` goes this one.
+    for sock in getattr(site._server, "sockets", ()):
+        if sock.family != socket.AF_UNIX:
+            for option in options:
+                sock.setsockopt(*option)
 
 
 async def _listen_admin(runner: web.AppRunner, text: str) -> None:
@@ -188,7 +293,20 @@ async def _listen_admin(runner: web.AppRunner, text: str) -> None:
         log.info("unbuffer %s: admin on %s", __version__, _shown(address, "http"))
 
 
-async def _start(runner: web.BaseRunner, text: str, backlog: int, context: ssl.SSLContext | None) -> None:
+async def _start_all(
+    runner: web.BaseRunner, text: str, backlog: int, context: ssl.SSLContext | None
+) -> Sequence[web.BaseSite]:
+    """One site for an address, and one for each socket that was passed."""
+    if text != SYSTEMD:
+        return [await _start(runner, text, backlog, context)]
+    # For Unix sockets as well: a UnixSite would delete the file.
+    sites = [web.SockSite(runner, sock, ssl_context=context, backlog=backlog) for sock in take_passed()]
+    for site in sites:
+        await site.start()
+    return sites
+
+
+async def _start(runner: web.BaseRunner, text: str, backlog: int, context: ssl.SSLContext | None) -> web.BaseSite:
     address = parse_address(text)
     site: web.BaseSite
     try:
@@ -203,6 +321,7 @@ async def _start(runner: web.BaseRunner, text: str, backlog: int, context: ssl.S
         system = error.errno if not isinstance(error, socket.gaierror) else None
         why = os.strerror(system) if system else error.strerror or error
         raise StartError(f"cannot listen on {text}: {why}") from None
+    return site
 
 
 def _refuse_to_steal(path: str) -> None:
@@ -216,20 +335,6 @@ def _refuse_to_steal(path: str) -> None:
         except BlockingIOError:
             pass  # its queue is full
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
-
-
-def _tls_context(tls: ListenTLS) -> ssl.SSLContext | None:
-    if not tls.certificate:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # Without a password OpenSSL would ask the terminal for the one of an encrypted key.
-        context.load_cert_chain(tls.certificate, tls.key or None, password="")
-    except OSError as error:
-        files = " and ".join(filter(None, (tls.certificate, tls.key)))
-        raise StartError(f"listen.tls: cannot use {files}: {error}") from None
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _shown(address: object, scheme: str) -> str:

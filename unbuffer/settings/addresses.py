@@ -16,6 +16,9 @@ ADDRESS_PATTERN = f"^(?:(?:{_HOST}*):{_PORT}|{_UNIX})$"
 UPSTREAM_PATTERN = f"^(?:https?://(?:{_HOST}+)(?::{_PORT})?/?|{_UNIX})$"
 """The shapes of the two, as regular expressions that Python and JSON Schema read alike."""
 
+SYSTEMD = "systemd"
+"""In the place of an address to listen on: the sockets that the service manager passes."""
+
 _HOST_AND_PORT = re.compile(f"({_HOST}*)(?::({_PORT}))?")
 _URL = re.compile(r"(https?)://([^/?#]*)(.*)", re.DOTALL)
 _DEFAULT_PORTS = {"http": 80, "https": 443}

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from operator import attrgetter
 
-from unbuffer.settings.addresses import TCPAddress, UnixAddress, parse_address, parse_upstream
+from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.model import ListenTLS, Route, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
+from unbuffer.settings.tokens import read_tokens
 from unbuffer.settings.values import show_size
 
 Finding = tuple[tuple[str, ...], str]
@@ -29,7 +30,10 @@ def contradictions(settings: Settings, routes: Mapping[str, Route]) -> Iterator[
     yield from _addresses(settings)
     yield from _limits(settings)
     yield from _keys(settings)
-    yield from _files(settings)
+    yield from _files(settings, routes)
+    yield from _proxy_protocol(settings)
+    yield from _credentials(settings, routes)
+    yield from _authorization(settings, routes)
     yield from _upstream_tls(settings)
     yield from _routes(routes)
 
@@ -37,7 +41,7 @@ def contradictions(settings: Settings, routes: Mapping[str, Route]) -> Iterator[
 def _addresses(settings: Settings) -> Iterator[Finding]:
     if not settings.listen.address:
         yield ("listen.address",), "want at least one address"
-    taken = [("listen.address", text) for text in settings.listen.address]
+    taken = [("listen.address", text) for text in settings.listen.address if text != SYSTEMD]
     if settings.admin.address != "off":
         taken.append(("admin.address", settings.admin.address))
     for (other_path, other), (path, text) in combinations(taken, 2):
@@ -81,14 +85,75 @@ def _keys(settings: Settings) -> Iterator[Finding]:
             )
 
 
-def _files(settings: Settings) -> Iterator[Finding]:
-    for path, setting in every_setting():
-        name = attrgetter(path)(settings)
-        if setting.form.name == "path" and name:
+def _files(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:
+    names = {path: attrgetter(path)(settings) for path, setting in every_setting() if setting.form.name == "path"}
+    names |= {f"{path}.authorization.tokens_file": route.authorization.tokens_file for path, route in routes.items()}
+    for path, name in names.items():
+        if name:
             try:
                 open(name, "rb").close()
             except OSError as error:
                 yield (path,), f"cannot read {quote(name)}: {error.strerror}"
+
+
+def _proxy_protocol(settings: Settings) -> Iterator[Finding]:
+    if not settings.listen.proxy_protocol:
+        return
+    if not settings.forwarded.trusted_proxies:
+        message = "wants to know who may send the header; name the proxies in forwarded.trusted_proxies"
+        yield ("listen.proxy_protocol", "forwarded.trusted_proxies"), message
+    if settings.listen.tls.certificate:
+        message = "does not go together with listen.tls: the header comes before the handshake; end TLS in the proxy"
+        yield ("listen.proxy_protocol", "listen.tls.certificate"), message
+
+
+# Fields that unbuffer writes itself, takes away, or reads to understand the message.
+_NO_CREDENTIALS = {
+    "accept-encoding", "connection", "content-length", "expect", "forwarded", "host", "http2-settings", "keep-alive",
+    "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+    "via",
+}  # fmt: skip
+
+
+def _credentials(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:
+    headers = {"credentials.header": settings.credentials.header}
+    headers |= {f"{path}.credentials.header": route.credentials.header or "" for path, route in routes.items()}
+    for path, header in headers.items():
+        if header.lower() in _NO_CREDENTIALS or header.lower().startswith("x-forwarded-"):
+            yield (path,), f"{quote(header)} is a field that unbuffer itself writes or takes away"
+
+
+def _authorization(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:
+    own = settings.authorization
+    files: dict[str, str | None] = {"authorization.tokens_file": own.tokens_file}
+    files |= {f"{path}.authorization.tokens_file": route.authorization.tokens_file for path, route in routes.items()}
+    for path, name in files.items():
+        try:
+            if name:
+                read_tokens(name)
+        except OSError:
+            pass  # _files has said so
+        except ValueError as error:
+            yield (path,), str(error)
+
+    has_tokens = bool(own.tokens or own.tokens_file)
+    asked = own.required
+    if own.required and not has_tokens:
+        message = "has no tokens to compare with; set authorization.tokens or authorization.tokens_file"
+        yield ("authorization.required", "authorization.tokens", "authorization.tokens_file"), message
+    for path, route in routes.items():
+        here = route.authorization
+        required = own.required if here.required is None else here.required
+        if here.required and not (has_tokens if here.tokens_file is None else here.tokens_file):
+            message = f"has no tokens to compare with; set {path}.authorization.tokens_file"
+            yield (f"{path}.authorization.required", f"{path}.authorization.tokens_file"), message
+        elif here.tokens_file and not required:
+            message = f"has no effect: {path}.authorization.required is not true"
+            yield (f"{path}.authorization.tokens_file",), message
+        asked = asked or (required and here.tokens_file is None)
+    if has_tokens and not asked:
+        given = "authorization.tokens" if own.tokens else "authorization.tokens_file"
+        yield (given, "authorization.required"), "has no effect: authorization.required is not true, here or on a route"
 
 
 def _upstream_tls(settings: Settings) -> Iterator[Finding]:

@@ -1,7 +1,5 @@
 """`Settings` to the text of a file that loads to the same settings, with nothing secret in it."""
 
-import yaml
-
 from unbuffer.settings.fields import Block, fields
 from unbuffer.settings.model import Section
 
@@ -11,6 +9,8 @@ def dump(settings: Section) -> str:
 
     Secrets and the user name and password of a URL are `***`.
     """
+    import yaml  # not with the module: a process that serves writes none
+
     return yaml.safe_dump(_plain(settings), sort_keys=False, allow_unicode=True)
 
 

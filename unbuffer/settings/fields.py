@@ -13,17 +13,27 @@ from msgspec import Meta, ValidationError, convert
 from msgspec.structs import FieldInfo
 from msgspec.structs import fields as struct_fields
 
-from unbuffer.settings.model import SHORT_FORMS, Admin, Section, Settings
+from unbuffer.settings.model import SHORT_FORMS, Admin, Listen, Section, Settings
 from unbuffer.settings.problems import quote
 from unbuffer.settings.values import FORMS, Form, choice
 
 _FORM_OF_TYPE: dict[Any, str] = {bool: "switch", int: "count", str: "text"}
-# The type `Address` cannot say that this one may be `off`.
-_FORM_OF_FIELD: dict[tuple[type[Section], str], str] = {(Admin, "address"): "address or off"}
+# The type `Address` cannot say that one may be `off` and the other `systemd`.
+_FORM_OF_FIELD: dict[tuple[type[Section], str], str] = {
+    (Admin, "address"): "address or off",
+    (Listen, "address"): "address or systemd",
+}
 
 PATTERNS = {
+    r"^[^\r\n]{0,256}$": "one line of text, at most 256 characters",
     "^/": "a path that begins with /",
+    "^(off|/[!-~]*)$": "a path such as /openapi.json, or off",
+    r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$": "a URL such as http://127.0.0.1:4318, or off",
     "^[A-Z-]+$": "a method in capital letters such as GET",
+    "^[A-Za-z0-9-]{1,64}$": "the name of a header field such as Authorization",
+    "^[A-Za-z0-9-]{0,64}$": "the name of an authentication scheme such as Bearer, or nothing",
+    "^[A-Za-z0-9._~-]{0,64}$": "the name of a query parameter such as auth_key, or nothing",
+    "^[A-Za-z0-9._~+/-]+=*$": "a token of letters, digits and -._~+/ that may end with =",
     "^[A-Za-z0-9][A-Za-z0-9_.:/{}-]{0,63}$": (
         "a name of at most 64 letters, digits and _.:/{}- that begins with a letter or digit"
     ),

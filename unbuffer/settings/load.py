@@ -15,7 +15,6 @@ from unbuffer.settings.addresses import (
     parse_upstream,
 )
 from unbuffer.settings.checks import contradictions
-from unbuffer.settings.document import read_file
 from unbuffer.settings.dump import dump
 from unbuffer.settings.fields import Block, every_setting, fields, join, long_form
 from unbuffer.settings.given import Given, Written
@@ -38,7 +37,7 @@ _PREFIX = "UNBUFFER_"
 # Kubernetes gives every pod such variables for each Service of its namespace (enableServiceLinks), one called
 # `unbuffer` included; Docker's links have the same form.
 _NO_SETTING = re.compile(
-    r"UNBUFFER_(CONFIG|UPSTREAM_SOCKET)=.*"
+    r"UNBUFFER_(CONFIG|UPSTREAM_SOCKET|UPSTREAM_PORT)=.*"
     r"|UNBUFFER_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)=.*"
     r"|UNBUFFER_(\w+_)?PORT=(tcp|udp|sctp)://.*",
     re.DOTALL,
@@ -50,23 +49,34 @@ Named = tuple[str, str, str | list[str]]
 _S = TypeVar("_S", bound=Section)
 
 
-def load(path: str | None, environ: Mapping[str, str], flags: Mapping[str, str | list[str]]) -> Settings:
+def load(
+    path: str | None,
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | list[str]],
+    upstream: str | None = None,
+) -> Settings:
     """Read the settings from all sources.
 
     path: of the YAML file; None = the one that UNBUFFER_CONFIG names, if any.
     environ: variables such as UNBUFFER_TIMEOUTS__SILENCE; PORT where nothing else sets listen.address.
     flags: dotted paths with the text of their values: `{"upstream": "http://127.0.0.1:9000"}`.
+    upstream: the URL where nothing else sets upstream.url; None = the model's.
 
     Raises SettingsError with every problem of every source.
     """
     given = Given()
     file = path if path is not None else environ.get("UNBUFFER_CONFIG")
     if file:
+        # A sidecar is often set up by its environment alone, and need not pay for a parser of YAML: 1.2 MB.
+        from unbuffer.settings.document import read_file
+
         read_file(given, file)
     _take(given, _from_environ(given, environ))
     _take(given, _from_flags(given, flags))
     if "listen.address" not in given.wheres and "PORT" in environ:
         _take(given, _from_port(given, environ["PORT"]))
+    if "upstream.url" not in given.wheres and upstream is not None:
+        _take(given, [("unbuffer exec", "upstream", upstream)])
 
     settings = _build(Settings, "", given)
     routes = dict(zip(given.lists.get("routes", ()), settings.routes, strict=True))

@@ -20,6 +20,9 @@ Address = Annotated[str, Meta(min_length=1, extra={"form": "address"})]
 Path = Annotated[str, Meta(extra={"form": "path"})]
 """A file on this machine; empty = not set."""
 
+Token = Annotated[str, Meta(pattern="^[A-Za-z0-9._~+/-]+=*$", extra={"secret": True})]
+"""A bearer token (RFC 6750, section 2.1)."""
+
 
 class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One block of the file. Immutable: a reload makes a new object."""
@@ -38,17 +41,23 @@ class Listen(Section, frozen=True):
     """Where clients and load balancers connect."""
 
     address: tuple[Address, ...] = ("127.0.0.1:8080",)
-    """One address or a list of them."""
+    """One address or a list of them. `systemd` takes the sockets that a service manager passes (LISTEN_FDS)."""
     tls: ListenTLS = ListenTLS()
     backlog: Annotated[int, Meta(ge=1)] = 1024
     """Connections the kernel queues before they are accepted; nginx has 511, HAProxy its maxconn."""
     half_close: bool = False
     """Whether a client that closes its sending side still waits for the answer. By default it has left, as with
     nginx and HAProxy: the upstream stops generating for nobody."""
+    proxy_protocol: bool = False
+    """Whether every connection begins with a PROXY header, version 1 or 2, that names the client. It is required then,
+    never guessed at, and taken from `forwarded.trusted_proxies` only; everybody else is refused."""
+    health: bool = False
+    """Whether /livez and /readyz are answered here as well, for platforms that check the port of the application: App
+    Engine flexible is one. The application never sees these two paths then."""
 
 
 class Admin(Section, frozen=True):
-    """Health, readiness and metrics, on a port of their own."""
+    """Health, readiness, metrics and the live page, on a port of their own."""
 
     address: Address = "127.0.0.1:4198"
     """`off` switches the admin port off."""
@@ -101,6 +110,10 @@ class Timeouts(Section, frozen=True):
     keep_alive: Duration = 620.0
     """How long an idle client connection is kept. Longer than any load balancer in front: AWS ALB keeps 60 s, Google
     Cloud's 600 s, and the side that gives up first must be theirs."""
+    tcp_user: Duration = 75.0
+    """How long the host of a peer may acknowledge nothing until its connection is lost; without it Linux tries for 15
+    minutes, and a silent connection lasts for ever. linkerd has 30 s for its TCP_USER_TIMEOUT. Here it is longer than
+    client_stall: Linux counts a peer that is there and takes nothing as well."""
 
 
 class Limits(Section, frozen=True):
@@ -114,10 +127,15 @@ class Limits(Section, frozen=True):
     """Header fields of a head (431, or 502 for the upstream's)."""
     body: Size = 0
     """Bytes of a request body (413); 0 = no limit: uploads are streamed and cost no memory."""
+    body_rate: Size = 10
+    """Bytes a second that a request body brings on average, once timeouts.request_body has passed and as long as the
+    response has not begun (408); 0 = no limit. Ten times a byte a second, the drip of a slow sender; far below Kestrel
+    (240) and Apache (500), for clients that send an event now and then."""
     streams: Annotated[int, Meta(ge=0)] = 0
     """Streams at the same time (503); 0 = no limit."""
     connections: Annotated[int, Meta(ge=0)] = 10000
-    """Client connections at the same time (503, then closed); 0 = no limit."""
+    """Client connections at the same time (503, then closed); 0 = no limit. Never more than half of the open files
+    that the system allows: a stream has two connections."""
 
 
 class Forwarded(Section, frozen=True):
@@ -130,17 +148,65 @@ class Forwarded(Section, frozen=True):
     """Also send `Forwarded` (RFC 7239)."""
 
 
-class Drain(Section, frozen=True):
-    """The graceful end, on SIGTERM or SIGINT. A second signal ends at once."""
+class SSE(Section, frozen=True):
+    """What is added to event-streams, between two events and nowhere else."""
 
+    heartbeat: Duration = 15.0
+    """Silence after which a comment is sent. Azure Application Gateway cuts after 20 s, AWS ALB and nginx after 60."""
+    error_event: bool = False
+    """Whether an `error` event tells of a failure before the connection breaks; clients must expect it."""
+
+
+class Credentials(Section, frozen=True):
+    """A query parameter that goes up as a header field: a browser's EventSource and WebSocket can set no field."""
+
+    query: Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{0,64}$")] = ""
+    """The name of the parameter, decoded; empty = none. It is taken out of the target, so that no log has it."""
+    header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] = "Authorization"
+    """The field that the upstream gets its value in."""
+    scheme: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{0,64}$")] = "Bearer"
+    """What stands before the value; empty = nothing."""
+
+
+class Authorization(Section, frozen=True):
+    """Bearer tokens that unbuffer itself asks for (RFC 6750); 401 without a valid one."""
+
+    required: bool = False
+    """Whether a request needs one of the tokens."""
+    tokens: tuple[Token, ...] = ()
+    """The tokens; several are valid at a time, so that they can be rotated. Made for the environment:
+    UNBUFFER_AUTHORIZATION__TOKENS."""
+    tokens_file: Path = ""
+    """A file with more of them, one a line; # begins a comment."""
+    forward: bool = False
+    """Whether the upstream gets the token as well. It is the sidecar's, and what the upstream never has it cannot log;
+    Envoy's jwt_authn takes it away, too."""
+
+
+class Drain(Section, frozen=True):
+    """The graceful end, on SIGTERM, SIGINT or `unbuffer drain`. A second signal ends at once."""
+
+    delay: Duration = 0.0
+    """How long new connections are still served, while readiness says no: for load balancers that need to notice. A
+    native sidecar of Kubernetes is told last and needs none."""
     timeout: Duration = 30.0
     """How long running streams may go on. Kubernetes kills after 30 s unless told otherwise."""
+
+
+class Exec(Section, frozen=True):
+    """The application that `unbuffer exec` runs."""
+
+    grace: Duration = 10.0
+    """How long the application may take to end once the streams are over; then it is killed. Docker has 10 s, too."""
 
 
 class Log(Section, frozen=True):
     """One line for every stream, at its end, to standard output; everything else to standard error."""
 
     format: Literal["json", "text", "off"] = "json"
+    keys: Literal["otel", "ecs", "plain"] = "otel"
+    """Whose names the keys of a JSON line have: OpenTelemetry's semantic conventions, the Elastic Common Schema, or
+    short ones of unbuffer's own."""
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the process log on standard error."""
 
@@ -150,6 +216,16 @@ class Metrics(Section, frozen=True):
 
     max_routes: Annotated[int, Meta(ge=1, le=1000)] = 50
     """Route names that become label values; what comes later counts as `_other`."""
+    openapi: Annotated[str, Meta(pattern="^(off|/[!-~]*)$")] = "/openapi.json"
+    """Where the upstream describes its paths (OpenAPI 3): a stream that no route matches has the path's template as
+    its route name, `/chat/{id}`. `off` = it is not asked."""
+
+
+class Tracing(Section, frozen=True):
+    """A span of OpenTelemetry for every stream, at its end. `traceparent` goes to the upstream as it came, always."""
+
+    otlp: Annotated[str, Meta(pattern=r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$")] = "off"
+    """Where spans are sent, as OTLP over HTTP; `/v1/traces` where the URL has no path. Needs `unbuffer[otel]`."""
 
 
 class RouteTimeouts(Section, frozen=True):
@@ -165,6 +241,31 @@ class RouteLimits(Section, frozen=True):
     """Limits of one route; a missing one is inherited."""
 
     body: Size | None = None
+    body_rate: Size | None = None
+
+
+class RouteSSE(Section, frozen=True):
+    """What is added to event-streams of one route; a missing one is inherited."""
+
+    heartbeat: Duration | None = None
+    error_event: bool | None = None
+
+
+class RouteCredentials(Section, frozen=True):
+    """Credentials in the query on one route; what is missing is inherited."""
+
+    query: Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{0,64}$")] | None = None
+    header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] | None = None
+    scheme: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{0,64}$")] | None = None
+
+
+class RouteAuthorization(Section, frozen=True):
+    """Bearer tokens of one route; what is missing is inherited."""
+
+    required: bool | None = None
+    tokens_file: Path | None = None
+    """In place of all tokens above."""
+    forward: bool | None = None
 
 
 class Route(Section, frozen=True):
@@ -183,6 +284,14 @@ class Route(Section, frozen=True):
     limits: RouteLimits = RouteLimits()
     decode: bool | None = None
     """Whether compressed responses are decoded on this route; missing = as `decode` says."""
+    credentials: RouteCredentials = RouteCredentials()
+    authorization: RouteAuthorization = RouteAuthorization()
+    sse: RouteSSE = RouteSSE()
+    terminal_marker: Annotated[str, Meta(pattern=r"^[^\r\n]{0,256}$")] = ""
+    """What the last line of every stream of this route contains, such as `data: [DONE]`; one that ends without it is
+    counted as `unterminated`. Empty = not looked at."""
+    server_timing: bool | None = None
+    """Whether responses of this route tell the upstream's time; missing = as `server_timing` says."""
 
 
 class Settings(Section, frozen=True):
@@ -195,10 +304,17 @@ class Settings(Section, frozen=True):
     limits: Limits = Limits()
     decode: bool = True
     """Decode responses that the upstream compressed although it was asked not to."""
+    sse: SSE = SSE()
+    server_timing: bool = False
+    """Whether responses tell how long the upstream's head took (`Server-Timing`). Off: it is nobody else's business."""
     forwarded: Forwarded = Forwarded()
+    credentials: Credentials = Credentials()
+    authorization: Authorization = Authorization()
     drain: Drain = Drain()
+    exec: Exec = Exec()
     log: Log = Log()
     metrics: Metrics = Metrics()
+    tracing: Tracing = Tracing()
     routes: tuple[Route, ...] = ()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from unbuffer.settings.addresses import ADDRESS_PATTERN, UPSTREAM_PATTERN, parse_address, parse_upstream
+from unbuffer.settings.addresses import ADDRESS_PATTERN, SYSTEMD, UPSTREAM_PATTERN, parse_address, parse_upstream
 from unbuffer.settings.problems import quote, redact
 
 _DURATION = r"0|(?=[0-9])(?:([0-9]{1,13})h)?(?:([0-9]{1,13})m)?(?:([0-9]{1,13})s)?(?:([0-9]{1,13})ms)?"
@@ -113,6 +113,10 @@ def _check_address_or_off(text: str) -> str:
         raise ValueError(f'{error}; "off" switches it off') from None
 
 
+def _check_address_or_systemd(text: str) -> str:
+    return SYSTEMD if text == SYSTEMD else _check_address(text)
+
+
 def _check_upstream(text: str) -> str:
     parse_upstream(text)
     return text
@@ -150,6 +154,13 @@ _FORMS = (
         "an address such as 127.0.0.1:4198, or off",
         f"^off$|{ADDRESS_PATTERN}",
         _check_address_or_off,
+        _as_it_is,
+    ),
+    Form(
+        "address or systemd",
+        "an address such as 127.0.0.1:8080, or systemd",
+        f"^{SYSTEMD}$|{ADDRESS_PATTERN}",
+        _check_address_or_systemd,
         _as_it_is,
     ),
     Form("upstream", "a URL such as http://127.0.0.1:8000", UPSTREAM_PATTERN, _check_upstream, redact),

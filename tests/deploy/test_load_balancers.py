@@ -1,0 +1,506 @@
+"""unbuffer behind the load balancers that can be run here, each on the file that deploy/load-balancers/ ships for it.
+
+Promptness is proved in lock-step, so whatever holds something back stops a test. Beside each property stands a control:
+a change of the file, or the application without unbuffer, for which it does not hold.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from signal import SIGTERM
+
+import httpx
+import pytest
+import trustme
+from websockets.sync.client import connect
+
+from tests.deploy.balancers import (
+    BALANCERS,
+    CLIENT,
+    Changes,
+    Front,
+    Instances,
+    checked,
+    free_port,
+    hosts,
+    instance,
+    instances,
+    running_balancer,
+)
+from tests.e2e.stack import App, Gate, Unbuffer, uvicorn, uvicorn_h11
+from tests.peers import PATIENCE, eventually
+
+pytestmark = pytest.mark.process
+
+EVENTS = {"sse": "data: event {}\n\n", "ndjson": '{{"event": {}}}\n', "text": "event {}\n"}
+
+HELD = 1.0
+"""Seconds after which something counts as held back, where that is what a test expects. Nothing else takes as long."""
+
+IMPATIENT: dict[str, Changes] = {
+    "nginx": {"proxy_read_timeout 10m": "proxy_read_timeout 1s"},
+    "haproxy": {"timeout server 10m": "timeout server 1s"},
+    "envoy": {"stream_idle_timeout: 600s": "stream_idle_timeout: 1s"},
+    "caddy": {"import unbuffer 10m": "import unbuffer 1s"},
+    "apache": {"timeout=600": "timeout=1"},
+}
+"""The longest silence of a stream is a second."""
+
+LIMITED: dict[str, Changes] = {
+    "nginx": {"client_max_body_size 100m": "client_max_body_size 1k"},
+    "haproxy": {"gt 104857600": "gt 1024"},
+    "caddy": {"max_size 100MiB": "max_size 1KiB"},
+}
+"""A request body may have 1 KiB. The others leave it to unbuffer: Envoy would have to collect the body first, and httpd
+counts no bodies that it passes on."""
+
+ASKING: dict[str, Changes] = {
+    "haproxy": {"inter 5s": "inter 200ms"},
+    "envoy": {"interval: 5s": "interval: 0.2s"},
+    "caddy": {"health_interval 5s": "health_interval 200ms"},
+}
+"""Those that ask for health do so more often. nginx and httpd cannot ask at the admin port."""
+
+CARELESS: dict[str, Changes] = {
+    "nginx": {"proxy_next_upstream   error timeout": "proxy_next_upstream off"},
+    "haproxy": {
+        "option redispatch 1": "",
+        "retries 3": "retries 0",
+        "check port 4198 inter 5s fall 2 rise 1": "weight 1",
+    },
+    "envoy": {"num_retries: 2": "num_retries: 0", "path: /readyz,": "path: /livez,"},
+    "caddy": {"lb_try_duration 5s": "", "fail_duration 10s": "", "health_uri /readyz": "health_uri /livez"},
+}
+"""Neither asks for readiness nor gives a refused request to another instance."""
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="session")
+def app() -> Iterator[App]:
+    with uvicorn() as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def behind(app: App) -> Iterator[Instances]:
+    """Two instances of unbuffer."""
+    with instances(app) as (both, _, _):
+        yield both
+
+
+@pytest.fixture(scope="session")
+def beating(app: App) -> Iterator[Instances]:
+    """unbuffer with a heartbeat for which no test waits long."""
+    with instances(app, "--set", "sse.heartbeat=250ms") as (both, _, _):
+        yield both
+
+
+@pytest.fixture(scope="session")
+def silent(app: App) -> Iterator[Instances]:
+    """unbuffer without a heartbeat."""
+    with instances(app, "--set", "sse.heartbeat=0") as (both, _, _):
+        yield both
+
+
+@pytest.fixture(scope="session")
+def limiting(app: App) -> Iterator[Instances]:
+    """unbuffer with a limit of 1 KiB for a request body."""
+    with instances(app, "--set", "limits.body=1KiB") as (both, _, _):
+        yield both
+
+
+Start = Callable[..., Front]
+
+
+@pytest.fixture
+def start(authority: trustme.CA, tmp_path: Path) -> Iterator[Start]:
+    """Starts a load balancer: its name, what is behind it, changes of its file."""
+    with ExitStack() as running:
+
+        def get(name: str, behind: Instances, *changes: Changes) -> Front:
+            merged = dict(itertools.chain.from_iterable(each.items() for each in changes))
+            return running.enter_context(running_balancer(name, authority, behind, tmp_path, merged))
+
+        yield get
+
+
+@pytest.fixture(scope="session")
+def front_of(
+    authority: trustme.CA, behind: Instances, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], Front]]:
+    """A load balancer by its name, on its file as it is shipped."""
+    fronts: dict[str, Front] = {}
+    with ExitStack() as running:
+
+        def get(name: str) -> Front:
+            if name not in fronts:
+                directory = tmp_path_factory.mktemp(name)
+                fronts[name] = running.enter_context(running_balancer(name, authority, behind, directory))
+            return fronts[name]
+
+        yield get
+
+
+@pytest.fixture(params=BALANCERS)
+def front(front_of: Callable[[str], Front], request: pytest.FixtureRequest) -> Front:
+    """Every load balancer in turn."""
+    return front_of(request.param)
+
+
+@pytest.fixture(params=[True, False], ids=["h2", "http/1.1"])
+def http2(request: pytest.FixtureRequest) -> bool:
+    """Whether the client speaks HTTP/2."""
+    spoken: bool = request.param
+    return spoken
+
+
+def passes_in_lockstep(client: httpx.Client, gate: Gate, kind: str) -> httpx.Response:
+    body = b""
+    with client.stream("GET", gate.path(kind)) as response:
+        parts = response.iter_raw()
+        for number in range(5):
+            expected = "".join(map(EVENTS[kind].format, range(number + 1))).encode()
+            while len(body) < len(expected):
+                body += next(parts)
+            assert body == expected
+            gate.next() if number < 4 else gate.end()
+        assert b"".join(parts) == b""
+    return response
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_the_program_itself_finds_nothing_wrong_with_its_file(name: str, authority: trustme.CA, tmp_path: Path) -> None:
+    result = checked(name, authority, tmp_path)
+
+    assert result.returncode == 0, result.stderr
+    assert "warn" not in result.stderr.lower()
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_each_event_arrives_before_the_next_one_exists(front: Front, app: App, http2: bool, kind: str) -> None:
+    with front.client(http2) as client:
+        response = passes_in_lockstep(client, app.gate(), kind)
+
+    assert response.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
+    assert "content-encoding" not in response.headers
+
+
+def test_nginx_by_default_holds_a_stream_of_the_application_alone(start: Start) -> None:
+    defaults = {"proxy_http_version 1.1;": "proxy_http_version 1.0;", "proxy_buffering         off;": ""}
+    with (
+        uvicorn_h11() as app,
+        start("nginx", Instances.of(app), defaults).client(timeout=HELD) as client,
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        passes_in_lockstep(client, app.gate(), "text")
+
+
+ENCODE = {"handle @streams {": "handle @streams {\n\t\tencode"}
+
+
+def test_caddy_that_compresses_holds_a_stream_of_the_application_alone(start: Start, app: App) -> None:
+    with start("caddy", Instances.of(app), ENCODE).client(timeout=HELD) as client, pytest.raises(httpx.ReadTimeout):
+        passes_in_lockstep(client, app.gate(), "text")
+
+
+def test_caddy_that_compresses_leaves_a_stream_of_unbuffer_alone(start: Start, app: App, behind: Instances) -> None:
+    with start("caddy", behind, ENCODE).client() as client:
+        passes_in_lockstep(client, app.gate(), "text")
+
+
+def upload(client: httpx.Client, gate: Gate, arrived: Callable[[int], None]) -> httpx.Response:
+    """Send a body of which each piece is sent when `arrived`, told the bytes so far, returns."""
+
+    def pieces() -> Iterator[bytes]:
+        # httpd collects the first 16 KiB of a body.
+        piece = b"piece\n" * 4000
+        for number in range(1, 6):
+            yield piece
+            arrived(number * len(piece))
+
+    return client.put(f"/stream/{gate.name}/pieces", content=pieces())
+
+
+def test_the_application_has_each_piece_of_an_upload_before_the_next_one_exists(
+    front: Front, app: App, http2: bool
+) -> None:
+    gate = app.gate()
+    with front.client(http2) as client:
+        assert upload(client, gate, gate.taken).json() == 120_000
+
+
+def test_nginx_by_default_holds_an_upload_to_its_end(start: Start, app: App, behind: Instances) -> None:
+    gate = app.gate()
+
+    def arrived(size: int) -> None:
+        gate.app.get(f"/gate/{gate.name}/taken/{size}", timeout=HELD)
+
+    with (
+        start("nginx", behind, {"proxy_request_buffering off;": ""}).client() as client,
+        pytest.raises(httpx.ReadTimeout),
+    ):
+        upload(client, gate, arrived)
+
+
+def test_haproxy_by_default_delays_the_pieces_of_an_upload(start: Start, app: App, behind: Instances) -> None:
+    """By 200 ms, and never less: it has the kernel wait for more."""
+    gate = app.gate()
+    late = []
+
+    def arrived(size: int) -> None:
+        try:
+            gate.app.get(f"/gate/{gate.name}/taken/{size}", timeout=0.05)
+        except httpx.ReadTimeout:
+            late.append(size)
+            gate.taken(size)
+
+    with start("haproxy", behind, {"    option http-no-delay\n": ""}).client(http2=False) as client:
+        upload(client, gate, arrived)
+    assert late
+
+
+def test_websocket_messages_come_back_one_by_one(front: Front) -> None:
+    address = front.url.replace("https://", "wss://") + "/ws/echo"
+    with connect(address, ssl=front.context(), proxy=None, max_size=None) as socket:
+        for message in ("word", b"\x00\xff\r\n", "t" * 100_000):
+            socket.send(message)
+            assert socket.recv(PATIENCE) == message
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_heartbeats_carry_a_stream_over_a_silence(name: str, start: Start, app: App, beating: Instances) -> None:
+    gate = app.gate()
+    body = b""
+    with start(name, beating, IMPATIENT[name]).client() as client, client.stream("GET", gate.path("sse")) as response:
+        parts = response.iter_raw()
+        # One in 250 ms, and after a second the load balancer would cut.
+        while body.count(b":\n") < 6:
+            body += next(parts)
+        gate.next()
+        while b"event 1" not in body:
+            body += next(parts)
+        gate.end()
+        assert b"".join(parts) == b""
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_silence_without_heartbeats_is_cut(name: str, start: Start, app: App, silent: Instances) -> None:
+    gate = app.gate()
+    with (
+        start(name, silent, IMPATIENT[name]).client(http2=False) as client,
+        client.stream("GET", gate.path("sse")) as response,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        list(response.iter_raw())
+    assert gate.over() == "cancelled"
+
+
+def test_no_heartbeat_helps_against_a_limit_on_the_whole_response(start: Start, app: App, beating: Instances) -> None:
+    """What Envoy does after 15 s where a route has no timeout of its own."""
+    with (
+        start("envoy", beating, {"timeout: 0s": "timeout: 1s"}).client() as client,
+        client.stream("GET", app.gate().path("sse")) as response,
+        pytest.raises(httpx.RemoteProtocolError),
+    ):
+        list(response.iter_raw())
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_stream_that_fails_is_cut_for_its_client(name: str, front_of: Callable[[str], Front], app: App) -> None:
+    gate = app.gate()
+    # HAProxy 2.6 ends such a stream as if it were complete, where the client speaks HTTP/2.
+    with (
+        front_of(name).client(http2=name != "haproxy") as client,
+        client.stream("GET", gate.path("text")) as response,
+    ):
+        parts = response.iter_raw()
+        assert next(parts) == b"event 0\n"
+        gate.fail()
+        with pytest.raises(httpx.RemoteProtocolError):
+            list(parts)
+
+
+def test_an_error_event_tells_a_client_of_haproxy_what_its_http2_does_not(start: Start, app: App) -> None:
+    gate = app.gate()
+    with instances(app, "--set", "sse.error_event=true") as (behind, _, _):
+        front = start("haproxy", behind)
+        with front.client() as client, client.stream("GET", gate.path("sse")) as response:
+            parts = response.iter_raw()
+            assert next(parts) == b"data: event 0\n\n"
+            gate.fail()
+            body = b""
+            while b"event: error\n" not in body:
+                body += next(parts)
+
+
+@pytest.mark.parametrize("name", [name for name in BALANCERS if name != "apache"])
+def test_a_client_that_leaves_ends_its_stream_in_the_application(
+    name: str, front_of: Callable[[str], Front], app: App, http2: bool
+) -> None:
+    gate = app.gate()
+    with front_of(name).client(http2) as client, client.stream("GET", gate.path("text")) as response:
+        next(response.iter_raw())
+
+    assert gate.over() == "cancelled"
+
+
+def test_a_client_that_leaves_httpd_ends_its_stream_at_a_heartbeat(
+    start: Start, app: App, beating: Instances, http2: bool
+) -> None:
+    gate = app.gate()
+    with start("apache", beating).client(http2) as client, client.stream("GET", gate.path("sse")) as response:
+        next(response.iter_raw())
+
+    assert gate.over() == "cancelled"
+
+
+def test_the_application_learns_of_the_client_and_believes_no_forgery(front: Front) -> None:
+    with front.client() as client:
+        seen = client.get("/forwarded", headers={"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "http"}).json()
+
+    *_, nearest, balancer = (address.strip() for address in seen["x-forwarded-for"].split(","))
+    assert balancer == "127.0.0.1"
+    # Envoy gives its machine's own address for a client on loopback.
+    assert nearest == CLIENT or (front.name == "envoy" and nearest != "203.0.113.7")
+    assert seen["x-forwarded-proto"] == "https"
+    assert seen["x-forwarded-host"] == front.url.removeprefix("https://")
+
+
+def test_the_rest_is_compressed(front: Front) -> None:
+    with front.client() as client:
+        response = client.get("/plain/20000")
+
+    assert response.headers["content-encoding"] in ("gzip", "zstd")
+    assert response.text == "x" * 20_000
+
+
+def refuses_a_long_body(front: Front, unknown_length: bool = True) -> None:
+    with front.client(http2=False) as client:
+        assert client.post("/upload", content=b"x" * 1024).json()["size"] == 1024
+        assert client.post("/upload", content=b"x" * 1025).status_code == 413
+        if unknown_length:
+            assert client.post("/upload", content=iter([b"x" * 1025])).status_code == 413
+
+
+@pytest.mark.parametrize("name", LIMITED)
+def test_a_body_that_is_too_large_for_the_load_balancer_is_refused(name: str, start: Start, behind: Instances) -> None:
+    refuses_a_long_body(start(name, behind, LIMITED[name]), unknown_length=name != "haproxy")
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_body_that_is_too_large_for_unbuffer_is_refused(name: str, start: Start, limiting: Instances) -> None:
+    refuses_a_long_body(start(name, limiting))
+
+
+@pytest.mark.parametrize("name", ASKING)
+async def test_an_instance_that_is_not_ready_gets_no_requests(name: str, start: Start, app: App) -> None:
+    first, second = hosts(2)
+    port, admin = free_port(first), free_port(first)
+    nobody = f"http://{first}:{free_port(first)}"
+    with (
+        instance(app, first, port, admin),
+        instance(app, second, port, admin, "--upstream", nobody),
+        start(name, Instances((first, second), port, admin), ASKING[name]).client() as client,
+    ):
+        await eventually(lambda: all(client.get("/plain/1").is_success for _ in range(20)))
+
+
+class Load:
+    """Clients that send one request after another, each in a thread of its own."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        self._changed = threading.Condition()
+        self._over = False
+        self._done: list[int] = []
+        self.failures: list[str] = []
+
+    def _run(self, number: int) -> None:
+        with self._front.client(http2=number % 2 == 0) as client:
+            while not self._over:
+                try:
+                    for response in (client.get("/plain/1"), client.post("/upload", content=b"x")):
+                        response.raise_for_status()
+                except httpx.HTTPError as error:
+                    self.failures.append(repr(error))
+                with self._changed:
+                    self._done[number] += 1
+                    self._changed.notify_all()
+
+    def more(self, count: int) -> None:
+        """Wait until every client has sent so many more pairs of requests."""
+        with self._changed:
+            wanted = [done + count for done in self._done]
+            reached = lambda: all(done >= want for done, want in zip(self._done, wanted, strict=True))  # noqa: E731
+            assert self._changed.wait_for(reached, PATIENCE)
+
+    @contextmanager
+    def running(self, clients: int = 4) -> Iterator["Load"]:
+        """Inside the block."""
+        self._done = [0] * clients
+        threads = [threading.Thread(target=self._run, args=(number,)) for number in range(clients)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self._over = True
+            for thread in threads:
+                thread.join()
+
+
+def active(unbuffer: Unbuffer) -> float:
+    """Streams that run."""
+    return sum(value for (name, _), value in unbuffer.samples().items() if name == "unbuffer_active_streams")
+
+
+@contextmanager
+def drained(start: Start, app: App, name: str, *changes: Changes) -> Iterator[tuple[Load, Unbuffer]]:
+    """Inside the block one of two instances is past the delay of its drain, after requests have been sent all the time
+    and a stream has been running in it; behind the block it has ended well."""
+    delays = ("--set", "drain.delay=1s", "--set", "drain.timeout=1h")
+    with instances(app, *delays) as (behind, one, _):
+        front = start(name, behind, *changes)
+        with ExitStack() as open_streams:
+            client = open_streams.enter_context(front.client())
+            gates, bodies = [], []
+            while not active(one):
+                gates.append(app.gate())
+                stream = open_streams.enter_context(client.stream("GET", gates[-1].path("text")))
+                bodies.append(stream.iter_raw())
+                assert next(bodies[-1]) == b"event 0\n"
+            with Load(front).running() as load:
+                load.more(5)
+                one.process.signal(SIGTERM)
+                one.process.err.match("draining: running streams")
+                load.more(5)
+                yield load, one
+            for gate, body in zip(gates, bodies, strict=True):
+                gate.next()
+                assert next(body) == b"event 1\n"
+                gate.end()
+                assert b"".join(body) == b""
+        assert one.process.exit_code() == 0
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_no_request_fails_and_no_stream_is_cut_when_an_instance_drains(name: str, start: Start, app: App) -> None:
+    with drained(start, app, name, ASKING.get(name, {})) as (load, one):
+        pass
+
+    assert load.failures == []
+    assert not [line for line in one.process.out.all() if '"unbuffer.outcome":"completed"' not in line]
+
+
+@pytest.mark.parametrize("name", CARELESS)
+def test_requests_fail_when_nobody_looks_after_a_drain(name: str, start: Start, app: App) -> None:
+    with drained(start, app, name, CARELESS[name]) as (load, _):
+        pass
+
+    assert load.failures

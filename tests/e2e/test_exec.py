@@ -1,0 +1,59 @@
+"""`unbuffer exec` with the servers that people run: each on the socket it is given, ended behind its streams."""
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.e2e.processes import Program, running
+from tests.e2e.stack import APP
+from tests.peers import PATIENCE
+
+pytestmark = pytest.mark.process
+
+SERVERS = {
+    "uvicorn": ("-m", "uvicorn", APP, "--uds", "{socket}"),
+    "uvicorn-on-a-port": ("-m", "uvicorn", APP, "--port", "{port}"),
+    "gunicorn": ("-m", "gunicorn", APP, "-k", "uvicorn_worker.UvicornWorker", "--bind", "unix:{socket}"),
+    "granian": ("-m", "granian", "--interface", "asgi", "--uds", "{socket}", APP),
+    "hypercorn": ("-m", "hypercorn", APP, "--bind", "unix:{socket}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """A process of the command, and its client."""
+
+    process: Program
+    client: httpx.Client
+
+
+@contextlib.contextmanager
+def executing(*arguments: str, port: int) -> Iterator[Sidecar]:
+    """`unbuffer exec` in front of the application; a request that comes too early waits for it."""
+    command = (sys.executable, "-m", "unbuffer", "exec", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+    own = ("--upstream", f"http://127.0.0.1:{port}") if "{port}" in arguments else ()
+    with running(*command, *own, "--set", "upstream.wait=20s", "--", sys.executable, *arguments) as process:
+        url = process.err.match(r"listening on (http://\S+)")[1]
+        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client:
+            yield Sidecar(process, client)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_server_is_run_served_and_ended(server: str, unused_tcp_port: int) -> None:
+    with executing(*SERVERS[server], port=unused_tcp_port) as sidecar:
+        assert sidecar.client.get("/plain/1").text == "x"
+        with sidecar.client.stream("GET", "/stream/only/text") as response:
+            parts = response.iter_raw()
+            assert next(parts) == b"event 0\n"
+            # Past unbuffer nobody reaches the application, so its gate is opened while unbuffer still takes requests.
+            sidecar.client.post("/gate/only/next")
+            assert next(parts) == b"event 1\n"
+            sidecar.client.post("/gate/only/end")
+            assert next(parts, None) is None
+        assert sidecar.process.end(signal.SIGTERM) == 0
+        assert "INFO stopped" in "\n".join(sidecar.process.err.all())

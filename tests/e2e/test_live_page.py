@@ -1,0 +1,261 @@
+"""The live page in Chromium, in front of real streams: what a person sees equals what ran."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from tests.e2e.browser import Browser, chromium
+from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer
+from tests.peers import PATIENCE
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with chromium(tmp_path_factory.mktemp("chromium")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def proxy(stack: Stack) -> Iterator[Unbuffer]:
+    """A sidecar that only this test uses: its page is empty at first."""
+    with unbuffer(stack.app.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
+        yield client
+
+
+class Running:
+    """A stream that runs: each event comes to the client before the next one is sent."""
+
+    def __init__(self, gate: Gate, parts: Iterator[bytes]) -> None:
+        self.gate = gate
+        self.path = gate.path("sse")
+        self._parts = parts
+        next(parts)
+        self.chunks = 1
+
+    def go_on(self, count: int) -> None:
+        for _ in range(count):
+            self.gate.next()
+            next(self._parts)
+            self.chunks += 1
+
+    def end(self) -> None:
+        self.gate.end()
+        assert list(self._parts) == []
+
+
+@contextmanager
+def running(client: httpx.Client, proxy: Unbuffer, gate: Gate) -> Iterator[Running]:
+    with client.stream("GET", f"{proxy.url}{gate.path('sse')}?secret=1") as response:
+        yield Running(gate, response.iter_raw())
+
+
+def open_page(browser: Browser, proxy: Unbuffer) -> None:
+    """Open the page and wait until it is told of all that happens."""
+    browser.open(f"{proxy.admin}/streams")
+    browser.until(lambda: browser.text("#state") == "live")
+
+
+def row(browser: Browser, body: str, path: str) -> WebElement:
+    """The row of a stream in this part of the list, as soon as it is there."""
+
+    def found() -> WebElement | None:
+        return next((tr for tr in browser.all(f"#{body} tr") if path in tr.text), None)
+
+    return browser.until(found)
+
+
+def cell(browser: Browser, body: str, path: str, column: str) -> str:
+    selector = f'td[data-label="{column}"]'
+    return row(browser, body, path).find_element("css selector", selector).text
+
+
+def marks(browser: Browser, kind: str) -> int:
+    """How many chunks the picture has: each is one line of the path."""
+    # In one step: the page draws it anew every second.
+    d = browser.driver.execute_script(f"return document.querySelector('#picture path.{kind}')?.getAttribute('d')")
+    return str(d).count("M")
+
+
+def test_a_stream_appears_grows_and_ends(browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client) -> None:
+    open_page(browser, proxy)
+    assert browser.text("#list-text") == "No stream yet."
+    with running(client, proxy, stack.gate()) as stream:
+        browser.until(lambda: cell(browser, "running", stream.path, "State") == "running")
+        stream.go_on(4)
+        browser.until(lambda: cell(browser, "running", stream.path, "Chunks") == "5")
+        assert browser.text("#sum-streams") == "1"
+        # The page was open before it began: its picture has every chunk, above and below.
+        assert browser.text("#stream-heading") == f"GET {stream.path}"
+        assert (marks(browser, "ups"), marks(browser, "downs")) == (5, 5)
+        stream.go_on(3)
+        browser.until(lambda: marks(browser, "ups") == marks(browser, "downs") == 8)
+        stream.end()
+
+    browser.until(lambda: cell(browser, "ended", stream.path, "State") == "completed")
+    assert browser.all("#running tr") == []
+    assert cell(browser, "ended", stream.path, "Bytes") == f"{len('data: event 0') * 8 + 16} B"
+    assert marks(browser, "ups") == 8
+    assert re.match(r"8 chunks, 120 B in ", browser.text("#picture-text"))
+    assert "secret" not in browser.driver.page_source
+
+
+def test_a_stream_that_ended_before_anybody_looked_is_listed_without_a_picture(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    with running(client, proxy, stack.gate()) as stream:
+        stream.go_on(1)
+        stream.end()
+    open_page(browser, proxy)
+    assert cell(browser, "ended", stream.path, "Chunks") == "2"
+    row(browser, "ended", stream.path).click()
+    browser.until(lambda: "No picture" in browser.text("#picture-text"))
+    assert browser.all("#picture svg") == []
+
+
+def test_the_keyboard_chooses_and_focus_stays(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    open_page(browser, proxy)
+    with running(client, proxy, stack.gate()) as older:
+        browser.until(lambda: browser.text("#stream-heading") == f"GET {older.path}")
+        with running(client, proxy, stack.gate()) as newer:
+            row(browser, "running", newer.path)
+            browser.press(Keys.TAB)
+            assert browser.focused.text == "To the list of streams"
+            browser.press(Keys.ENTER, Keys.TAB)
+            # The list is one stop: the keys move inside it, and choose nothing.
+            browser.press(Keys.HOME)
+            assert newer.path in browser.text("#list button:focus")
+            browser.press(Keys.ARROW_DOWN)
+            assert older.path in browser.text("#list button:focus")
+            browser.press(Keys.ARROW_UP)
+            assert browser.find("#list button:focus").get_attribute("aria-pressed") == "false"
+            assert browser.text("#stream-heading") == f"GET {older.path}"
+            browser.press(Keys.ENTER)
+            browser.until(lambda: browser.text("#stream-heading") == f"GET {newer.path}")
+            browser.until(lambda: browser.find("#list button:focus").get_attribute("aria-pressed") == "true")
+            newer.go_on(2)
+            browser.until(lambda: marks(browser, "ups") == 3)
+
+            # It moves to the ended ones and takes the focus along; a screen reader is told.
+            newer.end()
+            row(browser, "ended", newer.path)
+            assert newer.path in browser.text("#ended button:focus")
+            words = browser.find("#news").get_attribute("textContent")
+            assert words is not None
+            assert words.startswith(f"GET {newer.path} ended: completed")
+
+            browser.find("#follow").click()
+            browser.until(lambda: browser.text("#stream-heading") == f"GET {older.path}")
+            older.end()
+
+
+def test_it_speaks_with_its_own_port_only_and_its_policy_forbids_nothing_it_does(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    open_page(browser, proxy)
+    with running(client, proxy, stack.gate()) as stream:
+        stream.go_on(2)
+        browser.until(lambda: marks(browser, "ups") == 3)
+        browser.find("#pause").click()
+        browser.find("#pause").click()
+        for choice in browser.all("#window label"):
+            choice.click()
+        row(browser, "running", stream.path).click()
+        browser.until(lambda: browser.text("#follow"))
+        stream.end()
+        row(browser, "ended", stream.path)
+    asked = browser.requests()
+    assert f"{proxy.admin}/streams/updates" in asked
+    assert [url for url in asked if not url.startswith(f"{proxy.admin}/streams")] == []
+    assert browser.complaints() == []
+
+
+def test_the_policy_is_in_force(browser: Browser, proxy: Unbuffer) -> None:
+    open_page(browser, proxy)
+    result = browser.driver.execute_async_script(
+        """
+        const done = arguments[0];
+        document.addEventListener("securitypolicyviolation", (event) => done(event.violatedDirective));
+        const style = document.createElement("style");
+        style.textContent = "body { color: red }";
+        document.body.append(style);
+        """
+    )
+    assert result.startswith("style-src")
+
+
+def test_paused_it_stands_still_and_then_shows_what_came(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    open_page(browser, proxy)
+    with running(client, proxy, stack.gate()) as stream:
+        browser.until(lambda: marks(browser, "ups") == 1)
+        browser.find("#pause").click()
+        assert browser.text("#state") == "paused"
+        stream.go_on(3)
+        stream.end()
+    browser.until(lambda: any('"outcome":"completed"' in data for data in browser.messages()))
+    assert marks(browser, "ups") == 1
+    browser.find("#pause").click()
+    browser.until(lambda: marks(browser, "ups") == 4)
+    browser.until(lambda: cell(browser, "ended", stream.path, "State") == "completed")
+
+
+def test_on_a_phone_nothing_is_wider_than_the_screen(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    browser.width(360)
+    try:
+        open_page(browser, proxy)
+        with running(client, proxy, stack.gate()) as stream:
+            browser.until(lambda: marks(browser, "ups") == 1)
+            assert browser.driver.execute_script("return document.documentElement.scrollWidth") == 360
+            # What the columns are called stands beside the values there.
+            before = "return getComputedStyle(document.querySelector('td[data-label=Age]'), '::before').content"
+            assert browser.driver.execute_script(before) == '"Age"'
+            stream.end()
+    finally:
+        browser.width(0)
+
+
+def test_a_screen_reader_gets_a_table_and_words_for_the_pictures(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    open_page(browser, proxy)
+    with running(client, proxy, stack.gate()) as stream:
+        browser.until(lambda: marks(browser, "ups") == 1)
+        assert [browser.find(s).aria_role for s in ("table", "#running tr", "#running th", "#running td")] == [
+            "table",
+            "row",
+            "rowheader",
+            "cell",
+        ]
+        assert browser.find("#running th button").accessible_name == f"GET {stream.path}"
+        for image in browser.all("figure svg"):
+            assert image.aria_role == "image"
+            assert image.accessible_name
+            described_by = image.get_attribute("aria-describedby")
+            assert browser.text(f"#{described_by}")
+        assert browser.find("#state").aria_role == "status"
+        stream.end()
+
+
+def test_it_says_when_the_process_has_ended(browser: Browser, stack: Stack) -> None:
+    with unbuffer(stack.app.url) as proxy:
+        open_page(browser, proxy)
+    browser.until(lambda: browser.text("#state").startswith("no connection"))
+    assert browser.find("#state").get_attribute("data-state") == "lost"

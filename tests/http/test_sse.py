@@ -1,0 +1,255 @@
+"""What is added to a stream of events changes none of them, and its last line is found however it is split.
+
+Two parsers judge, neither of them ours: one that follows the HTML standard, section 9.2.6, step by step, and httpx-sse.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from httpx_sse import EventSource
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from unbuffer.http.sse import Tail, error_event, unmarked
+
+BOM = b"\xef\xbb\xbf"
+MARK = b"[DONE]"
+
+examples = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What a script in a page is given."""
+
+    type: str
+    data: str
+    last_id: str
+
+
+def standard(stream: bytes) -> tuple[list[Event], str]:
+    """The events of a stream as the HTML standard dispatches them, and the reconnection time that it sets."""
+    text = stream.decode(errors="replace").removeprefix("\ufeff")
+    *lines, _ = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")  # the last one is not complete
+    events: list[Event] = []
+    data, kind, last_id, retry = "", "", "", ""
+    for line in lines:
+        field, colon, value = line.partition(":")
+        value = value.removeprefix(" ") if colon else ""
+        if not line:
+            if data:
+                events.append(Event(kind or "message", data.removesuffix("\n"), last_id))
+            data, kind = "", ""
+        elif field == "event":
+            kind = value
+        elif field == "data":
+            data += value + "\n"
+        elif field == "id" and "\0" not in value:
+            last_id = value
+        elif field == "retry" and value.isascii() and value.isdigit():
+            retry = value
+    return events, retry
+
+
+def httpx_sse(reads: Iterable[bytes]) -> list[tuple[str, str, str, int | None]]:
+    """The events of a stream as httpx-sse gives them."""
+    response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=iter(reads))
+    return [(event.event, event.data, event.id, event.retry) for event in EventSource(response).iter_sse()]
+
+
+# -- heartbeats
+
+
+def with_heartbeats(reads: Iterable[bytes], beats: Iterable[bool]) -> list[bytes]:
+    """The reads with a heartbeat before each one that has a beat, wherever one may stand."""
+    tail, written = Tail(b""), list[bytes]()
+    for read, beat in zip(reads, beats, strict=True):
+        if beat and tail.at_event_boundary:
+            written.append(tail.heartbeat)
+        if not tail._bytes and written:
+            read = unmarked(read)
+        tail.feed(read)
+        written.append(read)
+    return written
+
+
+lines = st.one_of(
+    st.just(""),
+    st.sampled_from(["data", "data:", "data: a", "data:b: c", "event: e", "id: 1", "id", "retry: 5", ": hm", ":"]),
+    st.text(st.sampled_from("dati: \u00fc\ufeff\0"), max_size=6),
+)
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> bytes:
+    """Lines that mean something and lines that do not, each with any of the three line ends, or one for all."""
+    ends = st.sampled_from(["\n", "\r\n", "\r"])
+    end = draw(st.none() | ends)
+    text = "".join(draw(lines) + (end or draw(ends)) for _ in range(draw(st.integers(0, 12))))
+    return (draw(st.sampled_from(["", "\ufeff"])) + text + draw(lines)).encode()
+
+
+@st.composite
+def split(draw: st.DrawFn, stream: bytes) -> list[bytes]:
+    """A stream in reads, many of them cut beside a line end; none is inside a byte order mark, which comes in one."""
+    places = range(3 if stream.startswith(BOM) else 1, len(stream))
+    beside = [place for place in places if stream[place - 1] in b"\r\n"]
+    chosen = beside if draw(st.booleans()) else places
+    cuts = sorted(draw(st.sets(st.sampled_from(chosen)))) if chosen else []
+    pieces = [stream[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    return [piece for piece in pieces if piece]
+
+
+@examples
+@given(st.data(), streams())
+def test_heartbeats_change_no_event(data: st.DataObject, stream: bytes) -> None:
+    reads = data.draw(split(stream))
+    every = st.just([True] * len(reads))
+    written = with_heartbeats(
+        reads, data.draw(every | st.lists(st.booleans(), min_size=len(reads), max_size=len(reads)))
+    )
+    assert standard(b"".join(written)) == standard(stream)
+    # httpx-sse takes a byte order mark for a part of the first field's name, so it gets none.
+    if not stream.startswith(BOM):
+        assert httpx_sse(written) == httpx_sse(reads)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_every_event_is_followed_by_a_boundary_and_nothing_else_is(end: bytes) -> None:
+    event = b"id: 1" + end + b"data: a" + end + end
+    tail = Tail(b"")
+    for _ in range(3):
+        assert tail.at_event_boundary
+        for n in range(len(event)):
+            tail.feed(event[n : n + 1])
+            assert tail.at_event_boundary == (n == len(event) - 1)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        b"data: a",
+        b"data: a\n",
+        b"data: a\r",
+        b"data: a\r\n",
+        b"data: a\r\n\r",
+        b"data: a\n\r",
+        b"\r",
+        b"\n",
+        b":",
+        b"a\nb",
+    ],
+)
+def test_what_may_still_go_on_is_no_boundary(read: bytes) -> None:
+    tail = Tail(b"")
+    tail.feed(b"data: before\n\n")
+    tail.feed(read)
+    assert tail.at_event_boundary == (read == b"\n")  # one more empty line behind an event
+
+
+@pytest.mark.parametrize("reads", [[b"data: a\r\r", b"\ndata: b\r\r"], [b"id: 1\r", b"\r", b"\n", b"data: b\r\n\r\n"]])
+def test_a_heartbeat_may_part_a_cr_from_its_lf(reads: list[bytes]) -> None:
+    """Behind CR CR nobody knows whether a LF is to come."""
+    written = with_heartbeats(reads, [True] * len(reads))
+    assert standard(b"".join(written)) == standard(b"".join(reads))
+    assert httpx_sse(written) == httpx_sse(reads)
+
+
+def test_a_byte_order_mark_behind_a_heartbeat_costs_no_field() -> None:
+    stream = BOM + b"data: a\n\n"
+    written = with_heartbeats([stream], [True])
+    assert written[0] == b":\n"
+    assert len(written[1]) == len(stream)
+    assert standard(b"".join(written)) == standard(stream) == ([Event("message", "a", "")], "")
+
+
+# -- terminal markers
+
+
+def terminated(reads: Iterable[bytes], marker: bytes = MARK) -> bool:
+    tail = Tail(marker)
+    for read in reads:
+        tail.feed(read)
+    return tail.terminated
+
+
+def last_line_has(stream: bytes, marker: bytes) -> bool:
+    said = [line for line in stream.replace(b"\r", b"\n").split(b"\n") if line and not line.startswith(b":")]
+    return bool(said) and marker in said[-1]
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"data: [DONE]\n\n",
+        b"data: [DONE]",
+        b"data: a\r\n\r\ndata: [DONE]\r\n\r\n",
+        b"data: [DONE]\r\r",
+        b"data: [DONE]\n\n: farewell\n\n:\n\n\r\n",
+        b"data: [DONE]\n\n:" + b"x" * 100_000 + b"\n\n",
+        b"data: [DONE]\n\n" + b": padding\n\n" * 10_000,
+        b"[DONE]" + b"x" * 100_000 + b"\n",
+        b"x" * 100_000 + b"[DONE]",
+        b": [DO\n[DONE]",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5, 1000, 1 << 20])
+def test_the_marker_in_the_last_line_is_found(stream: bytes, size: int) -> None:
+    assert terminated(stream[start : start + size] for start in range(0, len(stream), size))
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        b"",
+        b"\n\n",
+        b"data: a\n\n",
+        b": [DONE]\n\n",
+        b"data: [DO\nNE]\n\n",
+        b"data: [DO\rNE]\n\n",
+        b"data: [DONE]\n\ndata: a\n\n",
+        b"data: [DONE]\n\ndata: a",
+        b"data: [DONE]\n\nd",
+        b"data: [DONE]\n\ndata: " + b"x" * 100_000,
+        b"data: [DONE" + b"x" * 100_000 + b"]\n\n",
+        b": a comment" + b"x" * 100_000 + b"[DONE]",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5, 1000, 1 << 20])
+def test_a_marker_anywhere_else_is_none(stream: bytes, size: int) -> None:
+    assert not terminated(stream[start : start + size] for start in range(0, len(stream), size))
+
+
+@examples
+@given(st.data(), st.text("ab:[\n\r", max_size=40), st.sampled_from(["a", "ab", "aab", "[a]", ":", "a:", "aa"]))
+def test_the_last_line_is_the_same_wherever_it_is_split(data: st.DataObject, text: str, marker: str) -> None:
+    stream = text.encode()
+    expected = last_line_has(stream, marker.encode())
+    assert terminated(data.draw(split(stream)), marker.encode()) == expected
+
+
+def test_without_a_marker_every_end_is_one() -> None:
+    assert terminated([b"data: a\n\n", b"data: b"], b"")
+
+
+def test_what_is_kept_of_a_body_is_bounded() -> None:
+    tail = Tail(MARK)
+    for read in (b"x" * 1_000_000, b":" * 1_000_000, b"\n:" + b"y" * 1_000_000, b"z\n" * 500_000):
+        tail.feed(read)
+        assert len(tail._bytes) + len(tail._line) < 16
+
+
+# -- error events
+
+
+@pytest.mark.parametrize(("status", "code"), [(502, 502), (0, None)])
+def test_an_error_event_is_one_event_whatever_its_message(status: int, code: int | None) -> None:
+    message = 'it said "no"\r\n\r\ndata: \u00fc\u2028 \\'
+    stream = error_event("upstream_disconnect", status, message)
+    assert stream.isascii()
+    (_, event), _ = standard(b"data: before\n\n" + stream)
+    assert event.type == "error"
+    assert json.loads(event.data) == {"error": {"message": message, "type": "upstream_disconnect", "code": code}}

@@ -1,0 +1,69 @@
+"""Streams as applications get them right and wrong: those of the demo, and the mistakes that it does not show."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI
+from fastapi.responses import Response, StreamingResponse
+
+from unbuffer.demo.app import HOLD, blocking, streams
+from unbuffer.demo.compression import Compress
+
+app = FastAPI()
+app.include_router(streams)
+app.add_api_route("/blocking", blocking)
+
+_plain = FastAPI()
+_plain.include_router(streams)
+# A compressing middleware that asks nobody: one that waits until it has enough, one that flushes.
+app.mount("/held", Compress(_plain, hold=HOLD, always=True))
+app.mount("/coded", Compress(_plain, hold=0, always=True))
+
+
+@app.get("/withheld")
+async def withheld() -> Response:
+    """The response begins when the first item is there."""
+    await asyncio.sleep(0.6)
+    return StreamingResponse(_items(5), media_type="text/event-stream")
+
+
+@app.get("/cut")
+async def cut() -> Response:
+    """A stream that breaks."""
+
+    async def items() -> AsyncIterator[bytes]:
+        async for item in _items(2):
+            yield item
+        raise ConnectionError
+
+    return StreamingResponse(items(), media_type="text/event-stream")
+
+
+@app.get("/large")
+async def large() -> Response:
+    """More than the buffers on the way take."""
+
+    async def items() -> AsyncIterator[bytes]:
+        for _ in range(256):
+            yield b"data: " + b"x" * 65536 + b"\n\n"
+
+    return StreamingResponse(items(), media_type="text/event-stream")
+
+
+@app.get("/slow")
+async def slow() -> Response:
+    """A stream with one long silence."""
+
+    async def items() -> AsyncIterator[bytes]:
+        yield b"data: before\n\n"
+        await asyncio.sleep(1.2)
+        yield b"data: behind\n\n"
+
+    return StreamingResponse(items(), media_type="text/event-stream")
+
+
+async def _items(count: int) -> AsyncIterator[bytes]:
+    for number in range(count):
+        if number:
+            await asyncio.sleep(0.02)
+        yield b"data: %d\n\n" % number

@@ -1,0 +1,232 @@
+"""Connections that begin with a PROXY header: whose they are, who may say so, and what becomes of all others."""
+
+import contextlib
+import socket
+import struct
+from typing import Any
+
+import pytest
+
+from tests.peers import Peer, eventually
+from tests.relay.conftest import Relay, finished
+from tests.relay.test_proxy_header import IPV4, IPV6, UNIX, binary
+from unbuffer.outcome import Outcome
+from unbuffer.relay.downstream import DownstreamConnection
+from unbuffer.settings.model import Forwarded, Limits, Listen, Timeouts
+
+GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+LINE = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
+
+
+async def start(relay: Relay, *trusted: str, **sections: Any) -> None:
+    await relay.start(
+        listen=Listen(proxy_protocol=True),
+        forwarded=Forwarded(trusted_proxies=trusted or ("127.0.0.0/8",)),
+        **sections,
+    )
+
+
+async def connected(relay: Relay) -> tuple[Peer, DownstreamConnection]:
+    """A new client, the only one, and the relay's side of its connection."""
+    client = await relay.client()
+    await eventually(lambda: relay.plane.connections)
+    (connection,) = relay.plane.connections
+    return client, connection
+
+
+async def served(relay: Relay, client: Peer, upstream: Peer, address: str) -> None:
+    """Answer, and see whose request was logged."""
+    await upstream.send(OK)
+    await client.head()
+    record = await finished(relay, Outcome.COMPLETED, 200)
+    assert (record.client, record.path) == (address, "/a")
+
+
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [
+        (LINE, "192.0.2.1"),
+        (b"PROXY TCP6 2001:DB8::1 ::1 1 2\r\n", "2001:db8::1"),
+        (b"PROXY TCP6 ::ffff:192.0.2.1 ::1 1 2\r\n", "192.0.2.1"),
+        (binary(0x21, 0x11, IPV4), "192.0.2.1"),
+        (binary(0x21, 0x21, IPV6), "2001:db8::1"),
+    ],
+)
+async def test_the_client_is_whom_the_header_names(relay: Relay, header: bytes, client: str) -> None:
+    await start(relay)
+    peer, upstream, head = await relay.exchange(header + GET)
+    assert b"X-Forwarded-For: %b\r\n" % client.encode() in head
+    assert head.startswith(b"GET /a HTTP/1.1\r\nHost: a\r\n")
+    await served(relay, peer, upstream, client)
+    assert not relay.totals.rejected
+
+
+@pytest.mark.parametrize("header", [LINE, binary(0x21, 0x21, IPV6)])
+async def test_it_may_come_in_any_pieces(relay: Relay, header: bytes) -> None:
+    await start(relay)
+    data = header + GET
+    peer, upstream, expected = await relay.exchange(data)
+    for cut in range(1, len(data)):
+        await upstream.send(OK)
+        await peer.head()
+        await peer.close()
+        await eventually(lambda: not relay.plane.connections)
+        peer, connection = await connected(relay)
+        connection.data_received(data[:cut])
+        connection.data_received(data[cut:])
+        assert await upstream.head() == expected
+
+
+async def test_byte_by_byte(relay: Relay) -> None:
+    await start(relay)
+    peer, connection = await connected(relay)
+    for byte in LINE + GET:
+        connection.data_received(bytes((byte,)))
+    upstream = await relay.upstream.accept()
+    assert b"X-Forwarded-For: 192.0.2.1\r\n" in await upstream.head()
+    await served(relay, peer, upstream, "192.0.2.1")
+
+
+async def test_it_holds_for_every_request_of_the_connection(relay: Relay) -> None:
+    await start(relay)
+    peer, upstream, _ = await relay.exchange(LINE + GET + GET)
+    await upstream.send(OK)
+    assert b"X-Forwarded-For: 192.0.2.1\r\n" in await upstream.head()
+    await upstream.send(OK)
+    await peer.head()
+    await peer.head()
+
+
+async def test_forwarding_fields_are_believed_only_of_the_client_in_the_header(relay: Relay) -> None:
+    await start(relay, "127.0.0.1", "192.0.2.0/24")
+    told = GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n"
+    _, _, head = await relay.exchange(LINE + told)
+    assert b"X-Forwarded-For: 203.0.113.9, 192.0.2.1\r\n" in head
+    _, _, head = await relay.exchange(LINE.replace(b"192.0.2.1", b"198.51.100.7") + told)
+    assert b"X-Forwarded-For: 198.51.100.7\r\n" in head
+    assert b"203.0.113.9" not in head
+
+
+async def test_a_proxy_that_speaks_for_itself_is_the_client(relay: Relay) -> None:
+    await start(relay)
+    told = GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n"
+    peer, upstream, head = await relay.exchange(binary(0x20, 0x11, IPV4) + told)
+    assert b"X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\n" in head
+    await served(relay, peer, upstream, "127.0.0.1")
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", binary(0x21, 0x00, b""), binary(0x21, 0x31, UNIX)])
+async def test_a_client_that_is_not_named_is_not_believed(relay: Relay, header: bytes, reloaded: bool) -> None:
+    await start(relay)
+    peer, connection = await connected(relay)
+    connection.data_received(header)
+    if reloaded:
+        connection.reload()
+    await peer.send(GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n")
+    upstream = await relay.upstream.accept()
+    assert b"X-Forwarded-For: 127.0.0.1\r\n" in await upstream.head()
+    await served(relay, peer, upstream, "127.0.0.1")
+
+
+async def refused(relay: Relay, client: Peer, outcome: Outcome, detail: str) -> None:
+    """The connection was ended without a byte of an answer, counted and logged, and nothing went up."""
+    with contextlib.suppress(ConnectionError):  # it is reset
+        assert await client.rest() == b""
+    await finished(relay, outcome, 0, detail)
+    assert relay.totals.rejected == {"proxy_protocol": 1}
+    assert not relay.upstream.untaken
+
+
+@pytest.mark.parametrize(
+    "data",
+    [GET, b"PROXY TCP4 192.0.2.1\r\n" + GET, LINE.replace(b"TCP4", b"TCP6") + GET, binary(0x21, 0x41, IPV4) + GET],
+)
+async def test_without_a_valid_header_the_connection_ends_without_an_answer(relay: Relay, data: bytes) -> None:
+    await start(relay)
+    client = await relay.client()
+    await client.send(data)
+    await refused(relay, client, Outcome.REQUEST_MALFORMED, "PROXY")
+
+
+async def test_whoever_is_not_trusted_is_refused_before_it_speaks(relay: Relay) -> None:
+    await start(relay, "192.0.2.0/24", "unix")
+    await refused(relay, await relay.client(), Outcome.REQUEST_MALFORMED, "forwarded.trusted_proxies")
+
+
+async def test_who_was_gone_before_it_was_accepted_made_no_request(relay: Relay) -> None:
+    await start(relay)
+    with socket.create_connection(("127.0.0.1", relay.port)) as sock:
+        sock.send(GET)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client, upstream, _ = await relay.exchange(LINE + GET)
+    await upstream.send(OK)
+    await client.head()
+    # uvloop does not know any more who that was, asyncio does and refuses it.
+    record = await relay.record()
+    if record.outcome is Outcome.REQUEST_MALFORMED:
+        record = await relay.record()
+    assert (record.outcome, record.client) == (Outcome.COMPLETED, "192.0.2.1")
+
+
+async def test_a_header_where_none_is_expected_is_no_request(relay: Relay) -> None:
+    await relay.start(forwarded=Forwarded(trusted_proxies=("127.0.0.0/8",)))
+    client = await relay.client()
+    await client.send(LINE + GET)
+    assert (await client.head()).startswith(b"HTTP/1.1 400 ")
+    await finished(relay, Outcome.REQUEST_MALFORMED, 400, "bad request line")
+
+
+@pytest.mark.parametrize("data", [b"", b"PROXY TCP4 192."])
+async def test_the_deadline_of_the_head_is_that_of_the_header(relay: Relay, data: bytes) -> None:
+    await start(relay, timeouts=Timeouts(request_head=0.01))
+    client = await relay.client()
+    await client.send(data)
+    await refused(relay, client, Outcome.REQUEST_HEAD_TIMEOUT, "no PROXY header came in time")
+
+
+async def test_behind_the_header_a_connection_may_be_idle(relay: Relay) -> None:
+    await start(relay, timeouts=Timeouts(request_head=0.01))
+    _, connection = await connected(relay)
+    connection.data_received(LINE)
+    assert connection.look(connection._since + 600) == connection._since + 620
+
+
+async def test_behind_the_header_keep_alive_counts(relay: Relay) -> None:
+    await start(relay, timeouts=Timeouts(request_head=0.0, keep_alive=0.01))
+    client = await relay.client()
+    await client.send(LINE)
+    assert await client.rest() == b""
+
+
+async def test_who_leaves_inside_the_header_is_recorded_and_who_said_nothing_is_not(relay: Relay) -> None:
+    await start(relay)
+    for data in (b"", b"PROXY "):
+        client, connection = await connected(relay)
+        connection.data_received(data)
+        client.eof()
+        assert await client.rest() == b""
+        await eventually(lambda: not relay.plane.connections)
+    await finished(relay, Outcome.CLIENT_DISCONNECT, 0, "inside a PROXY header")
+    assert relay._records.empty()
+    assert not relay.totals.rejected
+
+
+@pytest.mark.parametrize("data", [b"", b"PROXY "])
+async def test_a_drain_ends_a_connection_that_waits_for_its_header(relay: Relay, data: bytes) -> None:
+    await start(relay)
+    client, connection = await connected(relay)
+    connection.data_received(data)
+    relay.plane.drain()
+    assert connection.transport.is_closing()
+    await client.ended()
+
+
+async def test_the_limit_of_connections_holds_before_the_header(relay: Relay) -> None:
+    await start(relay, limits=Limits(connections=1))
+    await relay.client()
+    await eventually(lambda: relay.plane.connections)
+    client = await relay.client()
+    assert (await client.head()).startswith(b"HTTP/1.1 503 ")
+    await finished(relay, Outcome.REJECTED, 503, "limits.connections")

@@ -1,0 +1,406 @@
+"""What the live page shows: running and recent streams, the pictures of a few, and the gaps of the last minutes.
+
+Counts, times, routes and paths without their query; never a byte of a stream. Pictures are kept only while somebody
+looks, and everything is bounded.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from heapq import nlargest
+from itertools import chain, count, islice
+from operator import attrgetter
+from typing import Protocol, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from unbuffer.observe.verdict import ADVICE, Verdict, judge
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record, Timeline
+from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
+
+T = TypeVar("T")
+
+RECENT = 100
+"""Ended streams that are kept for whoever looks later. A record takes about 1 KiB, and its path up to limits.target."""
+
+RUNNING = 50
+"""Running streams that are listed, the newest; the others are counted."""
+
+WATCHERS = 8
+"""Pages open at a time. Each costs the loop 0.2 ms a second, and 6 ms more with 10,000 streams."""
+
+PICTURES = 16
+"""Streams whose chunks are kept, more than WATCHERS. One takes up to 330 KiB, all of them 5 MiB."""
+
+LENGTH = 2000
+"""Latest chunks of a picture: a minute of a fast model, and no more than a screen has columns for."""
+
+COLUMN = 5.0
+"""Seconds of gaps that a column of the heatmap counts."""
+
+COLUMNS = 60
+"""Columns that are kept: five minutes, whether somebody looks or not."""
+
+STEP = 1000
+"""Streams that are looked through in one turn of the loop, in about half a millisecond."""
+
+PATH = 200
+"""Characters of a path that are shown."""
+
+
+_PASSING = (Verdict.LUMP, Verdict.SHORT)
+"""Verdicts that hold of an end only: nearly every stream looks so at its beginning."""
+
+
+class Row(Struct, omit_defaults=True):
+    """One stream in the table. Times in seconds.
+
+    age      from the request head until now, or to the end
+    gap      since the latest chunk, while the stream runs
+    stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
+    seen     what the verdict was seen by
+    outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
+    """
+
+    id: int
+    route: str
+    method: str
+    path: str
+    kind: str
+    age: float
+    chunks: int
+    bytes: int
+    status: int = 0
+    gap: float | None = None
+    max_gap: float | None = None
+    stall: float = 0.0
+    paused: bool = False
+    heartbeats: int = 0
+    verdict: str = ""
+    seen: str = ""
+    outcome: str = ""
+    ended: float = 0.0
+
+
+class Picture(Struct, omit_defaults=True):
+    """The chunks of one stream that are new to a page. Times in milliseconds since the request head.
+
+    marks       when a chunk was read, how much later it was accepted for the client, and its bytes
+    missed      chunks that came before anybody looked
+    pauses      from when to when the upstream was not read because the client's buffer was full; all that are kept
+    heartbeats  when each was sent; all that are kept
+    """
+
+    marks: list[tuple[float, float, int]]
+    missed: int = 0
+    pauses: list[tuple[float, float]] = []
+    heartbeats: list[float] = []
+
+
+class Chosen(Struct, omit_defaults=True):
+    """The stream that a page shows in full. picture: None = its chunks are not kept."""
+
+    row: Row
+    pinned: bool
+    head: float | None = None
+    """Milliseconds from the request head to the response head."""
+    picture: Picture | None = None
+
+
+class Sums(Struct):
+    """What all streams add up to since the start of the process. relay: counts of the relay delay's buckets."""
+
+    streams: int
+    chunks: int
+    bytes: int
+    relay: list[int]
+    verdicts: dict[str, int]
+    blocked: int
+    """Silences of all streams at once, as a blocked event loop makes them."""
+
+
+class News(Struct, omit_defaults=True):
+    """What a page is told every second. ended and columns: those that are new to it."""
+
+    now: float
+    state: str
+    sums: Sums
+    running: list[Row]
+    unlisted: int = 0
+    ended: list[Row] = []
+    columns: list[tuple[int, ...]] = []
+    chosen: Chosen | None = None
+
+
+class Hello(Struct):
+    """What a page is told first: the words and bounds of all that follows."""
+
+    advice: dict[str, str]
+    outcomes: dict[str, str]
+    gap_bounds: tuple[float, ...]
+    relay_bounds: tuple[float, ...]
+    recent: int
+    length: int
+    column: float
+    columns: int
+
+
+HELLO = Hello(
+    {verdict.value: advice for verdict, advice in ADVICE.items()},
+    {outcome.label: outcome.value.text for outcome in Outcome},
+    GAP_BOUNDS,
+    RELAY_BOUNDS,
+    RECENT,
+    LENGTH,
+    COLUMN,
+    COLUMNS,
+)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def event(name: str, data: Hello | News) -> bytes:
+    """An event of the stream of updates."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(data))
+
+
+class Recent:
+    """The streams that ended last. count: how many have ended since the start."""
+
+    __slots__ = ("count", "records")
+
+    def __init__(self) -> None:
+        self.records: deque[Record] = deque(maxlen=RECENT)
+        self.count = 0
+
+    def add(self, record: Record) -> None:
+        """A stream has ended."""
+        self.records.append(record)
+        self.count += 1
+
+
+class Streams(Protocol):
+    """What is asked of the data plane."""
+
+    on_stream: Callable[[Record], None] | None
+
+    def running(self) -> Iterable[Record]:
+        """The streams that have not ended."""
+
+
+class Watcher:
+    """One open page: the stream it shows, and what it has been told."""
+
+    __slots__ = ("chosen", "columns", "ended", "marks", "pinned")
+
+    def __init__(self, pinned: Record | None) -> None:
+        """pinned: the stream that somebody chose; None = the newest is followed."""
+        self.chosen = pinned
+        self.pinned = pinned is not None
+        self.marks = 0
+        self.ended = 0
+        self.columns = 0
+
+
+class Live:
+    """The data of all open pages. On the event loop."""
+
+    def __init__(self, totals: Totals, recent: Recent, streams: Streams) -> None:
+        self._totals = totals
+        self._recent = recent
+        self._streams = streams
+        self._watchers: set[Watcher] = set()
+        self._pictured: deque[Record] = deque()
+        self._numbers: dict[Record, int] = {}
+        """Of the streams that were told of last: a page names the one it chooses."""
+        self._next_number = count(1)
+        self._gaps = self._gap_counts()
+        self._columns: deque[tuple[int, ...]] = deque(maxlen=COLUMNS)
+        self._column_count = 0
+
+    # -- who looks
+
+    @property
+    def full(self) -> bool:
+        """Whether no further page can be served."""
+        return len(self._watchers) >= WATCHERS
+
+    def watch(self, number: int, running: list[Record]) -> Watcher:
+        """A page opens. number: of the stream it wants; the newest is followed if nobody has that number. running: what
+        `newest` has found."""
+        pinned = next((record for record, own in self._numbers.items() if own == number), None)
+        watcher = Watcher(pinned)
+        self._watchers.add(watcher)
+        if len(self._watchers) == 1:
+            self._streams.on_stream = self._draw
+            for record in reversed(running[:PICTURES]):
+                self._draw(record)
+        if pinned is not None:
+            self._draw(pinned)
+        return watcher
+
+    def leave(self, watcher: Watcher) -> None:
+        """A page was closed. Nothing is kept for nobody."""
+        self._watchers.discard(watcher)
+        if not self._watchers:
+            self._streams.on_stream = None
+            for record in self._pictured:
+                record.timeline = None
+            self._pictured.clear()
+
+    def _draw(self, record: Record) -> None:
+        """Keep the chunks of this stream from now on, in place of the oldest that no page shows."""
+        if record.timeline is not None or record.outcome is not None:
+            return
+        record.timeline = Timeline(LENGTH, record.bytes_down)
+        self._pictured.append(record)
+        if len(self._pictured) > PICTURES:
+            chosen = [watcher.chosen for watcher in self._watchers]
+            oldest = next(kept for kept in self._pictured if kept not in chosen)
+            self._pictured.remove(oldest)
+            oldest.timeline = None
+
+    # -- the heatmap
+
+    def add_column(self) -> None:
+        """COLUMN seconds are over: what gaps were there?"""
+        before, self._gaps = self._gaps, self._gap_counts()
+        self._columns.append(tuple(after - earlier for after, earlier in zip(self._gaps, before, strict=True)))
+        self._column_count += 1
+
+    def _gap_counts(self) -> list[int]:
+        counts = [0] * (len(GAP_BOUNDS) + 1)
+        for series in self._totals.series.values():
+            counts = [a + b for a, b in zip(counts, series.gaps.counts, strict=True)]
+        return counts
+
+    # -- what a page is told
+
+    async def newest(self) -> list[Record]:
+        """The running streams that are listed. The loop turns between the steps, however many there are."""
+        found: list[Record] = []
+        records = list(self._streams.running())
+        for start in range(0, len(records), STEP):
+            found = nlargest(RUNNING, chain(found, records[start : start + STEP]), key=attrgetter("started"))
+            await asyncio.sleep(0)
+        return found
+
+    def news(self, watcher: Watcher, running: list[Record], state: str, now: float, offset: float) -> News:
+        """What is new to this page. running: what `newest` has found. state: of the process. offset: from the monotonic
+        clock to the Unix epoch."""
+        running = [record for record in running if record.outcome is None]
+        ended = _latest(self._recent.records, self._recent.count - watcher.ended)
+        columns = _latest(self._columns, self._column_count - watcher.columns)
+        watcher.ended = self._recent.count
+        watcher.columns = self._column_count
+        if not watcher.pinned:
+            self._follow(watcher)
+        self._number(running)
+        return News(
+            now=now + offset,
+            state=state,
+            sums=self._sums(),
+            running=[self._row(record, now, offset) for record in running],
+            unlisted=max(self._totals.streams - len(running), 0),
+            ended=[self._row(record, now, offset) for record in ended],
+            columns=columns,
+            chosen=self._chosen(watcher, now, offset),
+        )
+
+    def _follow(self, watcher: Watcher) -> None:
+        """Stay with a stream to its end, then go on to the newest."""
+        if watcher.chosen is not None and watcher.chosen.outcome is None:
+            return
+        newest_first = list(reversed(self._pictured))
+        newest = next((record for record in newest_first if record.outcome is None), None)
+        chosen = newest or next(iter(newest_first), None)
+        if chosen is not watcher.chosen:
+            watcher.chosen = chosen
+            watcher.marks = 0
+
+    def _number(self, running: list[Record]) -> None:
+        """Number what is new, and forget what is shown no more."""
+        chosen = [watcher.chosen for watcher in self._watchers if watcher.chosen is not None]
+        numbers = self._numbers
+        self._numbers = {
+            record: numbers.get(record) or next(self._next_number)
+            for record in (*self._recent.records, *chosen, *reversed(running))
+        }
+
+    def _row(self, record: Record, now: float, offset: float) -> Row:
+        runs = record.outcome is None
+        stall = record.stalled + (now - record.paused_at if record.paused_at else 0.0)
+        judgement = judge(record)
+        if runs and judgement and judgement.verdict in _PASSING:
+            judgement = None
+        return Row(
+            id=self._numbers[record],
+            route=record.route,
+            method=record.method_label,
+            path=record.path if len(record.path) <= PATH else record.path[:PATH] + "…",
+            kind=record.kind,
+            age=_seconds((now if runs else record.ended) - record.started),
+            chunks=record.chunks,
+            bytes=record.bytes_down,
+            status=record.status,
+            gap=_seconds(now - record.last_at) if runs and record.chunks else None,
+            max_gap=_seconds(record.max_gap) if record.chunks > 1 else None,
+            stall=_seconds(stall),
+            paused=record.paused_at > 0.0,
+            heartbeats=record.heartbeats,
+            verdict=judgement.verdict.value if judgement else "",
+            seen=judgement.seen if judgement else "",
+            outcome=record.outcome.label if record.outcome else "",
+            ended=0.0 if runs else _seconds(record.ended + offset),
+        )
+
+    def _chosen(self, watcher: Watcher, now: float, offset: float) -> Chosen | None:
+        record = watcher.chosen
+        if record is None:
+            return None
+        head = _ms(record.head_at - record.started) if record.head_at else None
+        return Chosen(self._row(record, now, offset), watcher.pinned, head, _picture(watcher, record, now))
+
+    def _sums(self) -> Sums:
+        totals = self._totals
+        chunks = bytes_down = 0
+        for series in totals.series.values():
+            chunks += sum(series.chunk_sizes.counts)
+            bytes_down += series.bytes_down
+        verdicts: Counter[str] = Counter()
+        for (_, verdict), number in totals.verdicts.items():
+            verdicts[verdict] += number
+        relay = [sum(counts) for counts in zip(*(histogram.counts for histogram in totals.relay.values()), strict=True)]
+        return Sums(totals.streams, chunks, bytes_down, relay, dict(verdicts), totals.upstream_stalls["upstream"])
+
+
+def _picture(watcher: Watcher, record: Record, now: float) -> Picture | None:
+    timeline = record.timeline
+    if timeline is None:
+        return None
+    started = record.started
+    new = _latest(timeline.chunks, timeline.count - watcher.marks)
+    watcher.marks = timeline.count
+    pauses = [*timeline.pauses, (record.paused_at, now)] if record.paused_at else timeline.pauses
+    return Picture(
+        [(_ms(read - started), _ms(accepted - read), size) for read, accepted, size in new],
+        0 if record.decoded else record.chunks - timeline.count,
+        [(_ms(begin - started), _ms(end - started)) for begin, end in pauses],
+        [_ms(sent - started) for sent in timeline.heartbeats],
+    )
+
+
+def _latest(kept: deque[T], new: int) -> list[T]:
+    """The last `new` of what is kept."""
+    return list(islice(kept, max(len(kept) - new, 0), None))
+
+
+def _seconds(seconds: float) -> float:
+    return round(seconds, 5)
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)

@@ -1,0 +1,202 @@
+// The page: takes the updates, keeps what they say, and shows it. Nothing is loaded but this site's own files.
+
+import { bytes, counted, label, number, rate, verdict } from "./format.js";
+import { Heatmap, within } from "./heatmap.js";
+import { Picture } from "./picture.js";
+import { Table } from "./table.js";
+
+// Milliseconds before a connection that was refused is tried again.
+const RETRY = 3000;
+// Updates over which the rates and the delay of all streams are taken.
+const SPAN = 10;
+// Streams that came by what a collector makes of them.
+const BUFFERED = ["lump", "bursts", "headers_withheld"];
+
+const $ = (id) => document.getElementById(id);
+
+const picture = new Picture($("picture"), $("picture-text"));
+const heatmap = new Heatmap($("heatmap"), $("heatmap-text"));
+const table = new Table($("running"), $("ended"), $("list-text"), choose);
+
+let hello = null;
+let news = null;
+let stream = null; // the chosen one, with all marks of it that have come
+let ended = [];
+let columns = [];
+let history = []; // the latest updates' sums
+let pinned = 0;
+let paused = false;
+let source = null;
+
+function write(node, words) {
+  if (node.textContent !== words) node.textContent = words;
+}
+
+// -- updates
+
+function connect() {
+  source?.close();
+  const updates = new URL("updates", import.meta.url);
+  if (pinned) updates.searchParams.set("stream", pinned);
+  source = new EventSource(updates);
+  source.addEventListener("hello", (event) => {
+    hello = JSON.parse(event.data);
+    stream = null;
+    ended = [];
+    columns = [];
+    history = [];
+  });
+  source.addEventListener("news", (event) => take(JSON.parse(event.data)));
+  const own = source;
+  source.addEventListener("error", () => {
+    tell("lost", "no connection: unbuffer has ended, or too many of these pages are open");
+    // What was refused for good the browser does not try again.
+    if (own.readyState === EventSource.CLOSED) setTimeout(() => own === source && connect(), RETRY);
+  });
+}
+
+function take(update) {
+  news = update;
+  ended = [...(update.ended ?? []).reverse(), ...ended].slice(0, hello.recent);
+  columns = [...columns, ...(update.columns ?? [])].slice(-hello.columns);
+  history = [...history, { now: update.now, ...update.sums }].slice(-SPAN - 1);
+  takeChosen(update.chosen);
+  if (!paused) show();
+}
+
+function takeChosen(chosen) {
+  if (!chosen) {
+    stream = null;
+    return;
+  }
+  const before = stream?.row.id === chosen.row.id ? stream : null;
+  const ends = before && !before.row.outcome && chosen.row.outcome;
+  const got = chosen.picture;
+  stream = {
+    row: chosen.row,
+    head: chosen.head,
+    pinned: chosen.pinned,
+    kept: Boolean(got),
+    marks: [...(before?.marks ?? []), ...(got?.marks ?? [])].slice(-hello.length),
+    missed: got?.missed ?? 0,
+    pauses: got?.pauses ?? [],
+    heartbeats: got?.heartbeats ?? [],
+  };
+  if (ends && chosen.pinned) {
+    const judged = chosen.row.verdict ? `, ${verdict(chosen.row.verdict)}` : "";
+    $("news").textContent = `${chosen.row.method} ${chosen.row.path} ended: ${label(chosen.row.outcome)}${judged}.`;
+  }
+}
+
+// -- what is shown
+
+function show() {
+  const shown = stream?.row.id;
+  table.show(news.running, ended, news.unlisted ?? 0, shown, news.now);
+  showState();
+  showSums();
+  showStream();
+  heatmap.draw(columns, hello.gap_bounds, hello.column, hello.columns);
+}
+
+function showState() {
+  if (paused) tell("paused", "paused");
+  else if (news.state === "ready") tell("live", "live");
+  else tell(news.state, news.state);
+}
+
+function tell(state, words) {
+  $("state").dataset.state = state;
+  write($("state"), words);
+}
+
+function showSums() {
+  const last = history.at(-1);
+  const first = history[0];
+  const seconds = last.now - first.now;
+  put("streams", number(last.streams));
+  put("chunks", seconds ? rate((last.chunks - first.chunks) / seconds).replace("/s", "") : "–");
+  put("bytes", seconds ? `${bytes((last.bytes - first.bytes) / seconds)}/s` : "–");
+  const delays = last.relay.map((count, i) => count - first.relay[i]);
+  const all = delays.reduce((a, b) => a + b, 0);
+  put("relay", all ? within(delays, hello.relay_bounds, all * 0.99).replace("within ", "≤ ").replace("beyond ", "> ") : "–");
+  const judged = Object.entries(last.verdicts).filter(([name]) => name !== "short");
+  const judgedCount = judged.reduce((sum, [, count]) => sum + count, 0);
+  const buffered = judged.reduce((sum, [name, count]) => sum + (BUFFERED.includes(name) ? count : 0), 0);
+  put("buffered", judgedCount ? `${number(buffered)} of ${number(judgedCount)}` : "–", buffered > 0);
+  put("blocked", last.blocked ? counted(last.blocked, "time") : "never", last.blocked > 0);
+}
+
+function put(name, words, notable = false) {
+  const place = $(`sum-${name}`);
+  write(place, words);
+  place.classList.toggle("notable", notable);
+}
+
+function showStream() {
+  $("follow").hidden = !pinned;
+  $("window").hidden = !stream?.kept;
+  if (!stream) {
+    picture.nothing("Its picture appears here as soon as one runs.");
+    return;
+  }
+  const { row } = stream;
+  write($("stream-heading"), `${row.method} ${row.path}`);
+  showVerdict(row);
+  if (stream.kept) picture.draw(stream, Number(document.querySelector("#window input:checked").value));
+  else if (row.outcome) {
+    picture.nothing(
+      `No picture: the chunks of a stream are kept only while this page is open, of the latest streams and of the ` +
+        `chosen one. It had ${counted(row.chunks, "chunk")}, ${bytes(row.bytes)}.`,
+    );
+  } else picture.nothing("Its picture begins with the next chunk.");
+}
+
+function showVerdict(row) {
+  const place = $("verdict");
+  place.dataset.verdict = row.verdict ?? "";
+  const parts = [];
+  if (row.verdict) {
+    const seen = row.seen ? `, ${row.seen}` : "";
+    parts.push(bold(verdict(row.verdict) + seen), ` ${hello.advice[row.verdict]} `);
+  }
+  // Of an end as it should be there is nothing to say.
+  if (row.outcome && row.outcome !== "completed") {
+    parts.push(bold(label(row.outcome)), ` ${hello.outcomes[row.outcome]}`);
+  }
+  place.replaceChildren(...parts);
+}
+
+function bold(words) {
+  const made = document.createElement("b");
+  made.textContent = words;
+  return made;
+}
+
+// -- what a person does
+
+function choose(id) {
+  if (paused) pause();
+  pinned = id;
+  connect();
+}
+
+$("follow").addEventListener("click", () => choose(0));
+
+$("pause").addEventListener("click", pause);
+
+function pause() {
+  paused = !paused;
+  $("pause").textContent = paused ? "Go on" : "Pause";
+  if (news) show();
+}
+
+$("window").addEventListener("change", showStream);
+
+let width = 0;
+new ResizeObserver(() => {
+  if (width !== document.body.clientWidth && news) show();
+  width = document.body.clientWidth;
+}).observe(document.body);
+
+connect();

@@ -1,0 +1,104 @@
+"""One span of OpenTelemetry for each stream, made from its record at its end and exported in the background.
+
+Imported only where tracing.otlp asks for it: whoever has no use for it needs no OpenTelemetry and pays nothing.
+"""
+
+import logging
+import threading
+import time
+from urllib.parse import urlsplit
+
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+    TraceFlags,
+    set_span_in_context,
+)
+
+from unbuffer import __version__
+from unbuffer.observe.fields import FIELDS, Ended
+from unbuffer.observe.verdict import Judgement
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+
+log = logging.getLogger("unbuffer")
+
+CLOSE_PATIENCE = 2.0
+"""Seconds for the spans that are left when the process ends."""
+
+_ATTRIBUTES = [(field.otel, field.read) for field in FIELDS if field.span]
+_EVERYDAY = (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
+
+
+class Spans:
+    """The spans of all streams, on their way to one collector."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        resource = Resource.create()  # with what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say
+        named = resource.attributes[SERVICE_NAME]
+        if isinstance(named, str) and named.startswith("unknown_service"):
+            resource = resource.merge(Resource({SERVICE_NAME: "unbuffer"}))
+        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("unbuffer", __version__)
+
+    @classmethod
+    def to(cls, url: str) -> "Spans":
+        """Spans for the collector at this URL; the variables OTEL_... say the rest."""
+        # It warns of every try; whether spans were lost is what counts.
+        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
+        bare = urlsplit(url).path in ("", "/")
+        return cls(OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces" if bare else url))
+
+    def add(self, record: Record, judgement: Judgement | None) -> None:
+        """Take a stream that has ended. On the event loop."""
+        if not record.version:
+            return  # never became a stream: a connection that was refused, or a head that nobody could read
+        # The spans of one trace come from many machines: what counts is the clock on the wall.
+        offset = time.time() - time.monotonic()
+        template = record.route.startswith("/")
+        method = record.method_label
+        shown = "HTTP" if method == "_OTHER" else method
+        span = self._tracer.start_span(
+            f"{shown} {record.route}" if template else shown,
+            _parent(record),
+            SpanKind.SERVER,
+            {"http.request.method": method, "url.path": record.path},
+            start_time=int((record.started + offset) * 1e9),
+        )
+        if span.is_recording():
+            ended = Ended(record, judgement)
+            span.set_attributes({name: value for name, read in _ATTRIBUTES if (value := read(ended)) is not None})
+            span.set_attribute("unbuffer.route", record.route)
+            if template:
+                span.set_attribute("http.route", record.route)
+            if method == "_OTHER":
+                span.set_attribute("http.request.method_original", record.method)
+            if record.outcome not in _EVERYDAY or record.status >= 500:
+                span.set_status(StatusCode.ERROR)
+        span.end(int((record.ended + offset) * 1e9))
+
+    def close(self) -> None:
+        """Export what is left, for `CLOSE_PATIENCE` seconds at the most."""
+        # A thread of its own: the collector may be there and say nothing.
+        closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
+        closing.start()
+        closing.join(CLOSE_PATIENCE)
+        if closing.is_alive():
+            log.warning("tracing: the last spans could not be exported in time")
+
+
+def _parent(record: Record) -> Context:
+    """The caller's span, for what `traceparent` says of it; nothing of ours where there is none."""
+    if not record.parent:
+        return Context()
+    span, flags = record.parent.split("-")
+    context = SpanContext(int(record.trace, 16), int(span, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    return set_span_in_context(NonRecordingSpan(context), Context())

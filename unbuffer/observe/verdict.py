@@ -1,0 +1,141 @@
+"""How a stream arrived from the upstream, judged by its record: pure, and the same for a stream that still runs.
+
+The thresholds are few and coarse on purpose: a verdict names a cause that a person can mend, so a doubtful stream
+counts as streamed.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from math import sqrt
+
+from unbuffer.record import Record, Rhythm
+
+WAIT = 0.5
+"""Seconds that a person notices; less is not worth a word."""
+
+TOGETHER = 0.005
+"""Seconds within which head and first chunk came in one breath."""
+
+FEW_CLUMPS = 4
+"""Fewer clumps than this show no pattern."""
+
+NEARLY_ALL = 0.9
+"""Share of the body in its last clump: what compressors and frameworks send ahead is no content."""
+
+MANY_EVENTS = 5
+"""Events of a body that came at once from which on somebody collected them."""
+
+MADE = 0.00025
+"""Seconds that making an event takes at least: the fastest models take 0.4 ms. What comes faster was there before."""
+
+PER_CLUMP = 3.0
+"""Mean events of a clump from which on somebody collected them; an application may well write two at once, and one step
+of speculative decoding."""
+
+NOTICED = 0.08
+"""Seconds between clumps below which nobody sees them: a model that writes 300 tokens a second has such clumps, and a
+step of speculative decoding is shorter. Flush timers begin at 100 ms."""
+
+LARGE = 1024
+"""Bytes of a clump from which on its size may be that of a buffer."""
+
+MOST = 0.75
+"""Share of clumps of one size from which on the size is somebody's buffer; the last one is smaller."""
+
+STEADY = 0.15
+"""Coefficient of variation of the pauses below which a timer makes them; the pauses of a model have 0.3 and more."""
+
+
+class Verdict(Enum):
+    """What a stream looked like. The value is the label."""
+
+    STREAMED = "streamed"
+    LUMP = "lump"
+    BURSTS = "bursts"
+    HEADERS_WITHHELD = "headers_withheld"
+    SHORT = "short"
+
+
+ADVICE = {
+    Verdict.STREAMED: "Chunks came as they were made.",
+    Verdict.LUMP: (
+        "The whole body came at once behind a wait: something before unbuffer collected it. Usual causes: a "
+        "compressing middleware (remove GZipMiddleware, or take a Starlette that flushes), a middleware that reads the "
+        "whole response, a blocking call between the items of an async generator (await asyncio.sleep, or make it a "
+        "plain generator, which runs in a thread)."
+    ),
+    Verdict.BURSTS: (
+        "Chunks came in clumps of one size or on one beat: a buffer or a timer before unbuffer collects them. Look for "
+        "a block size (4, 8, 16, 64 KiB) in a compressing middleware, a proxy or a file-like wrapper, and for a flush "
+        "interval."
+    ),
+    Verdict.HEADERS_WITHHELD: (
+        "The response head waited for the first chunk: the client could not know that its request was taken, and no "
+        "heartbeat could be sent. Return the StreamingResponse at once, and wait for the first item inside the "
+        "generator."
+    ),
+    Verdict.SHORT: "Too little, or too quick, to be judged.",
+}
+"""What to change in the application."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, and what it was seen by: the size or the beat of bursts; empty for the others."""
+
+    verdict: Verdict
+    seen: str = ""
+
+
+def judge(record: Record) -> Judgement | None:
+    """How this stream arrived; None for what is no stream or has brought nothing of its body."""
+    rhythm = record.rhythm
+    if rhythm is None or not record.chunks:
+        return None
+    # An answer that overtook the end of its request waited for nothing.
+    asked = record.sent_at or record.first_at
+    if _is_lump(record, rhythm, asked):
+        return Judgement(Verdict.LUMP)
+    if rhythm.clumps < FEW_CLUMPS:
+        return Judgement(Verdict.SHORT)
+    if collected_by := _collector(record, rhythm):
+        return Judgement(Verdict.BURSTS, collected_by)
+    if record.head_at - asked >= WAIT and record.first_at - record.head_at < TOGETHER:
+        return Judgement(Verdict.HEADERS_WITHHELD)
+    return Judgement(Verdict.STREAMED)
+
+
+def _is_lump(record: Record, rhythm: Rhythm, asked: float) -> bool:
+    """Whether nearly all of the body came at once, at the end of a wait, and faster than anybody makes it."""
+    begun = rhythm.begun or record.first_at
+    if rhythm.clumps >= FEW_CLUMPS or begun - asked < WAIT:
+        return False
+    if record.bytes_read - rhythm.offset < NEARLY_ALL * record.bytes_read:
+        return False
+    if record.kind == "stream":
+        # Events of text cannot be counted, but what was written once comes in one read, or fills a few.
+        events: float = record.chunks if record.bytes_read < record.chunks * LARGE else 0
+    else:
+        events = _events(record, rhythm)
+    return events >= MANY_EVENTS and record.last_at - begun < events * MADE
+
+
+def _collector(record: Record, rhythm: Rhythm) -> str:
+    """What parted the events into clumps, a buffer's size or a timer's beat; empty = nobody did."""
+    # Behind a client that is slow the upstream is read in clumps, whatever it sends.
+    if record.kind == "stream" or record.stalls or _events(record, rhythm) < PER_CLUMP * rhythm.clumps:
+        return ""
+    pauses = rhythm.clumps - 1
+    mean = rhythm.pauses / pauses
+    if mean < NOTICED:
+        return ""
+    if rhythm.clump >= LARGE and rhythm.alike >= MOST * (pauses - 1):
+        return f"{rhythm.clump} bytes at a time"
+    deviation = sqrt(max(rhythm.squares / pauses - mean * mean, 0.0))
+    return f"every {mean * 1000:.0f} ms" if deviation < STEADY * mean else ""
+
+
+def _events(record: Record, rhythm: Rhythm) -> float:
+    """How many there were, by the size that the first ones had. An empty line ends one of an event-stream."""
+    ends = rhythm.empties if record.kind == "sse" else rhythm.lines
+    return ends * record.bytes_down / rhythm.sampled if rhythm.sampled else 0.0

@@ -1,0 +1,68 @@
+"""Silences of the upstream inside response bodies: of one stream, or of all at once, as a blocked event loop makes.
+
+A silence is counted when it is over, so it costs a chunk one comparison.
+"""
+
+from collections.abc import Callable, Iterable
+
+from unbuffer.record import Record
+from unbuffer.totals import Totals
+
+STALL = 1.0
+"""Seconds of silence that count; a boundary of the gap histogram. Token streams pause for a tenth of it."""
+
+SPREAD = 0.25
+"""Seconds within which streams fall silent together, and speak again. Models that think fall silent one by one."""
+
+OTHERS = 2
+"""Streams that fall silent with one before it is the upstream: two may pause together by chance."""
+
+BLOCKER = 4
+"""Silent streams for one that speaks meanwhile: a generator that blocks the event loop goes on with its own stream."""
+
+STOOD_STILL = 0.5
+"""Seconds since this process was last seen on time from which on the silence was its own; a timer looks ten times a
+second."""
+
+
+class Stalls:
+    """Who counts the silences of one process.
+
+    ended_at: when a stream last ended; an upstream that ends a stream is not blocked.
+    """
+
+    def __init__(self, totals: Totals, running: Callable[[], Iterable[Record]]) -> None:
+        """running: the streams that have not ended."""
+        self.ended_at = 0.0
+        self._totals = totals
+        self._running = running
+        self._blocked = (-1.0, -1.0)
+        """Begin and end of the latest silence of all."""
+
+    def over(self, record: Record, since: float, now: float) -> None:
+        """A stream was silent from `since` until now, STALL at least; its `last_at` still tells of the time before."""
+        if self._totals.on_time_at and now - self._totals.on_time_at > STOOD_STILL:
+            return
+        begin, end = self._blocked
+        if abs(since - begin) <= SPREAD and now - end <= SPREAD:
+            return  # one of those that were counted together
+        scope = "stream"
+        if self._upstream_silent(record, since, now):
+            scope = "upstream"
+            self._blocked = (since, now)
+        self._totals.upstream_stalls[scope] += 1
+
+    def _upstream_silent(self, record: Record, since: float, now: float) -> bool:
+        """Whether others fell silent with this one, and next to nobody spoke, or ended, until a moment ago. Who was
+        silent before, thinking or held up by a client, says nothing."""
+        if since + SPREAD < self.ended_at < now - SPREAD:
+            return False
+        together = speaking = 0
+        for other in self._running():
+            if other is record or other.last_at < since - SPREAD:
+                continue
+            if other.last_at <= since + SPREAD:
+                together += other.rhythm is not None
+            elif other.last_at < now - SPREAD:
+                speaking += 1
+        return together >= max(OTHERS, BLOCKER * speaking)

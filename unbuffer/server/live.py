@@ -1,0 +1,131 @@
+"""The live page on the admin port: its files from the package, and its updates as server-sent events.
+
+The page runs no code and loads nothing but its own; what it is told is for this origin alone.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from functools import cache
+from importlib.resources import files
+
+from aiohttp import web
+
+from unbuffer.observe.live import COLUMN, HELLO, WATCHERS, Live, Watcher, event
+from unbuffer.server.lifecycle import Lifecycle
+
+PAUSE = 1.0
+"""Seconds between two updates."""
+
+PATIENCE = 10.0
+"""Seconds for a page to take an update. One that does not is closed, and makes room for another."""
+
+_TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+_ASSETS = ("page.css", "page.js", "table.js", "picture.js", "heatmap.js", "format.js", "icon.svg")
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+}
+
+
+def add_live_page(admin: web.Application, live: Live, lifecycle: Lifecycle) -> None:
+    """Serve the page under /streams."""
+    page = _LivePage(live, lifecycle)
+    admin.router.add_get("/streams", page.index)
+    admin.router.add_get("/streams/updates", page.updates, allow_head=False)
+    admin.router.add_get(r"/streams/{name:[a-z]+\.[a-z]+}", page.asset)
+    admin.cleanup_ctx.append(page.columns)
+    admin.on_shutdown.append(page.end)
+
+
+class _LivePage:
+    """What the paths answer."""
+
+    def __init__(self, live: Live, lifecycle: Lifecycle) -> None:
+        self._live = live
+        self._lifecycle = lifecycle
+        self._ending = asyncio.Event()
+
+    async def index(self, request: web.Request) -> web.Response:
+        return _file("page.html")
+
+    async def asset(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        if name not in _ASSETS:
+            raise web.HTTPNotFound
+        return _file(name)
+
+    async def updates(self, request: web.Request) -> web.StreamResponse:
+        """An update at once and then one a second, until the page is closed or the process ends.
+
+        ?stream= is the number of the stream whose picture is wanted.
+        """
+        # Another site's page could not read the updates, but it could take up the places of those who may.
+        if "Origin" in request.headers or request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            raise web.HTTPForbidden(text="403: only for the page on this port\n")
+        running = await self._live.newest()
+        if self._live.full:
+            raise web.HTTPServiceUnavailable(text=f"503: {WATCHERS} pages are open already\n")
+        number = request.query.get("stream", "")
+        watcher = self._live.watch(int(number) if number.isdecimal() and len(number) < 16 else 0, running)
+        try:
+            return await self._tell(request, watcher)
+        finally:
+            self._live.leave(watcher)
+
+    async def _tell(self, request: web.Request, watcher: Watcher) -> web.StreamResponse:
+        response = web.StreamResponse(headers=_HEADERS | {"Content-Type": "text/event-stream"})
+        # A page that is gone, or that reads nothing.
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await response.prepare(request)
+            await _write(response, event("hello", HELLO))
+            while not self._ending.is_set():
+                await _write(response, await self._news(watcher))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._ending.wait(), PAUSE)
+        return response
+
+    async def _news(self, watcher: Watcher) -> bytes:
+        running = await self._live.newest()
+        now = time.monotonic()
+        return event("news", self._live.news(watcher, running, self._lifecycle.state.value, now, time.time() - now))
+
+    async def columns(self, admin: web.Application) -> AsyncIterator[None]:
+        """Count the heatmap's columns for as long as the port is there."""
+
+        async def count() -> None:
+            while True:
+                await asyncio.sleep(COLUMN)
+                self._live.add_column()
+
+        task = asyncio.create_task(count())
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+
+    async def end(self, admin: web.Application) -> None:
+        """The port closes: no page may hold it."""
+        self._ending.set()
+
+
+async def _write(response: web.StreamResponse, data: bytes) -> None:
+    async with asyncio.timeout(PATIENCE):
+        await response.write(data)
+
+
+def _file(name: str) -> web.Response:
+    content_type = _TYPES[name.rpartition(".")[2]]
+    return web.Response(body=_read(name), content_type=content_type, charset="utf-8", headers=_HEADERS)
+
+
+@cache
+def _read(name: str) -> bytes:
+    return (files("unbuffer.observe") / "page" / name).read_bytes()

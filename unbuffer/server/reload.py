@@ -1,0 +1,92 @@
+"""SIGHUP: the sources of the start are read once more. Everything that may change does, in one turn, or nothing."""
+
+import asyncio
+import logging
+import ssl
+import time
+from collections.abc import Callable
+
+from unbuffer.relay.plane import Plane
+from unbuffer.server.errors import StartError
+from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.tls import listen_context, load_certificate, naming_upstream
+from unbuffer.settings.changes import keep
+from unbuffer.settings.model import Settings
+from unbuffer.settings.problems import SettingsError
+
+log = logging.getLogger("unbuffer")
+
+AT_START_ONLY = (
+    "listen.address",
+    "listen.backlog",
+    "listen.proxy_protocol",
+    "listen.health",
+    "timeouts.tcp_user",
+    "admin.address",
+    "log.format",
+    "log.keys",
+    "tracing.otlp",
+)
+"""What belongs to open sockets and running threads."""
+
+
+class Reloader:
+    """Puts new settings in force."""
+
+    def __init__(
+        self,
+        read: Callable[[], Settings],
+        plane: Plane,
+        probe: UpstreamProbe,
+        context: ssl.SSLContext | None,
+        fixed: tuple[str, ...],
+    ) -> None:
+        """context: of the listeners, as long as they have TLS. fixed: more settings that may not change."""
+        self._read = read
+        self._plane = plane
+        self._probe = probe
+        self._context = context
+        self._fixed = (*AT_START_ONLY, *fixed)
+
+    async def run(self, asked: asyncio.Event) -> None:
+        """Reload whenever it is asked for, one after the other."""
+        while True:
+            await asked.wait()
+            asked.clear()
+            await self.reload()
+
+    async def reload(self) -> None:
+        """Read and put in force; on any problem the settings from before stay, and the log says why."""
+        totals = self._plane.totals
+        try:
+            # In a thread: a file may be on a slow disk, and the streams go on meanwhile.
+            settings = await asyncio.to_thread(self._read)
+            settings, kept = keep(self._plane.settings, settings, self._paths_to_keep(settings))
+            self._put_in_force(settings)
+        except Exception as error:
+            totals.reload_successful = False
+            told = isinstance(error, SettingsError | StartError)
+            log.error("reload failed, the settings from before stay in force:\n%s", error, exc_info=not told)
+            return
+        totals.reload_successful = True
+        totals.reloaded_at = time.time()
+        for path in kept:
+            log.warning("reload: %s needs a restart; its old value stays in force", path)
+        log.info("reloaded: upstream %s", settings.upstream.url)
+
+    def _paths_to_keep(self, new: Settings) -> tuple[str, ...]:
+        """A listener cannot begin or stop to speak TLS; another certificate it can take."""
+        if bool(new.listen.tls.certificate) == (self._context is not None):
+            return self._fixed
+        return (*self._fixed, "listen.tls.certificate", "listen.tls.key")
+
+    def _put_in_force(self, settings: Settings) -> None:
+        tls = settings.listen.tls
+        if self._context is not None:
+            listen_context(tls)  # a try: a certificate without its key would spoil the one in use
+        with naming_upstream(settings.upstream.tls):
+            self._plane.reload(settings)
+        if self._context is not None:
+            load_certificate(self._context, tls)
+        self._probe.retarget(self._plane.pool.target, settings.timeouts.connect)
+        logging.getLogger().setLevel(settings.log.level.upper())

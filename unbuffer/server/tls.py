@@ -1,0 +1,39 @@
+"""The certificates in use: read at the start, and once more at a reload."""
+
+import contextlib
+import ssl
+from collections.abc import Iterator
+
+from unbuffer.server.errors import StartError
+from unbuffer.settings.model import ListenTLS, UpstreamTLS
+
+
+def listen_context(tls: ListenTLS) -> ssl.SSLContext | None:
+    """For the listeners; None without a certificate. Raises StartError."""
+    if not tls.certificate:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    load_certificate(context, tls)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, tls: ListenTLS) -> None:
+    """Have the handshakes to come use this certificate. Raises StartError."""
+    with naming("listen.tls", tls.certificate, tls.key):
+        # Without a password OpenSSL would ask the terminal for the one of an encrypted key.
+        context.load_cert_chain(tls.certificate, tls.key or None, password="")
+
+
+def naming_upstream(tls: UpstreamTLS) -> contextlib.AbstractContextManager[None]:
+    """Around what reads the files of upstream.tls."""
+    return naming("upstream.tls", tls.ca, tls.certificate, tls.key)
+
+
+@contextlib.contextmanager
+def naming(section: str, *files: str) -> Iterator[None]:
+    """Name the files in the error when OpenSSL cannot use one: it does not say which."""
+    try:
+        yield
+    except OSError as error:  # ssl.SSLError is one
+        raise StartError(f"{section}: cannot use {' and '.join(filter(None, files))}: {error}") from None

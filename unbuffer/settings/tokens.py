@@ -1,0 +1,22 @@
+"""The file of bearer tokens: one a line, `#` begins a comment. No message quotes what stands in it."""
+
+import re
+from pathlib import Path
+
+# The syntax of RFC 6750, section 2.1.
+_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+
+
+def read_tokens(name: str) -> tuple[str, ...]:
+    """The tokens of a file, at least one. Raises OSError, and ValueError with a whole sentence."""
+    tokens = []
+    for number, line in enumerate(Path(name).read_bytes().splitlines(), 1):
+        token = line.strip()
+        if not token or token.startswith(b"#"):
+            continue
+        if not _TOKEN.fullmatch(token):
+            raise ValueError(f"line {number} of {name} is no token of letters, digits and -._~+/ that may end with =")
+        tokens.append(token.decode("ascii"))
+    if not tokens:
+        raise ValueError(f"{name} has no token in it")
+    return tuple(tokens)
