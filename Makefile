@@ -4,30 +4,40 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+APPS := .venv-apps
+SECONDS := 60
 
-.PHONY: help demo test check unit format bench clean
+.PHONY: help demo test check apps unit fuzz format bench audit clean
 
 help:
 	@echo "make demo    the same streams, direct and through unbuffer, live in this terminal"
 	@echo "make test    lint, types and all tests"
 	@echo "make check   lint and types only"
+	@echo "make apps    installs clients and applications for the tests that run them (1 GB, in $(APPS))"
 	@echo "make unit    the tests only (ARGS='-k name' selects)"
+	@echo "make fuzz    looks for messages that break the relay (SECONDS=60 for each side)"
+	@echo "make audit   known vulnerabilities of what it needs at run time"
 	@echo "make format  rewrite the sources in the house's format"
 	@echo "make bench   unbuffer beside nginx, HAProxy, Envoy and Caddy"
 
 demo: $(VENV)/.demo
 	$(BIN)/unbuffer demo $(ARGS)
 
-test: check unit
+test: check apps unit
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+apps: $(APPS)/.made tests/clients/node_modules/.made
+
 unit: $(VENV)/.dev
 	.ci/system-packages
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
@@ -36,8 +46,11 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
+audit: $(VENV)/.audit
+	$(BIN)/python .ci/audit.py
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(APPS) tests/clients/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -49,6 +62,25 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	touch $@
 
+$(VENV)/.audit: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	touch $@
+
+$(VENV)/.fuzz: $(VENV)/.made pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || \
+	  { echo "make fuzz: atheris is not to be had for this Python (for 3.11 it is); nothing was fuzzed"; exit 1; }
+	touch $@
+
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(APPS)/.made: tests/apps/requirements.txt
+	$(PYTHON) -m venv --clear $(APPS)
+	$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep '^uv==' tests/apps/requirements.txt)
+	$(APPS)/bin/uv pip install --quiet --compile-bytecode --python $(APPS)/bin/python --requirement tests/apps/requirements.txt
+	touch $@
+
+tests/clients/node_modules/.made: $(APPS)/.made tests/clients/package-lock.json
+	cd tests/clients && PATH="$(CURDIR)/$(APPS)/bin:$$PATH" npm ci --silent
 	touch $@

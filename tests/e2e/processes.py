@@ -14,6 +14,9 @@ from tests.peers import PATIENCE
 
 T = TypeVar("T")
 
+STARTED = 60.0
+"""Seconds within which a program that imports much says its first word, also on a busy machine."""
+
 # Settings of servers that the machine's user may have; they are not meant for those of the tests.
 _FOREIGN = ("UNBUFFER_", "UVICORN_", "GRANIAN_", "WEB_CONCURRENCY", "HYPERCORN_")
 # A test counts the requests that its application gets; unbuffer's own is for the tests of it.
@@ -40,7 +43,7 @@ class Lines:
             self._over = True
             self._changed.notify_all()
 
-    def wait(self, find: Callable[[list[str]], T | None]) -> T:
+    def wait(self, find: Callable[[list[str]], T | None], patience: float = PATIENCE) -> T:
         """The first result of `find` on all lines so far that is not None; fails when it does not come."""
         with self._changed:
             result: T | None = None
@@ -50,13 +53,13 @@ class Lines:
                 result = find(self._lines)
                 return result is not None or self._over
 
-            self._changed.wait_for(found, PATIENCE)
+            self._changed.wait_for(found, patience)
             assert result is not None, "not printed; the last lines are:\n" + "\n".join(self._lines[-10:])
             return result
 
-    def match(self, pattern: str) -> re.Match[str]:
+    def match(self, pattern: str, patience: float = PATIENCE) -> re.Match[str]:
         """The first line that matches."""
-        return self.wait(lambda lines: next(filter(None, (re.search(pattern, line) for line in lines)), None))
+        return self.wait(lambda lines: next(filter(None, (re.search(pattern, line) for line in lines)), None), patience)
 
     def all(self) -> list[str]:
         """Every line, once the program has ended."""

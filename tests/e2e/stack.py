@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.processes import Program, running
+from tests.e2e.processes import STARTED, Program, running
 from tests.peers import PATIENCE
 
 APP = "tests.e2e.app:app"
@@ -134,7 +134,7 @@ def uvicorn(*options: str, port: int = 0, application: str = APP, python: str = 
     command = (python, "-m", "uvicorn", application, "--port", str(port), "--no-access-log", *options)
     # It raises the signal that ended it once more.
     with running(*command, "--timeout-graceful-shutdown", "1", code=-signal.SIGTERM) as process:
-        url = process.err.match(r"running on (http://\S+)")[1]
+        url = process.err.match(r"running on (http://\S+)", STARTED)[1]
         with _reached(url, process) as app:
             yield app
 
