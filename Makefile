@@ -1,5 +1,6 @@
 # Two commands do everything: `make demo` shows what unbuffer does, `make test` checks that it does it.
-# Both install what they need into .venv; nothing but Python 3.11+ and make is expected.
+# Both install what they need into .venv, and the second one clients and applications to try into .venv-apps; nothing
+# but Python 3.11+ and make is expected.
 
 PYTHON ?= python3
 VENV := .venv

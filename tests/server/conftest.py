@@ -133,8 +133,9 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
         pass_fds: Sequence[int] = (),
     ) -> Sidecar:
         outside = {k: v for k, v in os.environ.items() if k != "PORT" and not k.startswith(("UNBUFFER_", "PYTHON"))}
-        # A scripted upstream gets the requests of the test and no other.
-        outside["UNBUFFER_METRICS__OPENAPI"] = "off"
+        if arguments[:1] != ("config",):
+            # A scripted upstream gets the requests of the test and no other.
+            outside["UNBUFFER_METRICS__OPENAPI"] = "off"
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *python,
