@@ -88,6 +88,7 @@ async def _unbuffer(upstream: int) -> AsyncIterator[tuple[int, int, str]]:
     """`unbuffer serve` while the block lasts: its process id, its port, the URL of its admin port."""
     command = [sys.executable, "-m", "unbuffer", "serve", "--upstream", f"http://127.0.0.1:{upstream}"]
     command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.format=off"]
+    command += ["--set", "metrics.openapi=off"]  # a request of its own would be a connection that comes and goes
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
     assert process.stderr is not None
     try:

@@ -45,7 +45,8 @@ class Upstream:
         assert task is not None
         self._tasks.add(task)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            # RuntimeError: uvloop's word for a write behind the loss of a connection.
+            with contextlib.suppress(ConnectionError, RuntimeError, asyncio.IncompleteReadError):
                 while await self._serve(reader, writer):
                     pass
         finally:

@@ -222,7 +222,8 @@ BALANCERS = {
         "caddy/Caddyfile",
         "caddy",
         {
-            "https://app.example.com": "https://{host}:{port}",
+            # The name of a site says nothing of the address to listen on.
+            "https://app.example.com {": "https://{host}:{port} {{\n\tbind {host}",
             "/etc/caddy": "{directory}",
             "\tgrace_period 1h": "\tadmin off\n\tauto_https off\n\tpersist_config off\n\tgrace_period 1h",
         },

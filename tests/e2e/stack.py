@@ -122,7 +122,8 @@ class Stack:
 
 @contextmanager
 def _reached(url: str, process: Program, socket: str | None = None) -> Iterator[App]:
-    transport = httpx.HTTPTransport(uds=socket)
+    # Both httpx and uvicorn keep a connection at rest for 5 s: one of them has to be the first to give it up.
+    transport = httpx.HTTPTransport(uds=socket, limits=httpx.Limits(keepalive_expiry=1))
     base = "http://localhost" if socket else url
     with httpx.Client(base_url=base, transport=transport, trust_env=False, timeout=PATIENCE) as client:
         yield App(url, client, process)
