@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from unbuffer.relay.watchdog import NOT_WATCHED, TICK, Watchdog
+from unbuffer.relay.watchdog import BATCH, NOT_WATCHED, TICK, Watchdog
 
 
 class Handle:
@@ -27,6 +27,16 @@ class Loop:
     def __init__(self) -> None:
         self.now = 1000.1
         self.timers: list[Handle] = []
+        self.soon: list[Callable[[], object]] = []
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self.soon.append(callback)
+
+    def turn(self) -> None:
+        """Call what was to be called in the next turn."""
+        (callback,) = self.soon
+        self.soon.clear()
+        callback()
 
     def call_later(self, delay: float, callback: Callable[[], object], *_: Any) -> Handle:
         handle = Handle(self.now + delay, callback)
@@ -208,3 +218,33 @@ def test_nothing_is_looked_at_behind_close(loop: Loop, watchdog: Watchdog) -> No
     assert loop.idle
     loop.wind(100.0)
     assert not subject.looks
+
+
+def test_a_crowd_that_comes_due_together_is_looked_at_in_several_turns(loop: Loop, watchdog: Watchdog) -> None:
+    """Others have their turn between; who was forgotten meanwhile is not looked at, who is late is not forgotten."""
+    crowd = [Subject(loop) for _ in range(2 * BATCH + 1)]
+    for subject in crowd:
+        watchdog.watch(subject, loop.now + 1.0)
+    loop.wind(2.0)
+    assert sum(len(subject.looks) for subject in crowd) == BATCH
+    waiting = [subject for subject in crowd if not subject.looks]
+    watchdog.forget(waiting[0])
+    late = Subject(loop)
+    watchdog.watch(late, loop.now)
+    loop.wind(2 * TICK)
+    assert not late.looks, "it stands behind the crowd"
+    loop.turn()
+    loop.turn()
+    assert not loop.soon
+    assert not waiting[0].looks
+    assert all(len(subject.looks) == 1 for subject in [*crowd, late] if subject is not waiting[0])
+
+
+def test_a_crowd_is_left_alone_once_the_clock_is_stopped(loop: Loop, watchdog: Watchdog) -> None:
+    crowd = [Subject(loop) for _ in range(BATCH + 1)]
+    for subject in crowd:
+        watchdog.watch(subject, loop.now + 1.0)
+    loop.wind(2.0)
+    watchdog.close()
+    loop.turn()
+    assert sum(len(subject.looks) for subject in crowd) == BATCH
