@@ -204,11 +204,6 @@ def test_nginx_by_default_holds_a_stream_of_the_application_alone(start: Start) 
 ENCODE = {"handle @streams {": "handle @streams {\n\t\tencode"}
 
 
-def test_caddy_that_compresses_holds_a_stream_of_the_application_alone(start: Start, app: App) -> None:
-    with start("caddy", Instances.of(app), ENCODE).client(timeout=HELD) as client, pytest.raises(httpx.ReadTimeout):
-        passes_in_lockstep(client, app.gate(), "text")
-
-
 def test_caddy_that_compresses_leaves_a_stream_of_unbuffer_alone(start: Start, app: App, behind: Instances) -> None:
     with start("caddy", behind, ENCODE).client() as client:
         passes_in_lockstep(client, app.gate(), "text")

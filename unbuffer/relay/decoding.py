@@ -78,5 +78,5 @@ class Decoding:
                 exchange.resume_upstream()
 
     def _in_turn(self) -> None:
-        if not self._exchange.paused:
+        if not self._exchange.record.paused_at:
             self.go_on(time.monotonic())

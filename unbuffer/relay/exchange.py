@@ -406,11 +406,6 @@ class Exchange:
             record.timeline.pauses.append((record.paused_at, now))
         record.paused_at = 0.0
 
-    @property
-    def paused(self) -> bool:
-        """Whether the client's buffer is full."""
-        return self.record.paused_at > 0.0
-
     def pause_upstream(self) -> None:
         """Stop reading the upstream."""
         if self.upstream is not None and not self.upstream.transport.is_closing():
@@ -554,12 +549,12 @@ class Exchange:
         record.detail = detail
         record.ended = time.monotonic()
         if record.rhythm is not None:
-            if record.chunks and not self.record.paused_at:
+            if record.chunks and not record.paused_at:
                 self._silence_over(record.ended)
             self.plane.stalls.ended_at = record.ended
-        if self.record.paused_at or (self._decoding is not None and self._decoding.behind):
+        if record.paused_at or (self._decoding is not None and self._decoding.behind):
             self.resume_upstream()  # it may serve others
-        if self.record.paused_at:
+        if record.paused_at:
             self._count_stall(record.ended)
         if self._connecting is not None:
             self._connecting.cancel()

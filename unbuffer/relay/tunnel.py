@@ -1,6 +1,7 @@
 """Bytes both ways behind 101, whatever they mean: nothing is read of them, but for where WebSocket frames end."""
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING
 
 from unbuffer.http.websocket import GOING_AWAY, FrameReader
@@ -86,7 +87,8 @@ class Tunnel:
         self._half_closed = True
         if other.is_closing() or not other.can_write_eof():
             return False
-        other.write_eof()
+        with contextlib.suppress(OSError):  # of asyncio's own transport, where the other side has reset the connection
+            other.write_eof()
         return True
 
     def ends_with(self, exc: Exception | None) -> bool:
