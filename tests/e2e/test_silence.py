@@ -7,7 +7,7 @@ several heartbeats have gone out. Nobody looks at a clock.
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from signal import SIGTERM
 
@@ -15,6 +15,7 @@ import httpx
 import httpx_sse
 import openai
 import pytest
+from selenium.common.exceptions import TimeoutException
 
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.processes import running
@@ -86,8 +87,9 @@ class Listener:
         browser.driver.execute_script(SCRIPT, path)
 
     def seen(self, count: int) -> list[str]:
-        """The latest lines, as soon as there are so many."""
-        self._browser.until(lambda: len(self._lines()) >= count or None)
+        """The lines, as soon as there are so many; those that came in time if there never are."""
+        with suppress(TimeoutException):
+            self._browser.until(lambda: len(self._lines()) >= count or None)
         return self._lines()
 
     def _lines(self) -> list[str]:
@@ -110,15 +112,18 @@ def test_an_event_source_hears_the_events_and_nothing_else(proxy: Unbuffer, app:
             expected.append(f"event {number}, none before (id {number})")
             assert listener.seen(len(expected)) == expected
         silence(proxy)
-        gate.fail()
-        # After the cut the browser comes back by itself, and tells which event it had last.
-        expected += ["error upstream_disconnect", "error", "open", "event 0, 2 before (id 0)"]
-        assert listener.seen(len(expected)) == expected
+        # After each cut the browser comes back by itself, and tells which event it had last. Twelve of them, because
+        # a browser that is cut too soon behind the error event loses it only now and then.
+        for last in (2, *[0] * 11):
+            gate.fail()
+            expected += ["error upstream_disconnect", "error", "open", f"event 0, {last} before (id 0)"]
+            assert listener.seen(len(expected)) == expected
         silence(proxy)
         assert listener.seen(len(expected)) == expected
         listener.close()
-        lines = proxy.lines(gate.path("identified"), 2)
-    assert [line["unbuffer.outcome"] for line in lines] == ["upstream_disconnect", "client_disconnect"]
+        lines = proxy.lines(gate.path("identified"), 13)
+    outcomes = [line["unbuffer.outcome"] for line in lines]
+    assert outcomes == ["upstream_disconnect"] * 12 + ["client_disconnect"]
 
 
 # -- libraries

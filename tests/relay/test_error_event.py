@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -129,8 +130,11 @@ async def test_a_compressed_stream_that_is_cut_inside_an_event(relay: Relay) -> 
     assert await client.rest() == b""
 
 
-@pytest.mark.parametrize("at_boundary", [True, False])
-async def test_a_body_that_ends_with_the_connection_is_reset_all_the_same(relay: Relay, at_boundary: bool) -> None:
+@pytest.mark.parametrize(("at_boundary", "leaves"), [(True, False), (True, True), (False, False)])
+async def test_a_body_that_ends_with_the_connection_is_reset_all_the_same(
+    relay: Relay, at_boundary: bool, leaves: bool
+) -> None:
+    """Also where the client has read why, and says good-bye first."""
     await relay.start(sse=ON)
     loop = asyncio.get_running_loop()
     # On a bare socket: asyncio's streams drop what has come when a reset follows.
@@ -145,6 +149,8 @@ async def test_a_body_that_ends_with_the_connection_is_reset_all_the_same(relay:
         await upstream.close()
         if at_boundary:
             await told(relay, await soon(loop.sock_recv(client, 65536)), Outcome.UPSTREAM_DISCONNECT, 502)
+        if leaves:
+            client.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):
             await soon(loop.sock_recv(client, 65536))
 

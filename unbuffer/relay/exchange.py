@@ -53,6 +53,7 @@ class Exchange:
         "_tail",
         "_waiting_since",
         "downstream",
+        "explained",
         "head_sent",
         "plane",
         "policy",
@@ -79,6 +80,8 @@ class Exchange:
         self.tunnel: Tunnel | None = None
         self.head_sent = False
         """Whether a byte of the final response has gone to the client: from then on a failure can only break it."""
+        self.explained = False
+        """Whether an error event has told the client why its response breaks."""
         plane.totals.streams += 1
         self.plane = plane
         self._request = request
@@ -575,6 +578,7 @@ class Exchange:
         totals.streams -= 1
         if self.policy.error_event and self._may_add and outcome not in WHOLE:
             ending = outcome.value
+            self.explained = True
             self._add(error_event(ending.name, ending.status, detail or ending.text))
         self.downstream.exchange_over(self, outcome, detail, status)
         totals.fold(record, series)
