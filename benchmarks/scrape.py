@@ -6,11 +6,11 @@ callback that runs in every turn of the loop takes the time that the turn before
 
 import argparse
 import asyncio
-import contextlib
 import gc
 import statistics
 import sys
 import time
+from typing import cast
 
 import uvloop
 from aiohttp import web
@@ -72,18 +72,19 @@ def _fill(totals: Totals, kinds: int) -> None:
                 totals.requests[series.route, "GET", code] += 1
 
 
-async def _stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """The upstream: a head, an event, and silence until the other side leaves."""
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(_HEAD + b"8\r\ndata: 1\n\r\n")
-        await reader.read()
-    writer.close()
+class _Stream(asyncio.Protocol):
+    """The upstream: a head, an event, and silence until the other side leaves. No task: unbuffer has none, either."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(_HEAD + b"8\r\ndata: 1\n\r\n")
 
 
 async def _measure(scrapes: int, kinds: int) -> None:
     loop = asyncio.get_running_loop()
-    upstream = await asyncio.start_server(_stream, "127.0.0.1", 0, backlog=STREAMS)
+    upstream = await loop.create_server(_Stream, "127.0.0.1", 0, backlog=STREAMS)
     port = upstream.sockets[0].getsockname()[1]
     totals, lifecycle = Totals(), Lifecycle()
     plane = Plane(Settings(upstream=Upstream(url=f"http://127.0.0.1:{port}")), totals, loop, lambda record: None)

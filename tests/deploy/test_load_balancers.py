@@ -191,22 +191,61 @@ def test_each_event_arrives_before_the_next_one_exists(front: Front, app: App, h
     assert "content-encoding" not in response.headers
 
 
-def test_nginx_by_default_holds_a_stream_of_the_application_alone(start: Start) -> None:
-    defaults = {"proxy_http_version 1.1;": "proxy_http_version 1.0;", "proxy_buffering         off;": ""}
+NGINX_DEFAULTS = {"proxy_http_version 1.1;": "proxy_http_version 1.0;", "proxy_buffering         off;": ""}
+CADDY_BUFFERS = {"lb_policy least_conn": "lb_policy least_conn\n\t\tresponse_buffers 1MiB"}
+
+ALONE: dict[str, Changes] = {
+    "nginx": NGINX_DEFAULTS,
+    "caddy": CADDY_BUFFERS | {"health_uri /readyz": "health_uri /plain/1"},
+}
+"""What holds a stream back: nginx as it is by default, Caddy if it is told to. The others have nothing that does."""
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_a_stream_of_the_application_alone_is_held(name: str, start: Start) -> None:
+    with uvicorn_h11() as app:
+        gate = app.gate()
+        with start(name, Instances.of(app), ALONE[name]).client(timeout=HELD) as client:
+            with pytest.raises(httpx.ReadTimeout):
+                passes_in_lockstep(client, gate, "text")
+            gate.taken(1)  # the first event was there to be had
+
+
+def test_nginx_by_default_lets_a_stream_of_unbuffer_pass(start: Start) -> None:
     with (
         uvicorn_h11() as app,
-        start("nginx", Instances.of(app), defaults).client(timeout=HELD) as client,
-        pytest.raises(httpx.ReadTimeout),
+        instances(app) as (behind, _, _),
+        start("nginx", behind, NGINX_DEFAULTS).client(http2=False) as client,
     ):
         passes_in_lockstep(client, app.gate(), "text")
 
 
-ENCODE = {"handle @streams {": "handle @streams {\n\t\tencode"}
+def test_caddy_refuses_to_hold_a_stream_of_unbuffer(start: Start, app: App, behind: Instances) -> None:
+    """Incremental (RFC 10036) asks it not to."""
+    with start("caddy", behind, CADDY_BUFFERS).client() as client:
+        assert client.get(app.gate().path("text")).status_code == 501
 
 
-def test_caddy_that_compresses_leaves_a_stream_of_unbuffer_alone(start: Start, app: App, behind: Instances) -> None:
-    with start("caddy", behind, ENCODE).client() as client:
-        passes_in_lockstep(client, app.gate(), "text")
+COMPRESSING: dict[str, Changes] = {
+    "haproxy": {
+        "# The longest silence; unbuffer": "compression algo gzip\n    compression type text/plain\n    #",
+        "GET /readyz": "GET /plain/1",
+    },
+    "envoy": {"(stream|ws)/.*": "ws/.*", "path: /readyz,": "path: /plain/1,"},
+}
+"""Compression for streams as well. httpd compresses whatever `no-transform` says."""
+
+
+@pytest.mark.parametrize("name", COMPRESSING)
+def test_only_a_stream_of_unbuffer_is_left_uncompressed(name: str, start: Start, app: App, behind: Instances) -> None:
+    codings = []
+    for upstream in (Instances.of(app), behind):
+        with (
+            start(name, upstream, COMPRESSING[name]).client() as client,
+            client.stream("GET", app.gate().path("text")) as response,
+        ):
+            codings.append(response.headers.get("content-encoding"))
+    assert codings == ["gzip", None]
 
 
 def upload(client: httpx.Client, gate: Gate, arrived: Callable[[int], None]) -> httpx.Response:
@@ -230,14 +269,34 @@ def test_the_application_has_each_piece_of_an_upload_before_the_next_one_exists(
         assert upload(client, gate, gate.taken).json() == 120_000
 
 
-def test_nginx_by_default_holds_an_upload_to_its_end(start: Start, app: App, behind: Instances) -> None:
+COLLECTING: dict[str, Changes] = {
+    "nginx": {"proxy_request_buffering off;": ""},
+    "envoy": {
+        "                  - name: envoy.filters.http.compressor": """
+                  - name: envoy.filters.http.buffer
+                    typed_config:
+                      "@type": type.googleapis.com/envoy.extensions.filters.http.buffer.v3.Buffer
+                      max_request_bytes: 1000000
+                  - name: envoy.filters.http.compressor"""
+    },
+    "caddy": {"lb_policy least_conn": "lb_policy least_conn\n\t\trequest_buffers 1MiB"},
+    "apache": {
+        "LoadModule deflate_module": "LoadModule env_module modules/mod_env.so\nLoadModule deflate_module",
+        "ProxyPreserveHost On": "ProxyPreserveHost On\nSetEnv proxy-sendcl 1",
+    },
+}
+"""nginx as it is by default, the others if they are told to."""
+
+
+@pytest.mark.parametrize("name", COLLECTING)
+def test_an_upload_is_held_to_its_end(name: str, start: Start, app: App, behind: Instances) -> None:
     gate = app.gate()
 
     def arrived(size: int) -> None:
         gate.app.get(f"/gate/{gate.name}/taken/{size}", timeout=HELD)
 
     with (
-        start("nginx", behind, {"proxy_request_buffering off;": ""}).client() as client,
+        start(name, behind, COLLECTING[name]).client(http2=False) as client,
         pytest.raises(httpx.ReadTimeout),
     ):
         upload(client, gate, arrived)

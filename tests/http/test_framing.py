@@ -22,7 +22,6 @@ from unbuffer.http.framing import (
     [
         # Step 4: the final coding is chunked.
         (True, [], [b"chunked"], CHUNKED),
-        (True, [], [b"Chunked"], CHUNKED),
         # Step 6: a valid length.
         (True, [b"0"], [], 0),
         (True, [b"5"], [], 5),

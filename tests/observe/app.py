@@ -1,6 +1,8 @@
 """Streams as applications get them right and wrong: those of the demo, and the mistakes that it does not show."""
 
 import asyncio
+import gzip
+import random
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
@@ -48,6 +50,13 @@ async def large() -> Response:
             yield b"data: " + b"x" * 65536 + b"\n\n"
 
     return StreamingResponse(items(), media_type="text/event-stream")
+
+
+@app.get("/packed")
+async def packed() -> Response:
+    """A large body that is compressed, and takes long to decode."""
+    content = gzip.compress(random.Random(1).randbytes(1 << 20).hex().encode(), 1)
+    return Response(content, media_type="text/plain", headers={"Content-Encoding": "gzip"})
 
 
 @app.get("/slow")

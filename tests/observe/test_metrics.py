@@ -70,7 +70,7 @@ async def rendered(exposition: Exposition, accept: str = "") -> str:
 
 
 async def scrape(totals: Totals, accept: str = "") -> str:
-    return await soon(rendered(Exposition(totals, Process(), Upstream(), lambda: 777), accept))
+    return await soon(rendered(Exposition(totals, Process(), Upstream(), lambda: (700, 77)), accept))
 
 
 def one(name: str, value: float, **labels: str) -> Samples:
@@ -106,8 +106,9 @@ def script() -> tuple[Totals, Samples]:
         chat.ttfc.observe(value)
     for value in (0.0015, 0.0625, 90.0):
         chat.gaps.observe(value)
-    for value in (64.0, 65.0, 1 << 20):
-        chat.chunk_sizes.observe(value)
+    for size in (64, 65, 1 << 20):
+        chat.chunks_by_magnitude[(size - 1).bit_length()] += 1
+        chat.bytes_read += size
     for value in (0.00005, 0.5):
         chat.relay.observe(value)
     chat.bytes_down = 1_234_567
@@ -208,9 +209,11 @@ def many_series() -> Totals:
     for number in range(50):
         for kind in ("sse", "plain") if number < 15 else ("sse",):
             series = totals.of(f"route{number}", kind)
-            for counts in (series.ttfb, series.ttfc, series.gaps, series.durations, series.chunks, series.chunk_sizes):
+            for counts in (series.ttfb, series.ttfc, series.gaps, series.durations, series.chunks):
                 for bound in counts.bounds:
                     counts.observe(bound + number)
+            series.chunks_by_magnitude[:20] = range(20)
+            series.bytes_read = number
         for code in (200, 404, 502):
             totals.requests[f"route{number}", "GET", code] = number + code
     return totals
@@ -307,7 +310,7 @@ async def test_a_stall_counts_while_it_lasts() -> None:
     ],
 )
 async def test_the_accept_header_chooses_the_format(accept: str, content_type: str) -> None:
-    _, chosen = Exposition(Totals(), Process(), Upstream(), lambda: 777).render(accept)
+    _, chosen = Exposition(Totals(), Process(), Upstream(), lambda: (700, 77)).render(accept)
     assert chosen == content_type
 
 
@@ -341,7 +344,7 @@ async def test_the_build_is_named() -> None:
 
 async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
     process, upstream = Process(), Upstream()
-    exposition = Exposition(Totals(), process, upstream, lambda: 0)
+    exposition = Exposition(Totals(), process, upstream, lambda: ())
     await rendered(exposition)
     process.draining = True
     upstream.up = False
@@ -353,7 +356,7 @@ async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
 
 async def test_an_upstream_that_does_not_answer_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "UPSTREAM_PATIENCE", 0.01)
-    body = await soon(rendered(Exposition(Totals(), Process(), Silent(), lambda: 0)))
+    body = await soon(rendered(Exposition(Totals(), Process(), Silent(), lambda: ())))
     assert flat(body)["unbuffer_upstream_up", frozenset()] == 0
 
 
@@ -392,7 +395,7 @@ async def turns() -> AsyncIterator[list[int]]:
 
 
 async def test_the_others_have_their_turn_while_a_scrape_is_written(turns: list[int]) -> None:
-    exposition = Exposition(many_series(), Process(), Upstream(), lambda: 777)
+    exposition = Exposition(many_series(), Process(), Upstream(), lambda: (700, 77))
     before = len(turns)
     body = await rendered(exposition)
     assert len(turns) - before > body.count("\n") / 100

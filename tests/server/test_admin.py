@@ -40,7 +40,7 @@ class Sidecar:
 
     def build(self) -> web.Application:
         probe = UpstreamProbe(parse_upstream(f"http://{self.upstream_at}"), 5.0)
-        return build_admin(self.lifecycle, probe, Exposition(self.totals, self.lifecycle, probe, lambda: 0))
+        return build_admin(self.lifecycle, probe, Exposition(self.totals, self.lifecycle, probe, lambda: ()))
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ def request_framing(http11: bool, lengths: Sequence[bytes], codings: Sequence[by
             raise FramingError(400, "Transfer-Encoding in an HTTP/1.0 request")
         if lengths:
             raise FramingError(400, "both Content-Length and Transfer-Encoding")
-        if len(codings) > 1 or codings[0].lower() != b"chunked":
+        # In this case only: the case means nothing (RFC 9112, section 7), but not every parser knows that.
+        if len(codings) > 1 or codings[0] != b"chunked":
             raise FramingError(501, "a Transfer-Encoding other than chunked")
         return CHUNKED
     return _content_length(lengths) if lengths else 0

@@ -368,7 +368,7 @@ class Live:
         totals = self._totals
         chunks = bytes_down = 0
         for series in totals.series.values():
-            chunks += sum(series.chunk_sizes.counts)
+            chunks += sum(series.chunks_by_magnitude)
             bytes_down += series.bytes_down
         verdicts: Counter[str] = Counter()
         for (_, verdict), number in totals.verdicts.items():

@@ -24,9 +24,12 @@ from unbuffer.observe.verdict import Verdict
 from unbuffer.record import Histogram
 from unbuffer.totals import OVERFLOW_ROUTE, Series, Totals
 
-STEP = 16
+STEP = 8
 """Samples after which the loop turns; the histogram that is under way is finished first. prometheus_client takes 5 µs
 for a sample in text and 10 µs in OpenMetrics: a step takes up to half a millisecond."""
+
+CONNECTIONS = 256
+"""Clients after which the loop turns, while all are asked what waits for them: 0.4 µs each."""
 
 PART = 65536
 """Bytes from which on a part is written: megabytes at once would keep the loop in one system call."""
@@ -96,10 +99,12 @@ class Family:
 class Exposition:
     """The answer to /metrics."""
 
-    def __init__(self, totals: Totals, lifecycle: Lifecycle, probe: Probe, buffered: Callable[[], int]) -> None:
+    def __init__(
+        self, totals: Totals, lifecycle: Lifecycle, probe: Probe, buffered: Callable[[], Iterable[int]]
+    ) -> None:
         """Must be made where the event loop runs: unbuffer_build_info names it.
 
-        buffered: tells how many bytes wait for clients.
+        buffered: tells how many bytes wait for each client.
         """
         self._totals = totals
         self._lifecycle = lifecycle
@@ -123,7 +128,7 @@ class Exposition:
 
     async def _parts(self, encode: "Callable[[_Step], bytes]", openmetrics: bool) -> AsyncIterator[bytes]:
         up = await self._upstream_up()
-        snapshot = Snapshot(self._totals, self._lifecycle.draining, up, self._buffered(), self._build)
+        snapshot = Snapshot(self._totals, self._lifecycle.draining, up, await self._all_buffered(), self._build)
         # In a thread: with many connections the kernel takes milliseconds to list the open files.
         process = await asyncio.to_thread(list, self._process.collect())
         part = b""
@@ -134,6 +139,14 @@ class Exposition:
                 part = b""
             await asyncio.sleep(0)
         yield part + _EOF if openmetrics else part
+
+    async def _all_buffered(self) -> int:
+        total = 0
+        for number, size in enumerate(self._buffered()):
+            total += size
+            if number % CONNECTIONS == 0:
+                await asyncio.sleep(0)
+        return total
 
     async def _upstream_up(self) -> bool:
         try:

@@ -29,12 +29,13 @@ from unbuffer.relay.stalls import STALL
 from unbuffer.relay.tcp import vanished
 from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection
-from unbuffer.totals import CHUNK_SIZE_BOUNDS, GAP_BOUNDS, RELAY_BOUNDS, Series
+from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
 
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
 
 _COMPLETED = Outcome.COMPLETED
+_PROMPT = RELAY_BOUNDS[0]
 
 
 class Exchange:
@@ -256,8 +257,9 @@ class Exchange:
         series = self._series
         assert series is not None
         size = len(data)
+        chunks = record.chunks
         # Histogram.observe, written out: this is what every chunk pays.
-        if record.chunks:
+        if chunks:
             gap = now - record.last_at
             gaps = series.gaps
             gaps.counts[bisect_left(GAP_BOUNDS, gap)] += 1
@@ -272,11 +274,10 @@ class Exchange:
             record.first_at = now
             series.ttfc.observe(now - record.started)
         record.last_at = now
-        record.chunks += 1
+        record.chunks = chunks + 1
         record.bytes_read += size
-        sizes = series.chunk_sizes
-        sizes.counts[bisect_left(CHUNK_SIZE_BOUNDS, size)] += 1
-        sizes.sum += size
+        series.chunks_by_magnitude[(size - 1).bit_length()] += 1
+        series.bytes_read += size
         if self._decoding is not None:
             self._decoding.feed(data, now, last)
             return
@@ -284,7 +285,7 @@ class Exchange:
             if record.heartbeats and not record.bytes_down:
                 data = unmarked(data)
             self._tail.feed(data)
-        if record.chunks <= SAMPLE and record.rhythm is not None:
+        if chunks < SAMPLE and record.rhythm is not None:
             record.rhythm.sample(data)
         record.bytes_down += size
         series.bytes_down += size
@@ -328,7 +329,7 @@ class Exchange:
         assert self._series is not None
         relay = self._series.relay
         delay = time.monotonic() - now
-        relay.counts[bisect_left(RELAY_BOUNDS, delay)] += 1
+        relay.counts[bisect_left(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
         relay.sum += delay
         timeline = self.record.timeline
         if timeline is not None:

@@ -106,9 +106,10 @@ class Plane:
             if record is not None:
                 yield record
 
-    def buffered(self) -> int:
-        """Bytes written for clients that the system has not taken yet."""
-        return sum(connection.transport.get_write_buffer_size() for connection in self.connections)
+    def buffered(self) -> Iterator[int]:
+        """For each client, the bytes written that the system has not taken yet; others may come and go meanwhile."""
+        for connection in list(self.connections):
+            yield connection.transport.get_write_buffer_size()
 
     def drain(self) -> None:
         """The listeners are closed: connections close behind the message they are in, the idle ones at once."""
