@@ -547,6 +547,13 @@ class DownstreamConnection(asyncio.Protocol):
         """Compare the deadlines with the clock; the watchdog calls this."""
         if self._phase == _CLOSED:
             return 0.0
+        try:
+            return self._look(now)
+        except Exception as error:
+            self._failed(error)  # the clock goes on for the others
+            return 0.0
+
+    def _look(self, now: float) -> float:
         if self._exchange is not None:
             due = self._exchange.look(now)
             if not self.stalled or self._exchange is None:
