@@ -31,7 +31,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-apps: $(APPS)/.made tests/clients/node_modules/.made
+apps: $(APPS)/.made $(APPS)/.sources tests/clients/node_modules/.made
 
 unit: $(VENV)/.dev
 	.ci/system-packages
@@ -80,6 +80,11 @@ $(APPS)/.made: tests/apps/requirements.txt
 	$(PYTHON) -m venv --clear $(APPS)
 	$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep '^uv==' tests/apps/requirements.txt)
 	$(APPS)/bin/uv pip install --quiet --compile-bytecode --python $(APPS)/bin/python --requirement tests/apps/requirements.txt
+	touch $@
+
+$(APPS)/.sources: $(APPS)/.made tests/apps/sources.txt
+	$(APPS)/bin/python -m pip download --quiet --disable-pip-version-check --no-deps --require-hashes \
+	  --dest $(APPS)/sources --requirement tests/apps/sources.txt
 	touch $@
 
 tests/clients/node_modules/.made: $(APPS)/.made tests/clients/package-lock.json

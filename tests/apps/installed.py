@@ -32,6 +32,23 @@ def package(name: str) -> Path:
     return _CLIENTS / "node_modules" / name
 
 
+def source(name: str) -> Path:
+    """The archive that sources.txt names; skips without it."""
+    _required()
+    if not (_APPS / ".sources").exists():
+        assert os.environ.get("CI") != "true", "`make apps` must have been run where CI=true"
+        pytest.skip("`make apps` has not been run since it fetches sources")
+    return _APPS / "sources" / f"{name}-{versions()[name]}.tar.gz"
+
+
+def readme(name: str) -> str:
+    """What an installed package says of itself; skips without it."""
+    _required()
+    folder = f"{name.replace('-', '_')}-{versions()[name]}.dist-info"
+    (path,) = _APPS.glob(f"lib/*/site-packages/{folder}/METADATA")
+    return path.read_text()
+
+
 def _required() -> None:
     if not (_APPS / ".made").exists() or not (_CLIENTS / "node_modules" / ".made").exists():
         assert os.environ.get("CI") != "true", "`make apps` must have been run where CI=true"

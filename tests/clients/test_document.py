@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # These serve the applications, or are part of what LiteLLM's proxy needs.
 SUPPORT = {
     *("apscheduler", "backoff", "expression", "fastapi", "fastapi-sso", "gradio-client", "orjson", "redis"),
-    *("soundfile", "sse-starlette", "uv", "uvicorn", "websockets"),
+    *("soundfile", "uv", "uvicorn", "websockets"),
 }
 
 

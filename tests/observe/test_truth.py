@@ -15,8 +15,8 @@ Reads = Sequence[tuple[float, bytes]]
 
 EVENT = b"data: 12345\n\n"
 SCRIPT: tuple[tuple[str, float, Reads], ...] = (
-    # Kind, seconds to the head, and the reads of the body: seconds since the request, and what each one brings. No gap is
-    # on a boundary: of the differences of such times that is a matter of rounding.
+    # Kind, seconds to the head, and the reads of the body: seconds since the request, and what each one brings. No gap
+    # is on a boundary: on which side of it the difference of two such times falls is a matter of rounding.
     ("sse", 0.03, [(0.13, EVENT), (0.153, EVENT * 2), (0.1537, EVENT), (0.21, EVENT), (2.31, EVENT * 8), (2.6, EVENT)]),
     ("sse", 0.7, [(0.71, EVENT)]),
     ("sse", 0.013, [(0.016, EVENT * 90), (0.9, EVENT), (1.11, EVENT * 3), (1.6, EVENT), (1.91, EVENT)]),
