@@ -139,25 +139,31 @@ class Site:
 @dataclass(frozen=True, slots=True)
 class Balancer:
     """A program and the file that is shipped for it. places: what belongs to the machine. check, run: the arguments of
-    the command. In all of them {directory}, {host}, {port} and {file} stand for a site's. code: its exit on SIGTERM."""
+    the command; without `check` there is none. In all of them {directory}, {host}, {port} and {file} stand for a
+    site's. more: the files that the first one names. code: its exit on SIGTERM."""
 
     file: str
     program: str
     places: Changes
     check: tuple[str, ...]
     run: tuple[str, ...]
+    more: tuple[str, ...] = ()
     code: int = 0
 
     def write(self, site: Site, behind: Instances, changes: Changes) -> Path:
-        """The file in its new place."""
-        shipped = (SHIPPED / self.file).read_text()
+        """The file in its new place, and those that it names beside it."""
+        files = (self.file, *self.more)
+        # As one text: a change may be for any of them.
+        shipped = "\0".join((SHIPPED / file).read_text() for file in files)
         places = {
             old: new.format(directory=site.directory, host=site.host, port=site.port)
             for old, new in self.places.items()
         }
-        path = site.directory / Path(self.file).name
-        path.write_text(rewritten(shipped, {**behind.changes(shipped), **places, **changes}))
-        return path
+        paths = [site.directory / Path(file).name for file in files]
+        texts = rewritten(shipped, {**behind.changes(shipped), **places, **changes}).split("\0")
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+        return paths[0]
 
     def command(self, arguments: tuple[str, ...], site: Site, file: Path) -> list[str]:
         """`check` or `run`. Whoever writes to a home has the directory for one."""
@@ -242,6 +248,20 @@ BALANCERS = {
         check=("-t", "-f", "{file}"),
         run=("-f", "{file}", "-DFOREGROUND"),
     ),
+    "traefik": Balancer(
+        "traefik/traefik.yaml",
+        "traefik",
+        {
+            'address: ":443"': 'address: "{host}:{port}"',
+            "/etc/traefik/tls": "{directory}",
+            # Else it asks the network for newer versions of itself.
+            "providers:\n": "global:\n  checkNewVersion: false\nproviders:\n",
+            "/etc/traefik/routes.yaml\n": "{directory}/routes.yaml\n",
+        },
+        check=(),
+        run=("--configFile={file}",),
+        more=("traefik/routes.yaml",),
+    ),
 }
 
 
@@ -275,19 +295,26 @@ def running_balancer(
     site = Site.new(authority, directory)
     file = balancer.write(site, behind, changes or {})
     with running(*balancer.command(balancer.run, site, file), code=balancer.code) as process:
-        _listens(site, process)
-        yield Front(name, f"https://{site.host}:{site.port}", authority, process)
+        front = Front(name, f"https://{site.host}:{site.port}", authority, process)
+        _listens(site, front)
+        yield front
 
 
-def _listens(site: Site, process: Program) -> None:
-    """Wait until it takes connections; most of them do not say when."""
+def _listens(site: Site, front: Front) -> None:
+    """Wait until it shows its certificate; most of them do not say when. Traefik takes connections before it has read
+    the file with the routes and the certificate."""
+    context = front.context()
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection((site.host, site.port)):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection((site.host, site.port)) as connection,
+            context.wrap_socket(connection, server_hostname=site.host),
+        ):
             return
         time.sleep(0.01)
-    process.signal(SIGTERM)
-    pytest.fail("\n".join(process.err.all()))
+    front.process.signal(SIGTERM)
+    pytest.fail("\n".join(front.process.err.all() + front.process.out.all()))
 
 
 def checked(name: str, authority: trustme.CA, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -295,6 +322,13 @@ def checked(name: str, authority: trustme.CA, directory: Path) -> subprocess.Com
     balancer = BALANCERS[name]
     site = Site.new(authority, directory)
     first, second = hosts(2)
-    file = balancer.write(site, Instances((first, second), 8080, 4198), {})
+    behind = Instances((first, second), 8080, 4198)
+    if not balancer.check:
+        # It can only be run, and logs errors, and nothing else, to its standard output.
+        with running_balancer(name, authority, behind, directory) as front:
+            code = front.process.end()
+        errors = front.process.out.all()
+        return subprocess.CompletedProcess([name], code or len(errors), stderr="\n".join(errors))
+    file = balancer.write(site, behind, {})
     command = balancer.command(balancer.check, site, file)
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)

@@ -46,20 +46,29 @@ IMPATIENT: dict[str, Changes] = {
     "caddy": {"import unbuffer 10m": "import unbuffer 1s"},
     "apache": {"timeout=600": "timeout=1"},
 }
-"""The longest silence of a stream is a second."""
+"""The longest silence of a stream is a second. Traefik has no limit for it."""
+
+BUFFERING: Changes = {
+    "service: streams\n      middlewares: [again]": "service: streams\n      middlewares: [hold]",
+    "  middlewares:\n    compress:": """  middlewares:
+    hold: {buffering: {maxRequestBodyBytes: 1000000}}
+    compress:""",
+}
+"""Traefik holds requests and responses on the route of the streams."""
 
 LIMITED: dict[str, Changes] = {
     "nginx": {"client_max_body_size 100m": "client_max_body_size 1k"},
     "haproxy": {"gt 104857600": "gt 1024"},
     "caddy": {"max_size 100MiB": "max_size 1KiB"},
 }
-"""A request body may have 1 KiB. The others leave it to unbuffer: Envoy would have to collect the body first, and httpd
-counts no bodies that it passes on."""
+"""A request body may have 1 KiB. The others leave it to unbuffer: Envoy and Traefik would have to collect the body
+first, and httpd counts no bodies that it passes on."""
 
 ASKING: dict[str, Changes] = {
     "haproxy": {"inter 5s": "inter 200ms"},
     "envoy": {"interval: 5s": "interval: 0.2s"},
     "caddy": {"health_interval 5s": "health_interval 200ms"},
+    "traefik": {"interval: 5s": "interval: 200ms"},
 }
 """Those that ask for health do so more often. nginx and httpd cannot ask at the admin port."""
 
@@ -72,6 +81,7 @@ CARELESS: dict[str, Changes] = {
     },
     "envoy": {"num_retries: 2": "num_retries: 0", "path: /readyz,": "path: /livez,"},
     "caddy": {"lb_try_duration 5s": "", "fail_duration 10s": "", "health_uri /readyz": "health_uri /livez"},
+    "traefik": {"attempts: 3": "attempts: 1", "path: /readyz": "path: /livez"},
 }
 """Neither asks for readiness nor gives a refused request to another instance."""
 
@@ -197,8 +207,10 @@ CADDY_BUFFERS = {"lb_policy least_conn": "lb_policy least_conn\n\t\tresponse_buf
 ALONE: dict[str, Changes] = {
     "nginx": NGINX_DEFAULTS,
     "caddy": CADDY_BUFFERS | {"health_uri /readyz": "health_uri /plain/1"},
+    "traefik": {**BUFFERING, "path: /readyz": "path: /plain/1"},
 }
-"""What holds a stream back: nginx as it is by default, Caddy if it is told to. The others have nothing that does."""
+"""What holds a stream back: nginx as it is by default, Caddy and Traefik if they are told to. The others have nothing
+that does."""
 
 
 @pytest.mark.parametrize("name", ALONE)
@@ -220,6 +232,12 @@ def test_nginx_by_default_lets_a_stream_of_unbuffer_pass(start: Start) -> None:
         passes_in_lockstep(client, app.gate(), "text")
 
 
+def test_traefik_by_default_holds_nothing_that_has_no_length(start: Start, app: App, behind: Instances) -> None:
+    flush = "        responseForwarding:\n          flushInterval: -1ms\n"
+    with start("traefik", behind, {flush: ""}).client() as client:
+        passes_in_lockstep(client, app.gate(), "text")
+
+
 def test_caddy_refuses_to_hold_a_stream_of_unbuffer(start: Start, app: App, behind: Instances) -> None:
     """Incremental (RFC 10036) asks it not to."""
     with start("caddy", behind, CADDY_BUFFERS).client() as client:
@@ -233,7 +251,7 @@ COMPRESSING: dict[str, Changes] = {
     },
     "envoy": {"(stream|ws)/.*": "ws/.*", "path: /readyz,": "path: /plain/1,"},
 }
-"""Compression for streams as well. httpd compresses whatever `no-transform` says."""
+"""Compression for streams as well. httpd and Traefik compress whatever `no-transform` says."""
 
 
 @pytest.mark.parametrize("name", COMPRESSING)
@@ -284,6 +302,7 @@ COLLECTING: dict[str, Changes] = {
         "LoadModule deflate_module": "LoadModule env_module modules/mod_env.so\nLoadModule deflate_module",
         "ProxyPreserveHost On": "ProxyPreserveHost On\nSetEnv proxy-sendcl 1",
     },
+    "traefik": BUFFERING,
 }
 """nginx as it is by default, the others if they are told to."""
 
@@ -327,7 +346,7 @@ def test_websocket_messages_come_back_one_by_one(front: Front) -> None:
             assert socket.recv(PATIENCE) == message
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", IMPATIENT)
 def test_heartbeats_carry_a_stream_over_a_silence(name: str, start: Start, app: App, beating: Instances) -> None:
     gate = app.gate()
     body = b""
@@ -343,7 +362,7 @@ def test_heartbeats_carry_a_stream_over_a_silence(name: str, start: Start, app: 
         assert b"".join(parts) == b""
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", IMPATIENT)
 def test_a_silence_without_heartbeats_is_cut(name: str, start: Start, app: App, silent: Instances) -> None:
     gate = app.gate()
     with (
@@ -355,10 +374,19 @@ def test_a_silence_without_heartbeats_is_cut(name: str, start: Start, app: App, 
     assert gate.over() == "cancelled"
 
 
-def test_no_heartbeat_helps_against_a_limit_on_the_whole_response(start: Start, app: App, beating: Instances) -> None:
-    """What Envoy does after 15 s where a route has no timeout of its own."""
+HURRIED: dict[str, Changes] = {
+    "envoy": {"timeout: 0s": "timeout: 1s"},
+    "traefik": {"writeTimeout: 0s": "writeTimeout: 1s"},
+}
+"""A response may take a second in all. Envoy's limit is 15 s where a route has none of its own."""
+
+
+@pytest.mark.parametrize("name", HURRIED)
+def test_no_heartbeat_helps_against_a_limit_on_the_whole_response(
+    name: str, start: Start, app: App, beating: Instances
+) -> None:
     with (
-        start("envoy", beating, {"timeout: 0s": "timeout: 1s"}).client() as client,
+        start(name, beating, HURRIED[name]).client() as client,
         client.stream("GET", app.gate().path("sse")) as response,
         pytest.raises(httpx.RemoteProtocolError),
     ):
