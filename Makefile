@@ -7,8 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 APPS := .venv-apps
 SECONDS := 60
+COMPILED := build/compiled
+COMPILED_TESTS := tests/http tests/messages tests/relay tests/faults $(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
-.PHONY: help demo test check apps unit fuzz format bench audit clean
+.PHONY: help demo test check apps unit compiled fuzz format bench audit clean
 
 help:
 	@echo "make demo    the same streams, direct and through unbuffer, live in this terminal"
@@ -16,6 +18,7 @@ help:
 	@echo "make check   lint and types only"
 	@echo "make apps    installs clients and applications for the tests that run them (1 GB, in $(APPS))"
 	@echo "make unit    the tests only (ARGS='-k name' selects)"
+	@echo "make compiled  the relay's tests, with the relay compiled (in $(COMPILED))"
 	@echo "make fuzz    looks for messages that break the relay (SECONDS=60 for each side)"
 	@echo "make audit   known vulnerabilities of what it needs at run time"
 	@echo "make format  rewrite the sources in the house's format"
@@ -24,7 +27,7 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/unbuffer demo $(ARGS)
 
-test: check apps unit
+test: check apps unit compiled
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -36,6 +39,14 @@ apps: $(APPS)/.made $(APPS)/.sources tests/clients/node_modules/.made
 unit: $(VENV)/.dev
 	.ci/system-packages
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+# Beside the tests, so that both they and the programs that they start find the compiled modules and not the sources.
+compiled: $(VENV)/.dev
+	rm -rf $(COMPILED)
+	UNBUFFER_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(COMPILED) .
+	cp -r tests benchmarks config docs deploy pyproject.toml *.md $(COMPILED)
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -c 'from tests.compiled import COMPILED; assert COMPILED, "it is not"'
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -m pytest -n auto -p no:cacheprovider $(COMPILED_TESTS) $(ARGS)
 
 fuzz: $(VENV)/.fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tests.compiled import replaces
 from unbuffer.http.coding import CodingError, Decoder, decodable, parse_codings
 
 if sys.version_info >= (3, 14):
@@ -452,6 +453,7 @@ print(sorted({"brotli", "backports.zstd", "compression.zstd"} & sys.modules.keys
     assert done.stdout == "[]\n"
 
 
+@replaces
 def test_a_missing_library_is_told_before_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brotli", None)
     Decoder(("gzip",))

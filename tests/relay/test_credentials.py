@@ -31,7 +31,7 @@ def get(target: bytes, *lines: bytes) -> bytes:
 
 def texts(record: Record) -> str:
     """Everything that a record could tell a log."""
-    return " ".join(str(getattr(record, name)) for name in Record.__slots__)
+    return " ".join(str(getattr(record, name)) for name in dir(record))
 
 
 # -- out of the query

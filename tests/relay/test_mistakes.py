@@ -6,11 +6,14 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.compiled import replaces
 from tests.peers import Peer, soon
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
 from unbuffer.relay.exchange import Exchange
 from unbuffer.settings.model import SSE, Timeouts
+
+pytestmark = replaces
 
 GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.compiled import replaces
 from tests.peers import Peer, eventually, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
@@ -84,6 +85,7 @@ class Clock:
         return time.monotonic() + self.ahead
 
 
+@replaces
 async def test_none_is_used_that_rested_for_keep_alive(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     await start(relay, keep_alive=400.0)
@@ -100,6 +102,7 @@ async def test_none_is_used_that_rested_for_keep_alive(relay: Relay, monkeypatch
     await answered(client, fresh)
 
 
+@replaces
 async def test_what_rested_too_long_is_closed_without_a_request(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     await start(relay, keep_alive=400.0)

@@ -134,8 +134,8 @@ class DownstreamConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._read(data)
-        except BadRequest as error:
-            self._bad_request(error)
+        except BadRequest as refusal:
+            self._bad_request(refusal)
         except Exception as error:
             self._failed(error)
 
@@ -284,7 +284,7 @@ class DownstreamConnection(asyncio.Protocol):
     @property
     def _idle(self) -> bool:
         """Whether nothing of a request has come; empty lines before it are nothing."""
-        return self._reader is None or (self._reader.head is None and not self._reader.started)
+        return self._reader is None or (self._reader.in_head and not self._reader.started)
 
     def _read(self, data: bytes) -> None:
         """Take in what came, message by message, until an exchange runs or nothing is left. Raises BadRequest."""
@@ -348,7 +348,7 @@ class DownstreamConnection(asyncio.Protocol):
         reader = self._reader
         if reader is None:
             reader = self._reader = RequestReader(self.plane.settings.limits)
-        if reader.head is None:
+        if reader.in_head:
             if not reader.started:
                 self._since = time.monotonic()
             data = reader.read_head(data)

@@ -125,9 +125,9 @@ class Exchange:
     async def _connected(self) -> None:
         try:
             connection = await self.plane.pool.connect()
-        except ConnectError as error:
+        except ConnectError as refusal:
             self._connecting = None
-            self.finish(error.outcome, error.detail)
+            self.finish(refusal.outcome, refusal.detail)
         except Exception as error:
             self._connecting = None
             self.fail(error)

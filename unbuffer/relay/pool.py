@@ -137,16 +137,16 @@ class Pool:
         try:
             async with asyncio.timeout(self._settings.timeouts.connect or None):
                 return await self._open_any()
-        except TimeoutError as error:
+        except TimeoutError as late:
             # Ours has no number; the system's own limit has.
-            limit = "the system's limit" if error.errno else f"timeouts.connect ({self._settings.timeouts.connect:g}s)"
+            limit = "the system's limit" if late.errno else f"timeouts.connect ({self._settings.timeouts.connect:g}s)"
             raise ConnectError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} within {limit}") from None
-        except ssl.SSLError as error:
+        except ssl.SSLError as broken:
             raise ConnectError(
-                Outcome.UPSTREAM_TLS_ERROR, f"TLS with {where} failed: {error.reason or error}{_why(error)}"
+                Outcome.UPSTREAM_TLS_ERROR, f"TLS with {where} failed: {broken.reason or broken}{_why(broken)}"
             ) from None
-        except (socket.gaierror, UnicodeError) as error:  # the latter for what cannot be a name at all
-            why = getattr(error, "strerror", None) or error
+        except (socket.gaierror, UnicodeError) as unknown:  # the latter for what cannot be a name at all
+            why = getattr(unknown, "strerror", None) or unknown
             raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {why}") from None
         except OSError as error:
             if self.tls and isinstance(error, ConnectionError) and not error.errno:

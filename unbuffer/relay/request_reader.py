@@ -23,12 +23,24 @@ MOST_EMPTY_LINES = 4
 
 
 class RequestReader:
-    """One request. `head` is None until it is complete, `whole` tells that the body is, too."""
+    """One request. `head` is None while `in_head`; `whole` tells that the body is complete, too."""
 
-    __slots__ = ("_chunked", "_empty_lines", "_held", "_limits", "_remaining", "head", "method", "target", "whole")
+    __slots__ = (
+        "_chunked",
+        "_empty_lines",
+        "_held",
+        "_limits",
+        "_remaining",
+        "head",
+        "in_head",
+        "method",
+        "target",
+        "whole",
+    )
 
     def __init__(self, limits: Limits) -> None:
         self.head: RequestHead | None = None
+        self.in_head = True
         self.whole = False
         self.method = b""
         self.target = b""
@@ -70,6 +82,7 @@ class RequestReader:
         if len(fields) > self._limits.headers:
             raise BadRequest(431, "more header fields than limits.headers")
         head = self.head = RequestHead(method, target, minor == b"1", fields)
+        self.in_head = False
         framing = head.framing
         if framing == CHUNKED:
             self._chunked = ChunkedReader(self._limits)

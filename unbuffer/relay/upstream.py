@@ -140,23 +140,25 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             if head is None:
                 return
-            if reader.head is None:
-                exchange.informational(head)
-            elif head.status == 101:
+            if head.status == 101:
                 exchange.switch_protocols(head, now)
                 if data and self.exchange is exchange:
                     _tunnel_down(exchange, data, now)
                 return
-            else:
-                exchange.head(head, now)
-                if reader.over:
-                    reader.surplus = bool(data)
-                    exchange.end([])
-                    return
-                if not data:
-                    exchange.flush(now)
-                    return
-        if reader.over:
+            if head.status < 200:
+                exchange.informational(head)
+                continue
+            exchange.head(head, now)
+            if reader.over:
+                reader.surplus = bool(data)
+                exchange.end([])
+                return
+            if not data:
+                exchange.flush(now)
+                return
+            break
+        was_over = reader.over
+        if was_over:
             # The response stands as it was; the request still runs.
             reader.surplus = True
             return
@@ -188,11 +190,12 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _read_the_rest(self) -> None:
         """A failed write ends the connection although an answer may have come: take what the kernel still has of it."""
-        if self.exchange is None or self.transport.get_extra_info("sslcontext") is not None:
+        exchange = self.exchange
+        if exchange is None or self.transport.get_extra_info("sslcontext") is not None:
             return
         sock = self.transport.get_extra_info("socket")
         with contextlib.suppress(OSError):
-            while self.exchange is not None and (data := os.read(sock.fileno(), 65536)):
+            while exchange.record.outcome is None and (data := os.read(sock.fileno(), 65536)):
                 self.data_received(data)
 
     def _end(self, exc: Exception | None) -> None:

@@ -1,0 +1,28 @@
+"""Compiles the way of a request and of a chunk where UNBUFFER_COMPILE=1 asks for it; all else is in pyproject.toml."""
+
+import os
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+COMPILE = os.environ.get("UNBUFFER_COMPILE") == "1"
+MODULES = [
+    "unbuffer/record.py",
+    "unbuffer/totals.py",
+    *(str(path) for package in ("http", "relay") for path in sorted(Path("unbuffer", package).glob("[!_]*.py"))),
+]
+
+
+def extensions() -> list[Extension]:
+    """What mypyc makes of the modules. Without it, none: setuptools asks first what there is to be installed."""
+    if not COMPILE:
+        return []
+    try:
+        from mypyc.build import mypycify
+    except ImportError:
+        return []
+    # The dependencies' types are not there, and not needed: `make check` has seen to all of that.
+    return mypycify(["--config-file=", "--ignore-missing-imports", *MODULES], opt_level="3", debug_level="0")
+
+
+setup(ext_modules=extensions(), setup_requires=["mypy[mypyc]>=1.15"] if COMPILE else [])

@@ -1,0 +1,10 @@
+"""Whether the relay is compiled here (`make compiled`)."""
+
+import pytest
+
+from unbuffer.relay import exchange
+
+COMPILED = not str(exchange.__file__).endswith(".py")
+
+replaces = pytest.mark.skipif(COMPILED, reason="replaces a part of what is compiled")
+"""For tests that put something of their own into the relay's code."""
