@@ -1,7 +1,9 @@
 """Whose silence it was: of one stream, of the upstream, or of this process."""
 
+from collections.abc import Iterator
+
 from unbuffer.record import Record, Rhythm
-from unbuffer.relay.stalls import Stalls
+from unbuffer.relay.stalls import LOOKS, MOST_LOOKS, Stalls
 from unbuffer.totals import Totals
 
 T = 1000.0
@@ -108,3 +110,31 @@ def test_the_silence_of_this_process_itself_is_not_counted() -> None:
     streams.totals.on_time_at = T + 1.8
     streams.speaks(1, T + 2)
     assert streams.counted == (1, 0)
+
+
+def test_a_crowd_that_pauses_all_the_time_is_not_compared_with_all_of_it_each_time() -> None:
+    crowd = 5000
+    streams = Streams(*(T + number * 2 / crowd for number in range(crowd)))
+    looks = 0
+
+    def running() -> Iterator[Record]:
+        nonlocal looks
+        for record in streams.records:
+            looks += 1
+            yield record
+
+    streams.stalls = Stalls(streams.totals, running)
+    for beat in range(1, 6):
+        for number in range(crowd):
+            streams.speaks(number, T + 2 * beat + number * 2 / crowd)
+    assert streams.counted == (0, 5 * crowd)
+    assert looks <= MOST_LOOKS + 10 * LOOKS + crowd
+
+    # Now the upstream is blocked: nobody speaks, so there is time to look again.
+    for record in streams.records:
+        record.last_at = T + 12
+    looks = 0
+    for number in range(crowd):
+        streams.speaks(number, T + 14 + number / 1e5)
+    assert streams.counted == (1, 5 * crowd)
+    assert looks <= crowd

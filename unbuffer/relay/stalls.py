@@ -25,6 +25,14 @@ STOOD_STILL = 0.5
 second."""
 
 
+LOOKS = 20_000
+"""Streams that may be looked at in a second, 0.1 us each. Thousands of streams that pause all the time would else have
+each pause compared with all of them. Behind a blocked upstream there was a second without a look."""
+
+MOST_LOOKS = 50_000
+"""Of these as many as may come at once."""
+
+
 class Stalls:
     """Who counts the silences of one process.
 
@@ -38,6 +46,9 @@ class Stalls:
         self._running = running
         self._blocked = (-1.0, -1.0)
         """Begin and end of the latest silence of all."""
+        self._looks = float(MOST_LOOKS)
+        """How many streams may still be looked at; the latest look may have taken more."""
+        self._looked_at = 0.0
 
     def over(self, record: Record, since: float, now: float) -> None:
         """A stream was silent from `since` until now, STALL at least; its `last_at` still tells of the time before."""
@@ -47,10 +58,15 @@ class Stalls:
         if abs(since - begin) <= SPREAD and now - end <= SPREAD:
             return  # one of those that were counted together
         scope = "stream"
-        if self._upstream_silent(record, since, now):
+        if self._may_look(now) and self._upstream_silent(record, since, now):
             scope = "upstream"
             self._blocked = (since, now)
         self._totals.upstream_stalls[scope] += 1
+
+    def _may_look(self, now: float) -> bool:
+        self._looks = min(self._looks + (now - self._looked_at) * LOOKS, MOST_LOOKS)
+        self._looked_at = now
+        return self._looks > 0
 
     def _upstream_silent(self, record: Record, since: float, now: float) -> bool:
         """Whether others fell silent with this one, and next to nobody spoke, or ended, until a moment ago. Who was
@@ -59,6 +75,7 @@ class Stalls:
             return False
         together = speaking = 0
         for other in self._running():
+            self._looks -= 1
             if other is record or other.last_at < since - SPREAD:
                 continue
             if other.last_at <= since + SPREAD:
