@@ -21,8 +21,9 @@ def extensions() -> list[Extension]:
         from mypyc.build import mypycify
     except ImportError:
         return []
-    # The dependencies' types are not there, and not needed: `make check` has seen to all of that.
-    return mypycify(["--config-file=", "--ignore-missing-imports", *MODULES], opt_level="3", debug_level="0")
+    # The dependencies are not there, and their types not needed: `make check` has seen to all of that.
+    options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
+    return mypycify([*options, *MODULES], opt_level="3", debug_level="0")
 
 
 setup(ext_modules=extensions(), setup_requires=["mypy[mypyc]>=1.15"] if COMPILE else [])
