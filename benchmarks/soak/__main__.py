@@ -117,15 +117,17 @@ async def _copy(stream: asyncio.StreamReader) -> None:
 
 
 async def _at_rest(pid: int, admin: str) -> Held:
-    """Wait until no stream and no connection is left, and look."""
+    """Wait until no stream and no connection is left, and look; twice, as a socket is closed behind its last count."""
     deadline = time.monotonic() + REST
+    seen: dict[str, float] = {}
     async with aiohttp.ClientSession() as session:
         while True:
             async with session.get(f"{admin}/metrics") as answer:
                 gauges = _gauges(await answer.text())
             busy = (value for name, value in gauges.items() if name not in _NEVER_ZERO)
-            if not any(busy) or time.monotonic() > deadline:
+            if (not any(busy) and gauges == seen) or time.monotonic() > deadline:
                 return Held(_resident(pid), gauges)
+            seen = gauges
             await asyncio.sleep(0.2)
 
 

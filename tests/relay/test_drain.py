@@ -17,7 +17,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 AT_ONCE = 0.0
 
 
-async def test_connections_at_rest_close_at_once(relay: Relay) -> None:
+async def test_connections_at_rest_close_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unbuffer.relay.downstream.NEW", 0.0)
     await relay.start()
     fresh = await relay.client()
     served, upstream, _ = await relay.exchange(GET)
@@ -32,6 +33,30 @@ async def test_connections_at_rest_close_at_once(relay: Relay) -> None:
     await soon(relay.plane.shutdown(60.0))
     # Nobody was lost: no stream ended but the one that was served.
     assert relay.totals.series["default", "plain"].outcomes == {Outcome.COMPLETED: 1}
+
+
+async def test_the_request_of_a_new_connection_may_cross_the_drain(relay: Relay) -> None:
+    """A load balancer opens one, and sends a POST that it may not send again, as the listener closes."""
+    await relay.start()
+    client = await relay.client()
+    await eventually(lambda: relay.plane.connections)
+    relay.plane.drain()
+    await client.send(POST + b"0123456789")
+    upstream = await relay.upstream.accept()
+    await upstream.head()
+    await upstream.send(OK)
+    assert b"Connection: close\r\n" in await client.head()
+    assert await client.rest() == b"ok"
+    await finished(relay, Outcome.COMPLETED, 200)
+
+
+async def test_a_new_connection_that_brings_nothing_is_not_waited_for_for_long(relay: Relay) -> None:
+    await relay.start()
+    client = await relay.client()
+    await eventually(lambda: relay.plane.connections)
+    relay.plane.drain()
+    assert await client.rest() == b""
+    await soon(relay.plane.shutdown(60.0))
 
 
 @pytest.mark.parametrize("request_head", [GET, GET10], ids=["1.1", "1.0"])

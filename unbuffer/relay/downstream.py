@@ -45,6 +45,9 @@ _PROXY_HEADER = 5  # the header of the PROXY protocol, where listen.proxy_protoc
 _PHASES = ("request", "whole", "tunnel", "ending", "closed", "proxy header")
 
 
+NEW = 1.0
+"""Seconds in which the request of a new connection should come; a drain waits so long for it."""
+
 READ_FIRST = 0.1
 """Seconds between an error event and the break behind it. Chromium drops what it has received but not yet handed to the
 page when the connection breaks: without a pause one error event in fifteen was lost."""
@@ -259,10 +262,17 @@ class DownstreamConnection(asyncio.Protocol):
             if self._exchange.tunnel is not None:
                 self._exchange.tunnel.go_away()
         elif self._phase in (_REQUEST, _PROXY_HEADER) and self._idle:
-            if readable(self.transport.get_extra_info("socket").fileno()):
+            if not self.read_at and time.monotonic() < self._since + NEW:
+                # Its request may be on the way, and of a POST that is lost here no balancer makes another.
+                self.plane.loop.call_later(NEW, self._close_unused)
+            elif readable(self.transport.get_extra_info("socket").fileno()):
                 self._wait(LINGER)  # its request has come already: a close would reset it unread
             else:
                 self._close()
+
+    def _close_unused(self) -> None:
+        if not self.read_at and self._phase in (_REQUEST, _PROXY_HEADER) and self._idle:
+            self._close()
 
     def reload(self) -> None:
         """The settings have changed: whether the client's forwarding fields are believed is decided anew."""
