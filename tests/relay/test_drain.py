@@ -18,7 +18,7 @@ AT_ONCE = 0.0
 
 
 async def test_connections_at_rest_close_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unbuffer.relay.downstream.NEW", 0.0)
+    monkeypatch.setattr("unbuffer.relay.downstream.CROSSING", 0.0)
     await relay.start()
     fresh = await relay.client()
     served, upstream, _ = await relay.exchange(GET)
@@ -44,6 +44,30 @@ async def test_the_request_of_a_new_connection_may_cross_the_drain(relay: Relay)
     await client.send(POST + b"0123456789")
     upstream = await relay.upstream.accept()
     await upstream.head()
+    await upstream.send(OK)
+    assert b"Connection: close\r\n" in await client.head()
+    assert await client.rest() == b"ok"
+    await finished(relay, Outcome.COMPLETED, 200)
+
+
+@pytest.mark.parametrize("ends_first", [True, False], ids=["at rest", "running"])
+async def test_a_request_may_cross_the_drain_where_the_response_before_promised_an_answer(
+    relay: Relay, ends_first: bool
+) -> None:
+    await relay.start()
+    client, upstream, _ = await relay.exchange(GET)
+    await upstream.send(OK[:-1])
+    assert b"Connection: close" not in await client.head()
+    if not ends_first:
+        relay.plane.drain()
+    await upstream.send(OK[-1:])
+    assert await client.read(2) == b"ok"
+    await finished(relay, Outcome.COMPLETED, 200)
+    if ends_first:
+        relay.plane.drain()
+    await client.send(POST + b"0123456789")
+    await upstream.head()
+    assert await upstream.read(10) == b"0123456789"
     await upstream.send(OK)
     assert b"Connection: close\r\n" in await client.head()
     assert await client.rest() == b"ok"

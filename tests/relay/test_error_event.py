@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -153,6 +154,18 @@ async def test_a_body_that_ends_with_the_connection_is_reset_all_the_same(
             client.shutdown(socket.SHUT_WR)
         with pytest.raises(ConnectionResetError):
             await soon(loop.sock_recv(client, 65536))
+
+
+async def test_no_deadline_shortens_the_time_to_read_why(relay: Relay) -> None:
+    """However long ago the wait for this connection's request began."""
+    client, upstream = await begin(relay, sse=ON)
+    (connection,) = relay.plane.connections
+    connection._since -= 60.0
+    await upstream.close()
+    assert await relay.outcome() is Outcome.UPSTREAM_DISCONNECT
+    connection.look(time.monotonic())
+    assert await client.chunk()
+    assert await client.rest() == b""
 
 
 async def test_before_the_head_a_failure_is_an_answer(relay: Relay) -> None:

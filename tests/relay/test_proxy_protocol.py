@@ -217,7 +217,7 @@ async def test_who_leaves_inside_the_header_is_recorded_and_who_said_nothing_is_
 async def test_a_drain_ends_a_connection_that_waits_for_its_header(
     relay: Relay, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unbuffer.relay.downstream.NEW", 0.0)  # how long it waits where there was no time yet
+    monkeypatch.setattr("unbuffer.relay.downstream.CROSSING", 0.0)  # how long it waits where there was no time yet
     await start(relay)
     client, connection = await connected(relay)
     connection.data_received(data)

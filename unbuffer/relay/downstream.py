@@ -45,8 +45,10 @@ _PROXY_HEADER = 5  # the header of the PROXY protocol, where listen.proxy_protoc
 _PHASES = ("request", "whole", "tunnel", "ending", "closed", "proxy header")
 
 
-NEW = 1.0
-"""Seconds in which the request of a new connection should come; a drain waits so long for it."""
+CROSSING = 1.0
+"""Seconds without a request after which a drain closes a connection. One that is on its way already would be lost, and
+a POST is sent again by no load balancer. So neither a new connection is closed at once nor one whose last response has
+promised that it stays: what comes in this time is answered, and told that the connection ends."""
 
 READ_FIRST = 0.1
 """Seconds between an error event and the break behind it. Chromium drops what it has received but not yet handed to the
@@ -131,8 +133,7 @@ class DownstreamConnection(asyncio.Protocol):
         if plane.settings.listen.proxy_protocol:
             self._expect_proxy_header()
             return
-        # One that was accepted before the listener closed may still have its request on the way.
-        self._wait(LINGER if plane.closing else plane.settings.timeouts.keep_alive)
+        self._rest()
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -247,6 +248,7 @@ class DownstreamConnection(asyncio.Protocol):
             cut = self.abort if exchange.close_delimited else self._close
             if exchange.explained:
                 self._begin_ending()
+                self._wait(LINGER)
                 self._breaking = self.plane.loop.call_later(READ_FIRST, cut)
             else:
                 cut()
@@ -256,23 +258,17 @@ class DownstreamConnection(asyncio.Protocol):
     # -- what the plane asks for
 
     def drain(self) -> None:
-        """Close at once when idle, else behind the message; a WebSocket is told that the server goes away."""
-        if self._exchange is not None:
-            self.close_after = True
-            if self._exchange.tunnel is not None:
-                self._exchange.tunnel.go_away()
+        """Close if nothing can be on its way, else once nothing has come. A WebSocket hears that the server leaves."""
+        exchange = self._exchange
+        if exchange is not None:
+            if exchange.tunnel is not None:
+                exchange.tunnel.go_away()
         elif self._phase in (_REQUEST, _PROXY_HEADER) and self._idle:
-            if not self.read_at and time.monotonic() < self._since + NEW:
-                # Its request may be on the way, and of a POST that is lost here no balancer makes another.
-                self.plane.loop.call_later(NEW, self._close_unused)
-            elif readable(self.transport.get_extra_info("socket").fileno()):
-                self._wait(LINGER)  # its request has come already: a close would reset it unread
-            else:
+            at_rest = time.monotonic() >= self._since + CROSSING
+            if at_rest and not readable(self.transport.get_extra_info("socket").fileno()):
                 self._close()
-
-    def _close_unused(self) -> None:
-        if not self.read_at and self._phase in (_REQUEST, _PROXY_HEADER) and self._idle:
-            self._close()
+            else:
+                self._wait(CROSSING)
 
     def reload(self) -> None:
         """The settings have changed: whether the client's forwarding fields are believed is decided anew."""
@@ -341,7 +337,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._unnamed = True
             self.peer = replace(self.peer, trusted=False)
         self._phase = _REQUEST
-        self._wait(LINGER if self.plane.closing else self.plane.settings.timeouts.keep_alive)
+        self._rest()
         return data[header.size :]
 
     def _refuse_proxy(self, detail: str, outcome: Outcome = Outcome.REQUEST_MALFORMED) -> None:
@@ -454,11 +450,11 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._phase != _WHOLE or (self.close_after and self._behind):
             # The answer came before the end of the request, or more came than is answered.
             self._linger()
-        elif self.close_after or self.plane.draining:
+        elif self.close_after:
             self._close()
         else:
             self._phase = _REQUEST
-            self._wait(self.plane.settings.timeouts.keep_alive)
+            self._rest()
             if self._behind:
                 # In another turn of the loop: a long pipeline must not keep the others waiting.
                 self.plane.loop.call_soon(self._read_behind)
@@ -577,11 +573,11 @@ class DownstreamConnection(asyncio.Protocol):
         return self._look_request(now)
 
     def _look_request(self, now: float) -> float:
-        timeouts = self.plane.settings.timeouts
-        idle = self._idle and self._phase == _REQUEST
-        seconds = timeouts.keep_alive if idle else timeouts.request_head
-        if idle and self.plane.closing:
-            seconds = LINGER
+        timeouts, closing = self.plane.settings.timeouts, self.plane.closing
+        idle = self._idle and (self._phase == _REQUEST or (closing and self._phase == _PROXY_HEADER))
+        seconds = timeouts.request_head
+        if idle:
+            seconds = CROSSING if closing else timeouts.keep_alive
         due = self._since + seconds if seconds else 0.0
         if not due or due > now:
             return due
@@ -627,6 +623,10 @@ class DownstreamConnection(asyncio.Protocol):
         if self._exchange is not None:
             return self._exchange.policy.client_stall_timeout
         return self.plane.settings.timeouts.client_stall
+
+    def _rest(self) -> None:
+        """Begin the wait for a request."""
+        self._wait(CROSSING if self.plane.closing else self.plane.settings.timeouts.keep_alive)
 
     def _wait(self, seconds: float) -> None:
         """Begin a wait that ends in at most so many seconds; 0 = it may last."""

@@ -112,7 +112,7 @@ class Plane:
             yield connection.transport.get_write_buffer_size()
 
     def drain(self) -> None:
-        """The listeners are closed: connections close behind the message they are in, the idle ones at once."""
+        """The listeners are closed: connections close behind a response that says so, or once nothing has come."""
         if self.closing:
             return
         self.draining = self.closing = True
