@@ -9,6 +9,8 @@ COMPILE = os.environ.get("UNBUFFER_COMPILE") == "1"
 MODULES = [
     "unbuffer/record.py",
     "unbuffer/totals.py",
+    "unbuffer/observe/observer.py",
+    "unbuffer/observe/verdict.py",
     *(str(path) for package in ("http", "relay") for path in sorted(Path("unbuffer", package).glob("[!_]*.py"))),
 ]
 

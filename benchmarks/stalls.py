@@ -33,7 +33,7 @@ def _run(random: Random, streams: int, silent: float, blocked: float) -> tuple[i
     due: list[tuple[float, int]] = []
     for number in range(streams):
         record = Record(0.0, "GET", "/", "1.1", "", "default")
-        record.rhythm = Rhythm()
+        record.rhythm = Rhythm("sse")
         records.append(record)
         heapq.heappush(due, (random.uniform(0.0, 5.0), number))
     now = 0.0

@@ -63,20 +63,20 @@ class Rhythm:
     clump          bytes of the latest clump that is complete
     offset         where in the body the current clump began
     begun          when it began; 0.0 = with the body
-    lines          lines that ended in the first reads, decoded; empties: those of them that were empty
+    ends           events that ended in the first reads, decoded; 0 where they cannot be told (kind "stream")
     sampled        bytes in which they were counted
     """
 
-    __slots__ = ("alike", "begun", "clump", "clumps", "empties", "lines", "offset", "pauses", "sampled", "squares")
+    __slots__ = ("_kind", "alike", "begun", "clump", "clumps", "ends", "offset", "pauses", "sampled", "squares")
 
-    def __init__(self) -> None:
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
         self.clumps = 1
         self.pauses = 0.0
         self.squares = 0.0
         self.alike = 0
         self.clump = 0
-        self.lines = 0
-        self.empties = 0
+        self.ends = 0
         self.sampled = 0
         self.offset = 0
         self.begun = 0.0
@@ -93,10 +93,12 @@ class Rhythm:
         self.squares += gap * gap
 
     def sample(self, data: bytes) -> None:
-        """One of the first reads."""
+        """One of the first reads. An empty line ends an event of an event-stream, every line one of NDJSON."""
         self.sampled += len(data)
-        self.lines += data.count(b"\n")
-        self.empties += data.count(b"\n\n") + data.count(b"\n\r\n")
+        if self._kind == "sse":
+            self.ends += data.count(b"\n\n") + data.count(b"\n\r\n")
+        elif self._kind == "ndjson":
+            self.ends += data.count(b"\n")
 
 
 class Timeline:

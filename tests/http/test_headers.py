@@ -1,6 +1,7 @@
 """The heads that go out: what is stripped, what is forced, and that all the rest keeps its order, case and bytes."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,8 +23,21 @@ from unbuffer.http.response import ResponseHead
 Field = tuple[bytes, bytes]
 
 STRANGER = Peer("192.0.2.7", secure=False, trusted=False, rfc7239=False)
-PLAIN = Delivery(framing=5, length=5, close=False, decoded=False, http11=True, trailers=False)
-STREAM = PLAIN._replace(framing=CHUNKED, length=-1)
+
+_PLAIN = {"framing": 5, "length": 5, "close": False, "decoded": False, "http11": True, "trailers": False}
+
+
+def plain(**changes: Any) -> Delivery:
+    return Delivery(**_PLAIN | changes)
+
+
+def stream(**changes: Any) -> Delivery:
+    return plain(**{"framing": CHUNKED, "length": -1} | changes)
+
+
+PLAIN = plain()
+STREAM = stream()
+
 NOSNIFF = (b"X-Content-Type-Options", b"nosniff")
 UNBUFFERED = (b"X-Accel-Buffering", b"no")
 LENGTH = (b"Content-Length", b"5")
@@ -376,7 +390,7 @@ CODED = [
 
 
 def test_statements_about_coded_bytes_go_with_the_coding() -> None:
-    out = down(*CODED, CHUNKS, delivery=STREAM._replace(decoded=True))
+    out = down(*CODED, CHUNKS, delivery=stream(decoded=True))
     for name in (b"content-encoding", b"content-md5", b"content-digest"):
         assert not values(out, name)
     assert values(out, b"etag") == [b'W/"tag"']
@@ -388,21 +402,21 @@ def test_statements_about_coded_bytes_stay_with_the_coding() -> None:
 
 def test_a_weak_or_broken_tag_is_left_alone() -> None:
     for tag in (b'W/"tag"', b"tag", b""):
-        assert values(down((b"ETag", tag), CHUNKS, delivery=STREAM._replace(decoded=True)), b"etag") == [tag]
+        assert values(down((b"ETag", tag), CHUNKS, delivery=stream(decoded=True)), b"etag") == [tag]
 
 
 @pytest.mark.parametrize(
     ("delivery", "framing", "connection"),
     [
         (PLAIN, [LENGTH], []),
-        (PLAIN._replace(close=True), [LENGTH], [b"close"]),
-        (PLAIN._replace(http11=False), [LENGTH], [b"keep-alive"]),
-        (PLAIN._replace(http11=False, close=True), [LENGTH], [b"close"]),
-        (PLAIN._replace(framing=0, length=0), [(b"Content-Length", b"0")], []),
-        (PLAIN._replace(framing=0), [LENGTH], []),
-        (PLAIN._replace(framing=0, length=-1), [], []),
+        (plain(close=True), [LENGTH], [b"close"]),
+        (plain(http11=False), [LENGTH], [b"keep-alive"]),
+        (plain(http11=False, close=True), [LENGTH], [b"close"]),
+        (plain(framing=0, length=0), [(b"Content-Length", b"0")], []),
+        (plain(framing=0), [LENGTH], []),
+        (plain(framing=0, length=-1), [], []),
         (STREAM, [CHUNKS], []),
-        (STREAM._replace(framing=UNTIL_CLOSE, http11=False, close=True), [], [b"close"]),
+        (stream(framing=UNTIL_CLOSE, http11=False, close=True), [], [b"close"]),
     ],
 )
 def test_framing_and_connection_are_those_of_the_delivery(
@@ -416,17 +430,15 @@ def test_framing_and_connection_are_those_of_the_delivery(
 
 def test_trailer_is_announced_where_trailers_are_delivered() -> None:
     announced = (b"trailer", b"X-Sum")
-    assert announced in down(announced, CHUNKS, delivery=STREAM._replace(trailers=True))
-    for delivery in (STREAM, PLAIN._replace(trailers=True), STREAM._replace(framing=UNTIL_CLOSE, trailers=True)):
+    assert announced in down(announced, CHUNKS, delivery=stream(trailers=True))
+    for delivery in (STREAM, plain(trailers=True), stream(framing=UNTIL_CLOSE, trailers=True)):
         assert not values(down(announced, CHUNKS, delivery=delivery), b"trailer")
 
 
 @pytest.mark.parametrize("close", [False, True])
 def test_a_declined_upgrade_says_which_one_it_wants(close: bool) -> None:
     """RFC 9110, section 15.5.22; and a connection that ends says so (RFC 9112, section 9.6)."""
-    out = down(
-        (b"Upgrade", b"foo/1"), (b"Connection", b"upgrade"), LENGTH, status=426, delivery=PLAIN._replace(close=close)
-    )
+    out = down((b"Upgrade", b"foo/1"), (b"Connection", b"upgrade"), LENGTH, status=426, delivery=plain(close=close))
     assert values(out, b"upgrade") == [b"foo/1"]
     options = b",".join(values(out, b"connection")).lower().replace(b" ", b"").split(b",")
     assert options == [b"upgrade", b"close"] if close else options == [b"upgrade"]

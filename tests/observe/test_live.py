@@ -43,7 +43,7 @@ class Process:
         record.kind = "sse"
         record.status = 200
         record.head_at = started + 0.25
-        record.rhythm = Rhythm()
+        record.rhythm = Rhythm("sse")
         self.plane.records.append(record)
         self.totals.streams += 1
         if self.plane.on_stream is not None:

@@ -1,15 +1,12 @@
 """Connections to the upstream: used again when that is safe, never when it is not, and a careful second try."""
 
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from tests.compiled import replaces
 from tests.peers import Peer, eventually, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
-from unbuffer.relay import pool as pool_module
 from unbuffer.settings.model import Settings, Upstream
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -74,27 +71,21 @@ async def test_the_one_that_came_to_rest_last_is_taken_first(relay: Relay) -> No
         await answered(client, upstream)
 
 
-class Clock:
-    """A clock for the pool that goes when it is told to."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.ahead = 0.0
-        monkeypatch.setattr(pool_module, "time", SimpleNamespace(monotonic=self.now))
-
-    def now(self) -> float:
-        return time.monotonic() + self.ahead
+def age(relay: Relay, seconds: float) -> None:
+    """Have what rests do so for so much longer."""
+    for connection in relay.plane.pool._resting:
+        connection.rested_at -= seconds
 
 
-@replaces
-async def test_none_is_used_that_rested_for_keep_alive(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+async def test_none_is_used_that_rested_for_keep_alive(relay: Relay) -> None:
     await start(relay, keep_alive=400.0)
     client, upstream = await rested(relay)
-    clock.ahead = 300.0
+    age(relay, 300.0)
     await client.send(GET)
     await upstream.head()
     await answered(client, upstream)
-    clock.ahead = 700.0
+    await finished(relay, Outcome.COMPLETED, 200)
+    age(relay, 400.0)
     await client.send(GET)
     fresh = await relay.upstream.accept()
     await fresh.head()
@@ -102,21 +93,20 @@ async def test_none_is_used_that_rested_for_keep_alive(relay: Relay, monkeypatch
     await answered(client, fresh)
 
 
-@replaces
-async def test_what_rested_too_long_is_closed_without_a_request(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = Clock(monkeypatch)
+async def test_what_rested_too_long_is_closed_without_a_request(relay: Relay) -> None:
     await start(relay, keep_alive=400.0)
     (old, old_upstream, _), (young, young_upstream, _) = await relay.exchange(GET), await relay.exchange(GET)
     await answered(old, old_upstream)
     await eventually(lambda: relay.totals.upstream_idle == 1)
-    clock.ahead = 300.0
+    age(relay, 300.0)
     await answered(young, young_upstream)
     await eventually(lambda: relay.totals.upstream_idle == 2)
-    rest = relay.plane.pool.look(clock.now() + 101.0)
+    now = time.monotonic()
+    rest = relay.plane.pool.look(now + 101.0)
     assert await old_upstream.rest() == b""
     assert relay.totals.upstream_idle == 1
-    assert clock.now() < rest <= clock.now() + 400.0, "to look again when the younger one is due"
-    assert relay.plane.pool.look(clock.now() + 500.0) == 0.0
+    assert now < rest <= now + 400.0, "to look again when the younger one is due"
+    assert relay.plane.pool.look(now + 500.0) == 0.0
     assert await young_upstream.rest() == b""
     assert relay.totals.upstream_idle == 0
 

@@ -16,7 +16,7 @@ class Streams:
         self.totals = Totals()
         self.records = [Record(T - 60, "GET", "/", "1.1", "", "default") for _ in last]
         for record, at in zip(self.records, last, strict=True):
-            record.rhythm = Rhythm()
+            record.rhythm = Rhythm("sse")
             record.last_at = at
         self.stalls = Stalls(self.totals, lambda: iter(self.records))
 

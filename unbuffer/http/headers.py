@@ -4,7 +4,6 @@ Framing is rebuilt, never copied. Everything else keeps its order, case, repetit
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import Fields, RequestHead, named_fields
@@ -127,7 +126,7 @@ def _add_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
         parts += (b"Forwarded: ", element, b"\r\n")
 
 
-class Delivery(NamedTuple):
+class Delivery:
     """How a response goes out: its framing towards the client, whether the connection ends behind it, and more.
 
     framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. decoded: the content codings
@@ -135,13 +134,19 @@ class Delivery(NamedTuple):
     upstream's head was there, to tell the client of; negative = untold.
     """
 
-    framing: int
-    length: int
-    close: bool
-    decoded: bool
-    http11: bool
-    trailers: bool
-    waited: float = -1.0
+    # No NamedTuple: compiled, its attributes would cost a look-up each.
+    __slots__ = ("close", "decoded", "framing", "http11", "length", "trailers", "waited")
+
+    def __init__(
+        self, framing: int, length: int, close: bool, decoded: bool, http11: bool, trailers: bool, waited: float = -1.0
+    ) -> None:
+        self.framing = framing
+        self.length = length
+        self.close = close
+        self.decoded = decoded
+        self.http11 = http11
+        self.trailers = trailers
+        self.waited = waited
 
 
 def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
@@ -160,7 +165,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
         if streams:
             if key == b"cache-control":
                 cache_control = len(parts) + 2  # where its value will be
-                no_transform = no_transform or b"no-transform" in value.lower()
+                no_transform = no_transform or value.lower().find(b"no-transform") >= 0
             elif key == b"incremental":
                 incremental = True
         if delivery.decoded:

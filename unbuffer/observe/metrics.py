@@ -220,7 +220,7 @@ def _verdicts(totals: Totals) -> Iterable[Value]:
     """Every verdict of a route that has one: a series that begins with 1 hides its first event from rate()."""
     for route in {route: None for route, _ in totals.verdicts}:
         for verdict in Verdict:
-            yield (route, verdict.value), totals.verdicts[route, verdict.value]
+            yield (route, verdict), totals.verdicts[route, verdict]
 
 
 def _overflow(totals: Totals) -> int:

@@ -26,7 +26,7 @@ class Observer:
         """Take one record. On the event loop; never blocks, never raises."""
         judgement = judge(record)
         if judgement is not None:
-            self.totals.verdicts[record.route, judgement.verdict.value] += 1
+            self.totals.verdicts[record.route, judgement.verdict] += 1
         self.access_log.log(record)
         self.recent.add(record)
         if self.spans is not None:

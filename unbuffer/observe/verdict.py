@@ -5,7 +5,7 @@ counts as streamed.
 """
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from math import sqrt
 
 from unbuffer.record import Record, Rhythm
@@ -46,8 +46,8 @@ STEADY = 0.15
 """Coefficient of variation of the pauses below which a timer makes them; the pauses of a model have 0.3 and more."""
 
 
-class Verdict(Enum):
-    """What a stream looked like. The value is the label."""
+class Verdict(StrEnum):
+    """What a stream looked like, as the label says it."""
 
     STREAMED = "streamed"
     LUMP = "lump"
@@ -87,6 +87,12 @@ class Judgement:
     seen: str = ""
 
 
+_STREAMED = Judgement(Verdict.STREAMED)
+_LUMP = Judgement(Verdict.LUMP)
+_HEADERS_WITHHELD = Judgement(Verdict.HEADERS_WITHHELD)
+_SHORT = Judgement(Verdict.SHORT)
+
+
 def judge(record: Record) -> Judgement | None:
     """How this stream arrived; None for what is no stream or has brought nothing of its body."""
     rhythm = record.rhythm
@@ -95,14 +101,14 @@ def judge(record: Record) -> Judgement | None:
     # An answer that overtook the end of its request waited for nothing.
     asked = record.sent_at or record.first_at
     if _is_lump(record, rhythm, asked):
-        return Judgement(Verdict.LUMP)
+        return _LUMP
     if rhythm.clumps < FEW_CLUMPS:
-        return Judgement(Verdict.SHORT)
+        return _SHORT
     if collected_by := _collector(record, rhythm):
         return Judgement(Verdict.BURSTS, collected_by)
     if record.head_at - asked >= WAIT and record.first_at - record.head_at < TOGETHER:
-        return Judgement(Verdict.HEADERS_WITHHELD)
-    return Judgement(Verdict.STREAMED)
+        return _HEADERS_WITHHELD
+    return _STREAMED
 
 
 def _is_lump(record: Record, rhythm: Rhythm, asked: float) -> bool:
@@ -114,7 +120,7 @@ def _is_lump(record: Record, rhythm: Rhythm, asked: float) -> bool:
         return False
     if record.kind == "stream":
         # Events of text cannot be counted, but what was written once comes in one read, or fills a few.
-        events: float = record.chunks if record.bytes_read < record.chunks * LARGE else 0
+        events = float(record.chunks) if record.bytes_read < record.chunks * LARGE else 0.0
     else:
         events = _events(record, rhythm)
     return events >= MANY_EVENTS and record.last_at - begun < events * MADE
@@ -136,6 +142,5 @@ def _collector(record: Record, rhythm: Rhythm) -> str:
 
 
 def _events(record: Record, rhythm: Rhythm) -> float:
-    """How many there were, by the size that the first ones had. An empty line ends one of an event-stream."""
-    ends = rhythm.empties if record.kind == "sse" else rhythm.lines
-    return ends * record.bytes_down / rhythm.sampled if rhythm.sampled else 0.0
+    """How many there were, by the size that the first ones had."""
+    return rhythm.ends * record.bytes_down / rhythm.sampled if rhythm.sampled else 0.0

@@ -111,8 +111,8 @@ class Exchange:
     def begin(self, now: float) -> None:
         """Send the request up, on a connection at rest if there is one."""
         if not self._request_over:
-            self._watch(self.policy.request_body_timeout)
-        connection = self.plane.pool.take()
+            self._watch(now, self.policy.request_body_timeout)
+        connection = self.plane.pool.take(now)
         if connection is not None:
             self._send(connection, now)
             return
@@ -167,7 +167,7 @@ class Exchange:
     def _request_sent(self, now: float) -> None:
         self._waiting_since = self.record.sent_at = now
         if self.policy.response_head_timeout and not self.record.head_at:
-            self._watch(self.policy.response_head_timeout)
+            self._watch(now, self.policy.response_head_timeout)
 
     def upstream_full(self) -> None:
         """The upstream reads slower than the client sends: stop reading the client."""
@@ -209,14 +209,14 @@ class Exchange:
         self._head_out = response_to_downstream(head, delivery)
         self.downstream.close_after = close
         if framing and self.policy.silence_timeout:
-            self._watch(self.policy.silence_timeout)
+            self._watch(now, self.policy.silence_timeout)
         if framing and head.streams:
-            record.rhythm = Rhythm()
-            self._keep_tail(head, decoded)
+            record.rhythm = Rhythm(head.kind)
+            self._keep_tail(head, decoded, now)
             if self.plane.on_stream is not None:
                 self.plane.on_stream(record)
 
-    def _keep_tail(self, head: ResponseHead, decoded: bool) -> None:
+    def _keep_tail(self, head: ResponseHead, decoded: bool, now: float) -> None:
         """Keep the end of the body in view, where the route asks for something that depends on it."""
         if head.codings and not decoded:
             return  # what goes out is no text
@@ -226,7 +226,7 @@ class Exchange:
         if marker or (events and (policy.heartbeat or policy.error_event)):
             self._tail = Tail(marker)
         if events and policy.heartbeat:
-            self._watch(policy.heartbeat)
+            self._watch(now, policy.heartbeat)
 
     def _decode_codings(self, head: ResponseHead) -> bool:
         """Set up the decoder, if this body can be decoded (a range of coded bytes cannot)."""
@@ -540,9 +540,9 @@ class Exchange:
             dues.append(due)
         return min(dues, default=0.0)
 
-    def _watch(self, seconds: float) -> None:
+    def _watch(self, now: float, seconds: float) -> None:
         if seconds:
-            self.plane.watchdog.watch(self.downstream, time.monotonic() + seconds)
+            self.plane.watchdog.watch(self.downstream, now + seconds)
 
     def finish(self, outcome: Outcome, detail: str = "", status: int = 0) -> None:
         """End the stream, once: every cause comes here. status: what to answer where the outcome is too coarse."""
@@ -568,7 +568,7 @@ class Exchange:
             self._forget_upstream(upstream)
             completed = outcome in WHOLE
             if completed and self._request_over and upstream.reusable:
-                upstream.release()
+                upstream.release(record.ended)
             else:
                 upstream.close(flush=completed and record.kind == "upgrade")
         series, totals = self._series, self.plane.totals

@@ -48,6 +48,8 @@ class Pool:
         self.socket_options = () if self.target.path else peer_options(gone, gone)
         self.watched_slot = NOT_WATCHED
         self._settings = settings
+        self._keep_alive = settings.upstream.keep_alive
+        self._most_resting = settings.upstream.idle_connections
         self._totals = totals
         self._loop = loop
         self._watchdog = watchdog
@@ -58,10 +60,9 @@ class Pool:
         self._resting: deque[UpstreamConnection] = deque()
         self._closed = False
 
-    def take(self) -> UpstreamConnection | None:
+    def take(self, now: float) -> UpstreamConnection | None:
         """The connection that came to rest last, if any is fresh enough to be used."""
-        now = time.monotonic()
-        oldest = now - self._settings.upstream.keep_alive
+        oldest = now - self._keep_alive
         while self._resting:
             connection = self._resting.pop()
             self._totals.upstream_idle = len(self._resting)
@@ -70,17 +71,16 @@ class Pool:
             connection.close()
         return None
 
-    def rest(self, connection: UpstreamConnection) -> None:
+    def rest(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection whose exchange is over."""
-        keep_alive = self._settings.upstream.keep_alive
-        if self._closed or not keep_alive or len(self._resting) >= self._settings.upstream.idle_connections:
+        if self._closed or not self._keep_alive or len(self._resting) >= self._most_resting:
             connection.close()
             return
-        now = connection.rested_at = time.monotonic()
+        connection.rested_at = now
         self._resting.append(connection)
         self._totals.upstream_idle = len(self._resting)
         if self.watched_slot == NOT_WATCHED:
-            self._watchdog.watch(self, now + keep_alive)
+            self._watchdog.watch(self, now + self._keep_alive)
 
     def lost(self, connection: UpstreamConnection) -> None:
         """A connection ended, at rest or not."""
@@ -93,11 +93,10 @@ class Pool:
 
     def look(self, now: float) -> float:
         """Close what has rested too long; the watchdog calls this."""
-        keep_alive = self._settings.upstream.keep_alive
-        while self._resting and self._resting[0].rested_at + keep_alive <= now:
+        while self._resting and self._resting[0].rested_at + self._keep_alive <= now:
             self._resting.popleft().close()
         self._totals.upstream_idle = len(self._resting)
-        return self._resting[0].rested_at + keep_alive if self._resting else 0.0
+        return self._resting[0].rested_at + self._keep_alive if self._resting else 0.0
 
     def close(self) -> None:
         """Close every connection at rest; those in use close when they are done, and none is kept any more."""

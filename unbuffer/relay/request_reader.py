@@ -71,7 +71,7 @@ class RequestReader:
             return b""
         method, target, major, minor = match.groups()
         self.method, self.target = method, target
-        if major != b"1" or minor not in b"01" or len(target) > self._limits.target:
+        if major != b"1" or (minor != b"1" and minor != b"0") or len(target) > self._limits.target:
             self._check_line(target, major, minor)
         if end > self._limits.head:
             self._check_fields(data)
@@ -117,7 +117,7 @@ class RequestReader:
     def _check_line(self, target: bytes, major: bytes, minor: bytes) -> None:
         if len(target) > self._limits.target:
             raise BadRequest(414, "the request target exceeds limits.target")
-        if major != b"1" or minor not in b"01":
+        if major != b"1" or (minor != b"1" and minor != b"0"):
             raise BadRequest(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
 
     def _check_partial(self, data: bytes, line: re.Match[bytes] | None) -> None:

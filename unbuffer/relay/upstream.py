@@ -91,12 +91,12 @@ class UpstreamConnection(asyncio.Protocol):
             return False
         return now - self.rested_at < SHORT_REST or not readable(self.transport.get_extra_info("socket").fileno())
 
-    def release(self) -> None:
+    def release(self, now: float) -> None:
         """The exchange is over in both directions: back to the pool."""
         self.exchange = None
         self._reader = None
         self.used = True
-        self._pool.rest(self)
+        self._pool.rest(self, now)
 
     def close(self, flush: bool = False) -> None:
         """End the connection, at once or behind what was written to it."""
