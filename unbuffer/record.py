@@ -27,17 +27,19 @@ class Histogram:
     exemplars: the latest of each bucket that has one, by the bucket's index; None as long as there is none.
     """
 
-    __slots__ = ("bounds", "counts", "exemplars", "sum")
+    __slots__ = ("_first", "bounds", "counts", "exemplars", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
+        self._first = bounds[0]
+        """Where most observations are: found faster than a bucket is."""
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
         self.exemplars: dict[int, Exemplar] | None = None
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self.bounds, value)] += 1
+        self.counts[bisect_left(self.bounds, value) if value > self._first else 0] += 1
         self.sum += value
 
     def exemplify(self, exemplar: Exemplar) -> None:

@@ -355,11 +355,12 @@ class DownstreamConnection(asyncio.Protocol):
         if reader is None:
             reader = self._reader = RequestReader(self.plane.settings.limits)
         if reader.in_head:
+            now = time.monotonic()
             if not reader.started:
-                self._since = time.monotonic()
+                self._since = now
             data = reader.read_head(data)
             if reader.head is not None:
-                self._begin(reader.head)
+                self._begin(reader.head, now)
             elif reader.started:
                 self._watch_head()
             return data
@@ -371,8 +372,8 @@ class DownstreamConnection(asyncio.Protocol):
             self._body(body, reader.whole)
         return data
 
-    def _begin(self, request: RequestHead) -> None:
-        now = self.read_at = time.monotonic()
+    def _begin(self, request: RequestHead, now: float) -> None:
+        self.read_at = now
         self._keep_alive = request.keep_alive
         self.close_after = not request.keep_alive
         health = self.plane.health

@@ -8,10 +8,11 @@ import contextlib
 import time
 from collections.abc import AsyncIterator
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 from aiohttp import web
 
+from unbuffer import observe
 from unbuffer.observe.live import COLUMN, HELLO, WATCHERS, Live, Watcher, event
 from unbuffer.server.lifecycle import Lifecycle
 
@@ -126,6 +127,9 @@ def _file(name: str) -> web.Response:
     return web.Response(body=_read(name), content_type=content_type, charset="utf-8", headers=_HEADERS)
 
 
+_PAGE = Path(observe.__file__).parent / "page"
+
+
 @cache
 def _read(name: str) -> bytes:
-    return (files("unbuffer.observe") / "page" / name).read_bytes()
+    return (_PAGE / name).read_bytes()
