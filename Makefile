@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 APPS := .venv-apps
 SECONDS := 60
 COMPILED := build/compiled
-COMPILED_TESTS := tests/http tests/messages tests/relay tests/faults $(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
+COMPILED_TESTS := tests/http tests/messages tests/observe tests/relay tests/faults $(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
 .PHONY: help demo test check apps unit compiled fuzz format bench audit clean
 
