@@ -26,9 +26,10 @@ from tests.peers import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
-# The oldest Python that unbuffer runs on. What nobody reads in a container is left out.
+# The oldest Python that unbuffer runs on.
 SUITE = "bookworm"
 PACKAGES = "python3-venv,ca-certificates"
+COMPILER = "gcc,libc6-dev,python3-dev"
 
 # How this machine reaches package indexes; what is not there is not mounted.
 INDEX_FILES = ("/etc/pip.conf", "/etc/ssl/certs")
@@ -40,28 +41,30 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def base(self) -> str:
-        """The name of a Debian with Python, made when it is first asked for."""
-        name = "localhost/base"
+    def base(self, compiler: bool = False) -> str:
+        """The name of a Debian with Python, and what compiles for it, made when it is first asked for."""
+        name = "localhost/base-with-compiler" if compiler else "localhost/base"
+        packages = f"{PACKAGES},{COMPILER}" if compiler else PACKAGES
         with self._once(name) as missing:
             if missing:
                 tar = str(self._folder / "base.tar")
-                _run(installed("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, tar)
+                _run(installed("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={packages}", SUITE, tar)
                 container = self._buildah("from", "scratch")
                 self._buildah("add", "--quiet", container, tar, "/")
                 self._buildah("commit", "--quiet", *self._policy(), "--rm", container, name)
                 os.unlink(tar)
         return name
 
-    def build(self, name: str, dockerfile: Path, context: Path, base: str) -> str:
-        """The name of what a Dockerfile makes of this base; built once."""
+    def build(self, name: str, dockerfile: Path, context: Path, **arguments: str) -> str:
+        """The name of what a Dockerfile makes with these build arguments; built once."""
         name = f"localhost/{name}"
         mounts = [part for path in INDEX_FILES if Path(path).exists() for part in ("-v", f"{path}:{path}:ro")]
         with self._once(name) as missing:
             if missing:
                 self._buildah(
                     *("bud", "--quiet", "--pull-never", "--isolation", "chroot", "--format", "docker", *self._policy()),
-                    *("--build-arg", f"BASE={base}", *mounts, "-f", str(dockerfile), "-t", name, str(context)),
+                    *(part for key, value in arguments.items() for part in ("--build-arg", f"{key}={value}")),
+                    *(*mounts, "-f", str(dockerfile), "-t", name, str(context)),
                 )
         return name
 

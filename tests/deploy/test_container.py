@@ -79,11 +79,16 @@ def store() -> Iterator[Images]:
 Unpacked = tuple[Path, dict[str, Any]]
 
 
+def build(store: Images) -> str:
+    """The name of the image."""
+    bases = {"BASE": store.base(), "BUILD_BASE": store.base(compiler=True)}
+    return store.build("unbuffer", FOLDER / "Dockerfile", ROOT, **bases)
+
+
 @pytest.fixture(scope="module")
 def image(store: Images) -> Iterator[Unpacked]:
     """The image, built."""
-    name = store.build("unbuffer", FOLDER / "Dockerfile", ROOT, store.base())
-    with store.unpacked(name) as unpacked:
+    with store.unpacked(build(store)) as unpacked:
         yield unpacked
 
 
@@ -99,7 +104,8 @@ def test_the_image_has_what_runs_and_nothing_that_built_it(image: Unpacked) -> N
     print(f"the image: {size(root) / MIB:.0f} MiB, of which unbuffer has {size(own) / MIB:.0f} MiB")
     assert size(own) < 60 * MIB
     names = {path.name for path in own.rglob("*")}
-    assert not names & {"pip", "setuptools", "wheel", "requirements.txt", "tests"}
+    assert not names & {"pip", "setuptools", "wheel", "mypy", "mypyc", "requirements.txt", "tests"}
+    assert list(own.rglob("unbuffer/relay/exchange.cpython-*.so")), "the relay is not compiled"
     assert not [name for tool in ("gcc", "cc", "ld", "make", "uv") for name in root.glob(f"usr/bin/{tool}")]
     assert not (root / "build").exists()
     assert not list(root.glob("root/.cache")) + list(root.glob("tmp/*"))
@@ -212,8 +218,7 @@ def test_with_the_application_in_it_as_app_engine_flexible_runs_it(
     store: Images, calls: set[str], tmp_path: Path
 ) -> None:
     folder = ROOT / "deploy" / "app-engine-flex"
-    base = store.build("unbuffer", FOLDER / "Dockerfile", ROOT, store.base())
-    name = store.build("app", folder / "Dockerfile", folder, base)
+    name = store.build("app", folder / "Dockerfile", folder, BASE=build(store))
     variables = yaml.safe_load((folder / "app.yaml").read_text())["env_variables"]
     variables |= {"PORT": "8080", "UNBUFFER_UPSTREAM__WAIT": "20s"}
     env = [f"{key}={value}" for key, value in variables.items()]
