@@ -5,11 +5,11 @@ The relay writes a record, observers read it. No I/O, no clock of its own, no me
 
 from bisect import bisect_left
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from unbuffer.outcome import Outcome
 
-_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
+_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
 
 
 class Exemplar(NamedTuple):
@@ -49,10 +49,10 @@ class Histogram:
         self.exemplars[bisect_left(self.bounds, exemplar.value)] = exemplar
 
 
-PAUSE = 0.005
+PAUSE: Final = 0.005
 """Seconds between two chunks that part two clumps. What was written at once arrives within a millisecond or two."""
 
-SAMPLE = 8
+SAMPLE: Final = 8
 """Reads whose events are counted: enough to tell how large an event is."""
 
 

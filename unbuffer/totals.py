@@ -6,29 +6,37 @@
 import time
 from bisect import bisect_left
 from collections import Counter
+from typing import Final
 
 from unbuffer.outcome import Outcome
 from unbuffer.record import Exemplar, Histogram, Record
 
+Bounds = tuple[float, ...]
+"""Of a histogram, ascending. (Each constant says so: compiled, one whose length is known is copied with every use.)"""
+
 # Seconds. Time to a first byte: vLLM's boundaries, plus 2 s, a common objective that vLLM lacks.
-TTFB_BOUNDS = (
+TTFB_BOUNDS: Final[Bounds] = (
     0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
     160.0,
 )  # fmt: skip
 # Gaps: the boundaries of OpenTelemetry's and vLLM's time per output token, with a low end for back-to-back reads.
-GAP_BOUNDS = (
+GAP_BOUNDS: Final[Bounds] = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0,
     40.0, 80.0,
 )  # fmt: skip
-RELAY_BOUNDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+RELAY_BOUNDS: Final[Bounds] = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0,
+)  # fmt: skip
 # Durations stand on load balancers' cut-offs (15, 30, 60, 240, 300, 3600 s), so that a step names the culprit.
-DURATION_BOUNDS = (
+DURATION_BOUNDS: Final[Bounds] = (
     0.1, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 240.0, 300.0, 600.0, 1800.0, 3600.0, 7200.0,
 )  # fmt: skip
-CHUNK_COUNT_BOUNDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0)
-CHUNK_SIZE_BOUNDS = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0)
-CONNECT_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
-LAG_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+CHUNK_COUNT_BOUNDS: Final[Bounds] = (
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0, 10000.0,
+)  # fmt: skip
+CHUNK_SIZE_BOUNDS: Final[Bounds] = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0)
+CONNECT_BOUNDS: Final[Bounds] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+LAG_BOUNDS: Final[Bounds] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 OVERFLOW_ROUTE = "_other"
 """The label of the routes beyond metrics.max_routes."""

@@ -78,7 +78,9 @@ def test_app_engine_asks_the_port_of_the_data_for_health() -> None:
 
 
 def test_every_file_names_this_version() -> None:
-    files = [path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in (".json", ".txt")]
+    files = [
+        path for path in (ROOT / "deploy").rglob("*") if path.is_file() and path.suffix not in (".json", ".pyc", ".txt")
+    ]
     named = {path: re.findall(r"(?:\bunbuffer:|newTag: )([0-9]+\.[0-9]+\.[0-9]+)", path.read_text()) for path in files}
     assert {version for versions in named.values() for version in versions} == {__version__}
     (version,) = re.findall(r"^ARG VERSION=(.*)$", (ROOT / "deploy/container/Dockerfile").read_text(), re.MULTILINE)

@@ -5,11 +5,12 @@ recipients that read one message differently are how requests are smuggled.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
-CHUNKED = -1
-UNTIL_CLOSE = -2
+CHUNKED: Final = -1
+UNTIL_CLOSE: Final = -2
 
-LAST_CHUNK = b"0\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 class FramingError(Exception):

@@ -4,6 +4,7 @@ Framing is rebuilt, never copied. Everything else keeps its order, case, repetit
 """
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import Fields, RequestHead, named_fields
@@ -24,7 +25,7 @@ _HOP_BY_HOP = frozenset(
         b"upgrade",
     )
 )
-_REPLACED_DOWN = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
+_REPLACED_DOWN: Final = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
 # Fields of a trailer section that could change how the message is framed, routed or read (RFC 9110, section 6.5.1).
 _NOT_IN_TRAILERS = _HOP_BY_HOP | {
     b"age",
@@ -45,7 +46,7 @@ _NOT_IN_TRAILERS = _HOP_BY_HOP | {
     b"x-content-type-options",
 }
 
-_FORCED = b"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\n"
+_FORCED: Final = b"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +204,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
 
 
 # Statements about the coded bytes, which the client never sees.
-_OF_THE_CODING = frozenset((b"content-encoding", b"content-md5", b"content-digest"))
+_OF_THE_CODING: Final = frozenset((b"content-encoding", b"content-md5", b"content-digest"))
 
 
 def informational_to_downstream(head: ResponseHead) -> bytes:

@@ -3,17 +3,18 @@
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from unbuffer.http.coding import parse_codings
 from unbuffer.http.framing import UNTIL_CLOSE, response_framing
 from unbuffer.http.request import Fields, list_members
 
 # HTTP-version SP status-code SP [reason] (RFC 9112, section 4). Servers exist that leave out the second space.
-STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
+STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: ([\t\x20-\x7e\x80-\xff]*))?\r\n")
 
-_READ = frozenset((b"connection", b"content-length", b"transfer-encoding", b"content-encoding", b"content-type"))
+_READ: Final = frozenset((b"connection", b"content-length", b"transfer-encoding", b"content-encoding", b"content-type"))
 
-_NDJSON = frozenset((b"application/x-ndjson", b"application/jsonl", b"application/stream+json"))
+_NDJSON: Final = frozenset((b"application/x-ndjson", b"application/jsonl", b"application/stream+json"))
 
 
 class ResponseHead:

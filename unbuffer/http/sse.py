@@ -4,12 +4,13 @@ Server-sent events are those of the HTML standard, section 9.2.
 """
 
 import json
+from typing import Final
 
 # An empty line ends an event. A lone CR at the very end may be half of a CRLF, so the last line's CR counts only behind
 # another CR: such a stream ends its lines by CR alone.
-_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
+_EVENT_ENDS: Final[tuple[bytes, ...]] = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
 
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
 class Tail:

@@ -7,42 +7,43 @@ counts as streamed.
 from dataclasses import dataclass
 from enum import StrEnum
 from math import sqrt
+from typing import Final
 
 from unbuffer.record import Record, Rhythm
 
-WAIT = 0.5
+WAIT: Final = 0.5
 """Seconds that a person notices; less is not worth a word."""
 
-TOGETHER = 0.005
+TOGETHER: Final = 0.005
 """Seconds within which head and first chunk came in one breath."""
 
-FEW_CLUMPS = 4
+FEW_CLUMPS: Final = 4
 """Fewer clumps than this show no pattern."""
 
-NEARLY_ALL = 0.9
+NEARLY_ALL: Final = 0.9
 """Share of the body in its last clump: what compressors and frameworks send ahead is no content."""
 
-MANY_EVENTS = 5
+MANY_EVENTS: Final = 5
 """Events of a body that came at once from which on somebody collected them."""
 
-MADE = 0.00025
+MADE: Final = 0.00025
 """Seconds that making an event takes at least: the fastest models take 0.4 ms. What comes faster was there before."""
 
-PER_CLUMP = 3.0
+PER_CLUMP: Final = 3.0
 """Mean events of a clump from which on somebody collected them; an application may well write two at once, and one step
 of speculative decoding."""
 
-NOTICED = 0.08
+NOTICED: Final = 0.08
 """Seconds between clumps below which nobody sees them: a model that writes 300 tokens a second has such clumps, and a
 step of speculative decoding is shorter. Flush timers begin at 100 ms."""
 
-LARGE = 1024
+LARGE: Final = 1024
 """Bytes of a clump from which on its size may be that of a buffer."""
 
-MOST = 0.75
+MOST: Final = 0.75
 """Share of clumps of one size from which on the size is somebody's buffer; the last one is smaller."""
 
-STEADY = 0.15
+STEADY: Final = 0.15
 """Coefficient of variation of the pauses below which a timer makes them; the pauses of a model have 0.3 and more."""
 
 
@@ -87,10 +88,10 @@ class Judgement:
     seen: str = ""
 
 
-_STREAMED = Judgement(Verdict.STREAMED)
-_LUMP = Judgement(Verdict.LUMP)
-_HEADERS_WITHHELD = Judgement(Verdict.HEADERS_WITHHELD)
-_SHORT = Judgement(Verdict.SHORT)
+_STREAMED: Final = Judgement(Verdict.STREAMED)
+_LUMP: Final = Judgement(Verdict.LUMP)
+_HEADERS_WITHHELD: Final = Judgement(Verdict.HEADERS_WITHHELD)
+_SHORT: Final = Judgement(Verdict.SHORT)
 
 
 def judge(record: Record) -> Judgement | None:

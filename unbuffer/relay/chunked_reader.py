@@ -4,16 +4,18 @@ llhttp is given a head of its own, so that nothing in the message's real head ca
 `unbuffer.http.framing` decided; an Upgrade field would.
 """
 
+from typing import Final
+
 import httptools
 
 from unbuffer.http.framing import next_stop
 from unbuffer.http.request import Fields
 from unbuffer.settings.model import Limits
 
-_HEAD_FOR_PARSER = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+_HEAD_FOR_PARSER: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 # What every body ends with. llhttp swallows further line ends behind it.
-_END = b"\r\n\r\n"
+_END: Final = b"\r\n\r\n"
 
 
 class ChunkedReader:

@@ -10,7 +10,7 @@ import struct
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.credentials import Guard, challenge
 from unbuffer.http.headers import own_answer, plain_answer
@@ -36,12 +36,12 @@ until its client has read: in a flood the rest is reset, or the streams would ha
 
 
 # What the bytes of the client are, now. (Plain numbers: in Python 3.11 an Enum's member costs six times as much.)
-_REQUEST = 0  # a head or a body that is not complete
-_WHOLE = 1  # the request is complete, its exchange runs: what comes is the next request, early
-_TUNNEL = 2
-_ENDING = 3  # closing: what comes is dropped
-_CLOSED = 4
-_PROXY_HEADER = 5  # the header of the PROXY protocol, where listen.proxy_protocol asks for it
+_REQUEST: Final = 0  # a head or a body that is not complete
+_WHOLE: Final = 1  # the request is complete, its exchange runs: what comes is the next request, early
+_TUNNEL: Final = 2
+_ENDING: Final = 3  # closing: what comes is dropped
+_CLOSED: Final = 4
+_PROXY_HEADER: Final = 5  # the header of the PROXY protocol, where listen.proxy_protocol asks for it
 _PHASES = ("request", "whole", "tunnel", "ending", "closed", "proxy header")
 
 
@@ -642,7 +642,7 @@ class DownstreamConnection(asyncio.Protocol):
             self.plane.watchdog.watch(self, self._since + seconds)
 
 
-_HEALTH_PATHS = (b"/livez", b"/readyz")
+_HEALTH_PATHS: Final[tuple[bytes, ...]] = (b"/livez", b"/readyz")
 
 _OUTCOMES = {
     401: Outcome.UNAUTHORIZED,

@@ -7,7 +7,7 @@ the cause, goes through `finish`, once.
 import asyncio
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coding import decodable
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, chunk
@@ -34,8 +34,8 @@ from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
 
-_COMPLETED = Outcome.COMPLETED
-_PROMPT = RELAY_BOUNDS[0]
+_COMPLETED: Final = Outcome.COMPLETED
+_PROMPT: Final = RELAY_BOUNDS[0]
 
 
 class Exchange:

@@ -6,6 +6,7 @@ head whatever the fields say about a body. What they say is decided in `unbuffer
 """
 
 import re
+from typing import Final
 
 import httptools
 
@@ -14,7 +15,7 @@ from unbuffer.http.request import Fields
 LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 """Half a line end, which no head may hold: with it no empty line may ever come that this reader would know."""
 
-_LINE_FOR_PARSER = b"HTTP/1.1 304 -\r\n"
+_LINE_FOR_PARSER: Final = b"HTTP/1.1 304 -\r\n"
 
 
 class FieldError(Exception):

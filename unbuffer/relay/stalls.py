@@ -4,11 +4,12 @@ A silence is counted when it is over, so it costs a chunk one comparison.
 """
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from unbuffer.record import Record
 from unbuffer.totals import Totals
 
-STALL = 1.0
+STALL: Final = 1.0
 """Seconds of silence that count; a boundary of the gap histogram. Token streams pause for a tenth of it."""
 
 SPREAD = 0.25

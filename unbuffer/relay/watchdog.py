@@ -5,7 +5,7 @@ Activity only stores a time. A subject is looked at no earlier than it asked for
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 TICK = 0.25
 """Seconds. Deadlines are whole seconds in practice; a quarter is exact enough and costs four wake-ups a second."""
@@ -26,8 +26,8 @@ class Subject(Protocol):
         ...
 
 
-NOT_WATCHED = -1
-_DUE = -2
+NOT_WATCHED: Final = -1
+_DUE: Final = -2
 
 
 class Watchdog:
