@@ -1,12 +1,15 @@
 """Behind 101: bytes both ways, none lost, held back or made up; and upgrades that are declined."""
 
 import asyncio
+import socket
+from pathlib import Path
 
 import pytest
 
-from tests.peers import PATIENCE, Peer, eventually, read_again, stop_reading
+from tests.peers import PATIENCE, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
+from unbuffer.settings.model import Settings, Upstream
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n"
@@ -144,6 +147,31 @@ async def test_a_side_that_closes_ends_the_tunnel(relay: Relay, first: str) -> N
     await other.close()
     await finished(relay, Outcome.COMPLETED, 101)
     await eventually(lambda: not relay.plane.connections)
+
+
+async def test_an_upstream_that_is_gone_before_the_answer_to_its_last_word(relay: Relay, tmp_path: Path) -> None:
+    """A server that closes a WebSocket need not wait for the client's Close frame. The failed write is no failure."""
+    loop = asyncio.get_running_loop()
+    path = str(tmp_path / "upstream")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        listener.setblocking(False)
+        await relay.serve(Settings(upstream=Upstream(url=f"unix:{path}")))
+        client = await relay.client()
+        await client.send(UPGRADE)
+        upstream, _ = await soon(loop.sock_accept(listener))
+        await soon(loop.sock_recv(upstream, 65536))
+        upstream.send(SWITCH)
+        await client.head()
+        (connection,) = relay.plane.connections
+        # In one turn of the loop: it has no occasion to see the end first.
+        upstream.send(b"last")
+        upstream.close()
+        connection.data_received(b"answer")
+        assert await client.read(4) == b"last"
+        assert await client.rest() == b""
+    await finished(relay, Outcome.COMPLETED, 101)
 
 
 @pytest.mark.parametrize(

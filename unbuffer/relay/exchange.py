@@ -186,13 +186,8 @@ class Exchange:
 
     def head(self, head: ResponseHead, now: float) -> None:
         """The final response head. It goes out with the body bytes of the same read, or by `flush`."""
+        self._answered(head.kind, head.status, now)
         record = self.record
-        record.head_at = now
-        record.status = head.status
-        record.kind = head.kind
-        series = self._series = self.plane.totals.of(record.route, head.kind)
-        series.active += 1
-        series.ttfb.observe(now - record.started)
         decoded = bool(head.codings) and self._decode_codings(head)
         http11 = self._request.http11
         framing, length = head.framing, -1 if head.status == 204 else head.length
@@ -215,6 +210,16 @@ class Exchange:
             self._keep_tail(head, decoded, now)
             if self.plane.on_stream is not None:
                 self.plane.on_stream(record)
+
+    def _answered(self, kind: str, status: int, now: float) -> None:
+        """The upstream has decided: from here on it is known where the stream is counted."""
+        record = self.record
+        record.head_at = now
+        record.status = status
+        record.kind = kind
+        series = self._series = self.plane.totals.of(record.route, kind)
+        series.active += 1
+        series.ttfb.observe(now - record.started)
 
     def _keep_tail(self, head: ResponseHead, decoded: bool, now: float) -> None:
         """Keep the end of the body in view, where the route asks for something that depends on it."""
@@ -431,15 +436,9 @@ class Exchange:
             # a tunnel.
             self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 Switching Protocols that was not asked for")
             return
-        record = self.record
-        record.head_at = now
-        record.status = 101
-        record.kind = "upgrade"
-        series = self._series = self.plane.totals.of(record.route, "upgrade")
-        series.active += 1
-        series.ttfb.observe(now - record.started)
+        self._answered("upgrade", 101, now)
         if self.plane.on_stream is not None:
-            self.plane.on_stream(record)
+            self.plane.on_stream(self.record)
         self._head_out = informational_to_downstream(head)
         self.flush(now)
         assert self.upstream is not None

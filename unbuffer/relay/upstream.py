@@ -185,18 +185,27 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if isinstance(exc, ConnectionError):
-            self._read_the_rest()
+            ended = self._read_the_rest()
+            if ended and isinstance(exc, BrokenPipeError):
+                exc = None  # closed in good order before the write; behind a reset there is nothing to read either
         self._end(exc)
 
-    def _read_the_rest(self) -> None:
-        """A failed write ends the connection although an answer may have come: take what the kernel still has of it."""
+    def _read_the_rest(self) -> bool:
+        """A failed write ends the connection although an answer may have come: take what the kernel still has of it.
+
+        Returns whether its end was there.
+        """
         exchange = self.exchange
         if exchange is None or self.transport.get_extra_info("sslcontext") is not None:
-            return
+            return False
         sock = self.transport.get_extra_info("socket")
         with contextlib.suppress(OSError):
-            while exchange.record.outcome is None and (data := os.read(sock.fileno(), 65536)):
+            while exchange.record.outcome is None:
+                data = os.read(sock.fileno(), 65536)
+                if not data:
+                    return True
                 self.data_received(data)
+        return False
 
     def _end(self, exc: Exception | None) -> None:
         """Nothing more comes."""
