@@ -337,6 +337,7 @@ async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_
         loop = asyncio.get_running_loop()
         await soon(loop.sock_sendall(client, GET10))
         upstream = await relay.upstream.accept()
+        await upstream.head()
         # Below the mark at which the upstream is paused, and above what the narrow way holds.
         await upstream.send(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(60000))
         await upstream.close()
