@@ -5,7 +5,8 @@ A test either waits for a cut, however late it comes, or keeps a stream moving f
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -443,3 +444,17 @@ async def test_a_route_may_have_no_deadline(
     assert relay.totals.streams == 1
     spared.reset()
     await spared_upstream.ended()
+
+
+async def test_a_health_check_that_takes_its_time_is_no_slow_head(relay: Relay) -> None:
+    await relay.start()
+    answers: list[Callable[[int, bytes], None]] = []
+    relay.plane.health = lambda path, answer: answers.append(answer)
+    client = await relay.client()
+    await client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+    await eventually(lambda: answers)
+    (connection,) = relay.plane.connections
+    assert connection.look(time.monotonic() + 3600) == 0.0
+    answers[0](200, b"ok\n")
+    assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+    assert await client.read(3) == b"ok\n"

@@ -226,6 +226,13 @@ async def test_a_drain_ends_a_connection_that_waits_for_its_header(
     await client.ended()
 
 
+async def test_a_connection_that_a_drain_still_accepts_is_not_waited_for_for_long(relay: Relay) -> None:
+    await start(relay, timeouts=Timeouts(request_head=0.0))
+    relay.plane.drain()
+    client, _ = await connected(relay)
+    assert await client.rest() == b""
+
+
 async def test_the_limit_of_connections_holds_before_the_header(relay: Relay) -> None:
     await start(relay, limits=Limits(connections=1))
     await relay.client()

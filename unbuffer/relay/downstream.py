@@ -268,7 +268,7 @@ class DownstreamConnection(asyncio.Protocol):
             if at_rest and not readable(self.transport.get_extra_info("socket").fileno()):
                 self._close()
             else:
-                self._wait(CROSSING)
+                self._rest()
 
     def reload(self) -> None:
         """The settings have changed: whether the client's forwarding fields are believed is decided anew."""
@@ -319,7 +319,7 @@ class DownstreamConnection(asyncio.Protocol):
             self._refuse_proxy("its sender is none of forwarded.trusted_proxies")
             return
         self._phase = _PROXY_HEADER
-        self._wait(self.plane.settings.timeouts.request_head)
+        self._rest()
 
     def _read_proxy_header(self, data: bytes) -> bytes:
         data, self._behind = self._behind + data, b""
@@ -574,15 +574,11 @@ class DownstreamConnection(asyncio.Protocol):
         return self._look_request(now)
 
     def _look_request(self, now: float) -> float:
-        timeouts, closing = self.plane.settings.timeouts, self.plane.closing
-        idle = self._idle and (self._phase == _REQUEST or (closing and self._phase == _PROXY_HEADER))
-        seconds = timeouts.request_head
-        if idle:
-            seconds = CROSSING if closing else timeouts.keep_alive
+        seconds = self._patience
         due = self._since + seconds if seconds else 0.0
         if not due or due > now:
             return due
-        if idle:
+        if self._idle and (self._phase == _REQUEST or self.plane.closing):
             self._close()
         elif self._phase == _PROXY_HEADER:
             self._refuse_proxy("no PROXY header came in time", Outcome.REQUEST_HEAD_TIMEOUT)
@@ -625,9 +621,21 @@ class DownstreamConnection(asyncio.Protocol):
             return self._exchange.policy.client_stall_timeout
         return self.plane.settings.timeouts.client_stall
 
+    @property
+    def _patience(self) -> float:
+        """Seconds that the current wait for a request, or for the rest of its head, may last; 0 = it may last."""
+        timeouts = self.plane.settings.timeouts
+        if self._phase == _WHOLE:
+            return 0.0  # a health check is being answered: nobody waits for the client
+        if not self._idle:
+            return timeouts.request_head
+        if self.plane.closing:
+            return CROSSING
+        return timeouts.request_head if self._phase == _PROXY_HEADER else timeouts.keep_alive
+
     def _rest(self) -> None:
-        """Begin the wait for a request."""
-        self._wait(CROSSING if self.plane.closing else self.plane.settings.timeouts.keep_alive)
+        """Begin the wait for a request, or for the PROXY header before it."""
+        self._wait(self._patience)
 
     def _wait(self, seconds: float) -> None:
         """Begin a wait that ends in at most so many seconds; 0 = it may last."""
