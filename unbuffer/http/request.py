@@ -6,7 +6,6 @@ control bytes. Whatever two recipients could read differently is refused.
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import Final
 
 from unbuffer.http.framing import FramingError, request_framing
@@ -213,11 +212,6 @@ def _host(values: list[bytes], http11: bool) -> bytes:
         if not values and not http11:
             return b""
         raise BadRequest(400, "more than one Host" if values else "no Host")
-    if values[0] and not _is_host(values[0]):
+    if values[0] and not _HOST.fullmatch(values[0]):
         raise BadRequest(400, "a Host that is not a host name or address")
     return values[0]
-
-
-@lru_cache(maxsize=256)  # clients call an application by a handful of names
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
