@@ -1,7 +1,9 @@
 """The import graph and its rules: what may depend on what, and where each library may appear."""
 
 import ast
+import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -185,6 +187,18 @@ def test_no_module_needs_itself(trees: dict[str, ast.Module]) -> None:
 
 def test_each_library_stays_in_its_place(trees: dict[str, ast.Module]) -> None:
     assert strays(imports(trees)) == []
+
+
+def test_mypy_looks_closely_at_all_that_is_compiled() -> None:
+    """What it takes for impossible is compiled as such (setup.py, pyproject.toml)."""
+    text = (ROOT.parent / "setup.py").read_text()
+    compiled = {path.replace("/", ".") for path in re.findall(r'"(unbuffer/[\w/]+)\.py"', text)}
+    packages = re.search(r"for package in \((.+?)\)", text)
+    assert packages is not None
+    compiled |= {f"unbuffer.{package}.*" for package in re.findall(r"\w+", packages[1])}
+    overrides = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
+    (closely,) = [set(one["module"]) for one in overrides if one.get("warn_unreachable")]
+    assert closely == compiled
 
 
 def test_a_stream_costs_one_task_at_most(trees: dict[str, ast.Module]) -> None:

@@ -1,6 +1,7 @@
 """The process may open no more files: streams that run go on, others are told, and all is well when some are free."""
 
 import contextlib
+import select
 import socket
 import uuid
 from collections.abc import Iterator
@@ -63,13 +64,22 @@ def test_a_flood_of_clients_leaves_descriptors_for_the_streams(
     story.works()
 
 
+def take_one(story: Sidecar, sock: socket.socket) -> None:
+    """The admin port takes a connection, if it still can."""
+    sock.connect(str(story.admin))
+    sock.sendall(b"GET /livez HTTP/1.1\r\nHost: admin\r\n\r\n")
+    until(lambda: story.open_files() == 180 or select.select([sock], [], [], 0)[0])
+
+
 @contextmanager
 def eaten(story: Sidecar) -> Iterator[None]:
-    """All descriptors are taken, by connections to the admin port: they are under no limit of clients."""
+    """All descriptors are taken, by connections to the admin port: they are under no limit of clients.
+
+    One after the other: with its queue full, the port would refuse the scrapes that follow.
+    """
     with ExitStack() as connections:
         while story.open_files() < 180:
-            sock = connections.enter_context(socket.socket(socket.AF_UNIX))
-            sock.connect(str(story.admin))
+            take_one(story, connections.enter_context(socket.socket(socket.AF_UNIX)))
         yield
 
 

@@ -17,6 +17,13 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 AT_ONCE = 0.0
 
 
+async def last_answer(client: Peer, upstream: Peer) -> None:
+    """The upstream answers; the client is told that nothing follows, and nothing does."""
+    await upstream.send(OK)
+    assert b"Connection: close\r\n" in await client.head()
+    assert await client.rest() == b"ok"
+
+
 async def test_connections_at_rest_close_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unbuffer.relay.downstream.CROSSING", 0.0)
     await relay.start()
@@ -44,9 +51,7 @@ async def test_the_request_of_a_new_connection_may_cross_the_drain(relay: Relay)
     await client.send(POST + b"0123456789")
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(OK)
-    assert b"Connection: close\r\n" in await client.head()
-    assert await client.rest() == b"ok"
+    await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
 
 
@@ -68,9 +73,7 @@ async def test_a_request_may_cross_the_drain_where_the_response_before_promised_
     await client.send(POST + b"0123456789")
     await upstream.head()
     assert await upstream.read(10) == b"0123456789"
-    await upstream.send(OK)
-    assert b"Connection: close\r\n" in await client.head()
-    assert await client.rest() == b"ok"
+    await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
 
 
@@ -123,9 +126,7 @@ async def test_an_upload_goes_on_to_its_end(relay: Relay) -> None:
     relay.plane.drain()
     await client.send(b"56789")
     assert await upstream.read(5) == b"56789"
-    await upstream.send(OK)
-    assert b"Connection: close\r\n" in await client.head()
-    assert await client.rest() == b"ok"
+    await last_answer(client, upstream)
     assert (await finished(relay, Outcome.COMPLETED, 200)).bytes_up == 10
 
 
@@ -139,9 +140,7 @@ async def test_a_request_head_that_has_begun_is_served(relay: Relay) -> None:
     await client.send(GET[5:])
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(OK)
-    assert b"Connection: close\r\n" in await client.head()
-    assert await client.rest() == b"ok"
+    await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
 
 
@@ -150,9 +149,7 @@ async def test_a_connection_that_comes_late_is_served_once(relay: Relay) -> None
     await relay.start()
     relay.plane.drain()
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(OK)
-    assert b"Connection: close\r\n" in await client.head()
-    assert await client.rest() == b"ok"
+    await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
 
 
@@ -171,9 +168,7 @@ async def test_a_request_that_is_early_is_not_answered(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(GET + b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n")
     relay.plane.drain()
-    await upstream.send(OK)
-    assert b"Connection: close\r\n" in await client.head()
-    assert await client.rest() == b"ok"
+    await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
     await client.close()
     await soon(relay.plane.shutdown(60.0))
