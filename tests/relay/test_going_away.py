@@ -133,6 +133,23 @@ async def test_a_close_behind_the_frame_that_was_under_way(relay: Relay, whole: 
     await part(relay, client, upstream)
 
 
+@pytest.mark.parametrize("told_by", ["upstream", "us"])
+@pytest.mark.parametrize("first", ["client", "upstream"])
+async def test_a_reset_behind_the_last_word_is_an_ordinary_end(relay: Relay, told_by: str, first: str) -> None:
+    """A server that does not wait for the client's Close frame resets the connection when it comes."""
+    client, upstream = await tunnel(relay)
+    if told_by == "upstream":
+        await say(upstream, client, close(CloseCode.NORMAL_CLOSURE, "bye"))
+    else:
+        relay.plane.drain()
+        assert await client.read(len(GOING_AWAY)) == GOING_AWAY
+    breaking, other = (client, upstream) if first == "client" else (upstream, client)
+    breaking.reset()
+    await other.ended()
+    await finished(relay, Outcome.COMPLETED, 101)
+    await eventually(lambda: not relay.plane.connections)
+
+
 async def test_it_is_told_once(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
     (connection,) = relay.plane.connections

@@ -93,5 +93,7 @@ class Tunnel:
 
     def ends_with(self, exc: Exception | None) -> bool:
         """Whether the loss of a connection is the tunnel's ordinary end: closed, or reset after one side had said
-        everything."""
-        return exc is None or self._half_closed
+        everything. A WebSocket's server has with its Close frame: some reset the connection when the answer comes."""
+        if exc is None or self._half_closed:
+            return True
+        return self._frames is not None and (self._frames.closed or self._farewell == _LEFT)
