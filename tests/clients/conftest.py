@@ -1,12 +1,11 @@
 """Load balancers with the files that deploy/ ships for them, in front of unbuffer and one application."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import pytest
 import trustme
 
-from tests.deploy.balancers import Front, Instances, instances, running_balancer
+from tests.deploy.balancers import Front, Instances, balancers_by_name, instances
 from tests.e2e.stack import App, uvicorn
 
 BALANCERS = ("nginx", "caddy")
@@ -34,15 +33,7 @@ def front_of(
     authority: trustme.CA, behind: Instances, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Front]]:
     """A load balancer by its name, started when a test first asks for it."""
-    fronts: dict[str, Front] = {}
-    with ExitStack() as running:
-
-        def get(name: str) -> Front:
-            if name not in fronts:
-                directory = tmp_path_factory.mktemp(name)
-                fronts[name] = running.enter_context(running_balancer(name, authority, behind, directory))
-            return fronts[name]
-
+    with balancers_by_name(authority, behind, tmp_path_factory.mktemp) as get:
         yield get
 
 

@@ -22,6 +22,7 @@ from tests.deploy.balancers import (
     Changes,
     Front,
     Instances,
+    balancers_by_name,
     checked,
     free_port,
     hosts,
@@ -145,15 +146,7 @@ def front_of(
     authority: trustme.CA, behind: Instances, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], Front]]:
     """A load balancer by its name, on its file as it is shipped."""
-    fronts: dict[str, Front] = {}
-    with ExitStack() as running:
-
-        def get(name: str) -> Front:
-            if name not in fronts:
-                directory = tmp_path_factory.mktemp(name)
-                fronts[name] = running.enter_context(running_balancer(name, authority, behind, directory))
-            return fronts[name]
-
+    with balancers_by_name(authority, behind, tmp_path_factory.mktemp) as get:
         yield get
 
 
