@@ -294,10 +294,10 @@ def asked(url: str, ask: Ask) -> Iterator[Iterator[Answer]]:
     if ask.parts:
         fields.append(("Transfer-Encoding", "chunked"))
     with socket.create_connection((host, int(port)), PATIENCE) as connection:
-        connection.sendall(client.send(h11.Request(method=ask.method, target=ask.path, headers=fields)) or b"")
-        for part in ask.parts:
-            connection.sendall(client.send(h11.Data(part)) or b"")
-        connection.sendall(client.send(h11.EndOfMessage()) or b"")
+        head = h11.Request(method=ask.method, target=ask.path, headers=fields)
+        # At once: an application may answer without having read all of it, and close behind that.
+        events = (head, *map(h11.Data, ask.parts), h11.EndOfMessage())
+        connection.sendall(b"".join(client.send(event) or b"" for event in events))
 
         def read() -> Iterator[Answer]:
             answer = Answer()
