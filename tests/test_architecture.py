@@ -32,7 +32,7 @@ LIBRARIES = {
     "yaml": ("unbuffer.settings",),
     "msgspec": ("unbuffer.settings", "unbuffer.observe.access_log", "unbuffer.observe.live", "unbuffer.server.openapi"),
     "opentelemetry": ("unbuffer.observe.spans",),
-    "aiohttp": ("unbuffer.server", "unbuffer.demo", "unbuffer.check"),
+    "aiohttp": ("unbuffer.server.lean", "unbuffer.demo", "unbuffer.check"),
     "uvloop": ("unbuffer.server",),
     "brotli": ("unbuffer.http.coding",),
     "backports": ("unbuffer.http.coding",),

@@ -5,12 +5,10 @@ What changes something takes POST from this machine, as with Envoy and Linkerd.
 
 import ipaddress
 
-from aiohttp import web
-from aiohttp.typedefs import Handler
-
 from unbuffer import __version__
 from unbuffer.observe.metrics import Exposition
 from unbuffer.server.health import readiness
+from unbuffer.server.lean import Handler, web
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.probe import UpstreamProbe
 

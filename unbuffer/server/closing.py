@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 
-from aiohttp import web
+from unbuffer.server.lean import web
 
 HANDSHAKE = 5.0
 """Seconds for the TLS handshake of a connection that came so late."""

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 
-from aiohttp import web
-
 from unbuffer import observe
 from unbuffer.observe.live import COLUMN, HELLO, WATCHERS, Live, Watcher, event
+from unbuffer.server.lean import web
 from unbuffer.server.lifecycle import Lifecycle
 
 PAUSE = 1.0

@@ -10,11 +10,11 @@ import logging
 from urllib.parse import urlsplit
 
 import msgspec
-from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, UnixConnector
 
 from unbuffer import __version__
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.templates import Templates
+from unbuffer.server.lean import ClientError, ClientSession, ClientTimeout, TCPConnector, UnixConnector
 from unbuffer.settings.addresses import UpstreamTarget
 
 log = logging.getLogger("unbuffer")

@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from unbuffer import __version__
 from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.live import Live, Recent
@@ -31,6 +29,7 @@ from unbuffer.server.child import Child
 from unbuffer.server.closing import close_listeners, remove_files, serve_accepted
 from unbuffer.server.errors import StartError
 from unbuffer.server.health import DataPortHealth
+from unbuffer.server.lean import web
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.live import add_live_page
 from unbuffer.server.openapi import TemplateReader

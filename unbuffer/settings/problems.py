@@ -6,7 +6,6 @@ Nothing quoted here shows the user name or password of a URL.
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 # Greedy up to the last "@": people write passwords with "@" and "/" although RFC 3986, section 3.2.1, forbids
 # it. The path of a Unix socket may hold "@" and has no user.
@@ -50,5 +49,7 @@ def quote(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str], spelled: Callable[[str], str] = str) -> str:
     """The end of a message: the closest known word, spelled as its source does; empty if none is close."""
+    from difflib import get_close_matches  # no process that serves needs it
+
     close = get_close_matches(word.lower(), known, n=1)
     return f'; did you mean "{spelled(close[0])}"?' if close else ""
