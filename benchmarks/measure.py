@@ -9,6 +9,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing, suppress
@@ -67,6 +68,10 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
         source = started.enter_context(running([bench.streamload, "source"], bench.load_core, PIPE, log, {}))
         port = upstream = int(line_of(source, log))
         pids: list[int] = []
+        neighbours: list[int] = []
+        if scene.neighbour:
+            busy_one = running([sys.executable, "-c", "while True: pass"], bench.proxy_core, log, log, {})
+            neighbours.append(started.enter_context(busy_one).pid)
         if proxy:
             port = free_port()
             command, environment = proxy.prepare(directory, upstream, port)
@@ -75,7 +80,7 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
             pids = tree(process.pid)
         idle_bytes = proportional_size(pids) if scene.open_streams else 0
         sink = started.enter_context(
-            running(sink_command(bench, scene, port, [source.pid, *pids]), bench.load_core, PIPE, log, {})
+            running(sink_command(bench, scene, port, [source.pid, *neighbours, *pids]), bench.load_core, PIPE, log, {})
         )
         opened = msgspec.json.decode(line_of(sink, log), type=Opened)
         open_bytes = proportional_size(pids) if scene.open_streams else 0
@@ -88,10 +93,10 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
         raise Failed("nothing came through")
     if opened.open < scene.open_streams:
         raise Failed(f"{opened.open} of {scene.open_streams} streams were open")
-    source_cpu, *proxy_cpu = load.cpu
-    load_cpu = source_cpu + load.own_cpu
-    other_cpu = busy - sum(proxy_cpu) - load_cpu
-    return Sample(load, sum(proxy_cpu), load_cpu, other_cpu, idle_bytes, open_bytes)
+    load_cpu = load.cpu[0] + load.own_cpu
+    neighbour_cpu, proxy_cpu = sum(load.cpu[1 : 1 + len(neighbours)]), sum(load.cpu[1 + len(neighbours) :])
+    other_cpu = busy - neighbour_cpu - proxy_cpu - load_cpu
+    return Sample(load, proxy_cpu, load_cpu, other_cpu, idle_bytes, open_bytes)
 
 
 def sink_command(bench: Bench, scene: Scene, port: int, watched: list[int]) -> list[str]:

@@ -31,6 +31,8 @@ class Scene:
     """Seconds before the window opens."""
     open_streams: int = 0
     """Streams that must be open when the window opens; memory is read then. 0 = memory is not measured."""
+    neighbour: bool = False
+    """Whether the proxy shares its core with a process that could use all of it."""
 
 
 def _per_second(title: str, count: Callable[[Sample], float], *, compared: bool = False) -> Measure:
@@ -126,6 +128,13 @@ SCENES = (
         (_STREAMS, _cpu_per("stream", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
     ),
     Scene(
+        "shared",
+        "As in short, while a busy process has half of the proxy's core, as the application beside a sidecar may.",
+        "-c 50 -n 3 -g 0 -s 64",
+        (_STREAMS, _cpu_per("stream", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
+        neighbour=True,
+    ),
+    Scene(
         "open",
         f"{_OPEN_STREAMS:,} open streams, a chunk each 2 s: the memory that a waiting stream holds.",
         f"-c {_OPEN_STREAMS} -o {_OPENED_PER_SECOND} -n 1000 -g 2000000 -s 64",
@@ -151,6 +160,7 @@ TARGETS = (
     Target("requests", _REQUESTS, "envoy", ">=", 1.2),
     Target("requests", _REQUESTS, "caddy", ">=", 3.0),
     Target("short", _STREAMS, "envoy", ">=", 1.3),
+    Target("shared", _STREAMS, "envoy", ">=", 1.3),
     Target("heavy", _CPU_PER_CHUNK, "nginx", "<=", 1.25),
     Target("heavy", _CPU_PER_CHUNK, "caddy", "<", 1.0),
     Target("paced", _DELAY_P99, "envoy", "<=", 1.0),
