@@ -1,7 +1,7 @@
 """What is measured: the loads, the numbers read off each, and the targets that unbuffer sets itself."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from benchmarks.samples import Sample
@@ -84,6 +84,19 @@ def _stream_bytes(sample: Sample) -> float:
 _MEMORY = Measure("KB per open stream", lambda sample: _stream_bytes(sample) / 1000, digits=1, compared=True)
 _IDLE_MEMORY = Measure("MB when idle", lambda sample: sample.idle_bytes / 1e6, digits=1)
 
+_SHORT = Scene(
+    "short",
+    "50 connections, one stream of 3 chunks after the other: the price of beginning and ending a stream.",
+    "-c 50 -n 3 -g 0 -s 64",
+    (_STREAMS, _cpu_per("stream", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
+)
+_SHARED = replace(
+    _SHORT,
+    name="shared",
+    shows="As in short, while a busy process has half of the proxy's core, as the application beside a sidecar may.",
+    neighbour=True,
+)
+
 SCENES = (
     Scene(
         "paced",
@@ -121,19 +134,8 @@ SCENES = (
         "-c 50 -p -s 1024",
         (_REQUESTS, _cpu_per("request", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
     ),
-    Scene(
-        "short",
-        "50 connections, one stream of 3 chunks after the other: the price of beginning and ending a stream.",
-        "-c 50 -n 3 -g 0 -s 64",
-        (_STREAMS, _cpu_per("stream", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
-    ),
-    Scene(
-        "shared",
-        "As in short, while a busy process has half of the proxy's core, as the application beside a sidecar may.",
-        "-c 50 -n 3 -g 0 -s 64",
-        (_STREAMS, _cpu_per("stream", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
-        neighbour=True,
-    ),
+    _SHORT,
+    _SHARED,
     Scene(
         "open",
         f"{_OPEN_STREAMS:,} open streams, a chunk each 2 s: the memory that a waiting stream holds.",
