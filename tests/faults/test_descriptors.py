@@ -15,6 +15,9 @@ from tests.faults.story import App, Sidecar, read_all, read_until, until
 
 pytestmark = pytest.mark.process
 
+FILES = 180
+"""Descriptors that the process may have."""
+
 
 def at_most(files: int) -> tuple[str, ...]:
     """The beginning of a command that may open so many."""
@@ -31,7 +34,7 @@ def loop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
 
 
 def test_as_many_clients_as_there_are_descriptors_for(start: Start, lasting: App, loop: tuple[str, ...]) -> None:
-    story = start(lasting.url, "limits.connections=50", prefix=(*loop, *at_most(180)))
+    story = start(lasting.url, "limits.connections=50", prefix=(*loop, *at_most(FILES)))
     story.process.err.match(r"WARNING limits\.connections is 50, and held to 10: 180 open files are allowed")
     clients = [story.ask("/never/fits", more="") for _ in range(10)]
     until(lambda: story.count("unbuffer_upstream_connections", state="active") == 10)
@@ -48,7 +51,7 @@ def test_as_many_clients_as_there_are_descriptors_for(start: Start, lasting: App
 def test_a_flood_of_clients_leaves_descriptors_for_the_streams(
     start: Start, lasting: App, loop: tuple[str, ...]
 ) -> None:
-    story = start(lasting.url, prefix=(*loop, *at_most(180)))
+    story = start(lasting.url, prefix=(*loop, *at_most(FILES)))
     clients = [story.client() for _ in range(10)]
     for _ in range(300):
         with contextlib.suppress(ConnectionResetError):
@@ -68,7 +71,7 @@ def take_one(story: Sidecar, sock: socket.socket) -> None:
     """The admin port takes a connection, if it still can."""
     sock.connect(str(story.admin))
     sock.sendall(b"GET /livez HTTP/1.1\r\nHost: admin\r\n\r\n")
-    until(lambda: story.open_files() == 180 or select.select([sock], [], [], 0)[0])
+    until(lambda: story.open_files() == FILES or select.select([sock], [], [], 0)[0])
 
 
 @contextmanager
@@ -78,13 +81,13 @@ def eaten(story: Sidecar) -> Iterator[None]:
     One after the other: with its queue full, the port would refuse the scrapes that follow.
     """
     with ExitStack() as connections:
-        while story.open_files() < 180:
+        while story.open_files() < FILES:
             take_one(story, connections.enter_context(socket.socket(socket.AF_UNIX)))
         yield
 
 
 def test_none_is_left(start: Start, lasting: App, loop: tuple[str, ...]) -> None:
-    story = start(lasting.url, prefix=(*loop, *at_most(180)))
+    story = start(lasting.url, prefix=(*loop, *at_most(FILES)))
     name = uuid.uuid4().hex
     running, waiting = story.stream(f"/stream/{name}"), story.client()
     until(lambda: story.count("unbuffer_client_connections") == 2)
