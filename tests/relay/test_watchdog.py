@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from unbuffer.relay.watchdog import BATCH, NOT_WATCHED, TICK, Watchdog
 
@@ -248,3 +250,116 @@ def test_a_crowd_is_left_alone_once_the_clock_is_stopped(loop: Loop, watchdog: W
     watchdog.close()
     loop.turn()
     assert sum(len(subject.looks) for subject in crowd) == BATCH
+
+
+def test_a_later_time_leaves_the_look_of_one_whose_turn_is_to_come(loop: Loop, watchdog: Watchdog) -> None:
+    """Both come due in one tick. The first one's look touches the second, as data does that comes between two turns."""
+
+    def touch_second(now: float) -> float:
+        watchdog.watch(second, now + 60.0)
+        return 0.0
+
+    second = Subject(loop)
+    first = Subject(loop, touch_second)
+    watchdog.watch(first, loop.now + 1.0)
+    watchdog.watch(second, loop.now + 1.0 + TICK)  # a slot of its own: the first one's comes before it
+    loop.jump(2.0)
+    assert (len(first.looks), len(second.looks)) == (1, 1)
+
+
+SUBJECTS: Final = 2 * BATCH + 2
+"""Some wait for a later turn when all come due together."""
+
+DELAYS = st.sampled_from([0.0, TICK, 1.0, 10.0])
+"""Seconds. Few of them, so that many come due together."""
+
+WATCH = st.tuples(st.integers(0, SUBJECTS - 1), DELAYS)
+FORGET = st.tuples(st.integers(0, SUBJECTS - 1), st.none())
+
+
+class Modelled:
+    """A subject that knows what was asked for. looks: what it does to others in each of its looks, and what it returns
+    then; none = nothing any more."""
+
+    def __init__(self, stage: "Stage", looks: list[tuple[list[tuple[int, float | None]], float]]) -> None:
+        self.watched_slot = NOT_WATCHED
+        self.earliest: float | None = None
+        self.latest = 0.0
+        """When the look must have been, two ticks after it was asked for."""
+        self._stage = stage
+        self._looks = looks
+
+    def ask(self, at: float) -> None:
+        if self.earliest is None or at < self.earliest:
+            self.earliest = at
+            self.latest = max(at, self._stage.loop.now) + 2 * TICK + 1e-6
+
+    def look(self, now: float) -> float:
+        assert self.earliest is not None, "a look that nobody asked for"
+        assert self.earliest <= now
+        self.earliest = None
+        others, delay = self._looks.pop() if self._looks else ([], 0.0)
+        for number, seconds in others:
+            self._stage.step(number, seconds)
+        if not delay:
+            return 0.0
+        self.ask(now + delay)
+        return now + delay
+
+
+class Stage:
+    """A watchdog and its subjects, beside a model of them."""
+
+    def __init__(self) -> None:
+        self.loop = Loop()
+        self.watchdog = Watchdog(cast(asyncio.AbstractEventLoop, self.loop), lambda: self.loop.now)
+        self.subjects: list[Modelled] = []
+
+    def step(self, number: int, seconds: float | None) -> None:
+        """Watch subject `number`, or forget it."""
+        subject = self.subjects[number]
+        if seconds is None:
+            self.watchdog.forget(subject)
+            subject.earliest = None
+        else:
+            self.watchdog.watch(subject, self.loop.now + seconds)
+            subject.ask(self.loop.now + seconds)
+
+    def turns(self) -> None:
+        """All looks that wait for a turn, and then none is late."""
+        while self.loop.soon:
+            self.loop.turn()
+        late = [s for s in self.subjects if s.earliest is not None and s.latest < self.loop.now]
+        assert not late
+
+
+@given(
+    looks=st.lists(st.lists(st.tuples(st.lists(WATCH | FORGET, max_size=3), DELAYS), max_size=3), max_size=SUBJECTS),
+    steps=st.lists(st.lists(WATCH | FORGET, max_size=SUBJECTS) | st.sampled_from(["turn", "tick"]), max_size=20),
+    together=DELAYS,
+)
+def test_the_earliest_look_that_was_asked_for_always_happens(
+    looks: list[list[tuple[list[tuple[int, float | None]], float]]],
+    steps: list[list[tuple[int, float | None]] | str],
+    together: float,
+) -> None:
+    """Whatever else is asked for, between two looks of one turn or between two turns, in any order."""
+    stage = Stage()
+    stage.subjects += (Modelled(stage, looks[n] if n < len(looks) else []) for n in range(SUBJECTS))
+    for number in range(SUBJECTS):
+        stage.step(number, together)
+    for step in steps:
+        if step == "turn":
+            if stage.loop.soon:
+                stage.loop.turn()
+        elif step == "tick":
+            stage.turns()
+            stage.loop.wind(TICK)
+        else:
+            for number, seconds in cast(list[tuple[int, float | None]], step):
+                stage.step(number, seconds)
+    stage.turns()
+    while not stage.loop.idle:
+        stage.loop.wind(TICK)
+        stage.turns()
+    assert all(subject.earliest is None for subject in stage.subjects)

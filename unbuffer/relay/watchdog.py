@@ -44,6 +44,8 @@ class Watchdog:
 
     def watch(self, subject: Subject, at: float) -> None:
         """Have `subject` looked at at the time `at`, unless an earlier look is due already."""
+        if subject.watched_slot == _DUE:
+            return  # its turn is to come: it then says itself when to look again
         slot = max(int(at / TICK), self._done) + 1
         if subject.watched_slot >= 0:
             if subject.watched_slot <= slot:
