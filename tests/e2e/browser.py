@@ -53,6 +53,11 @@ class Browser:
         metrics = {"width": pixels, "height": 800, "deviceScaleFactor": 1, "mobile": True}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
 
+    def theme(self, name: str) -> None:
+        """What the person's system is set to: light or dark."""
+        features = [{"name": "prefers-color-scheme", "value": name}]
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
     def find(self, selector: str) -> WebElement:
         """The first element, as soon as there is one."""
         return self.until(lambda: next(iter(self.all(selector)), None))

@@ -1,6 +1,7 @@
 """The live page in Chromium, in front of real streams: what a person sees equals what ran."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer
 from tests.peers import PATIENCE
+from unbuffer.record import PAUSE
 
 pytestmark = pytest.mark.process
 
@@ -45,8 +47,10 @@ class Running:
         next(parts)
         self.chunks = 1
 
-    def go_on(self, count: int) -> None:
+    def go_on(self, count: int, pause: float = 0.0) -> None:
+        """pause: seconds that the application takes for each event."""
         for _ in range(count):
+            time.sleep(pause)
             self.gate.next()
             next(self._parts)
             self.chunks += 1
@@ -54,6 +58,9 @@ class Running:
     def end(self) -> None:
         self.gate.end()
         assert list(self._parts) == []
+
+    def read_to_the_end(self) -> None:
+        list(self._parts)
 
 
 @contextmanager
@@ -110,6 +117,74 @@ def test_a_stream_appears_grows_and_ends(browser: Browser, proxy: Unbuffer, stac
     assert marks(browser, "ups") == 8
     assert re.match(r"8 chunks, 120 B in ", browser.text("#picture-text"))
     assert "secret" not in browser.driver.page_source
+
+
+def dot(browser: Browser, selector: str) -> str:
+    """The colour of the dot before this element."""
+    color = browser.driver.execute_script(
+        "return getComputedStyle(document.querySelector(arguments[0]), '::before').backgroundColor", selector
+    )
+    return str(color)
+
+
+def theme_color(browser: Browser, name: str) -> str:
+    """What the page calls good, bad or soft, as it is used now."""
+    return str(
+        browser.driver.execute_script(
+            """
+            const probe = document.body.appendChild(document.createElement("i"));
+            probe.style.color = `var(--${arguments[0]})`;
+            const color = getComputedStyle(probe).color;
+            probe.remove();
+            return color;
+            """,
+            name,
+        )
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_silence_that_ended_a_stream_is_seen_and_no_such_stream_is_green(
+    browser: Browser, stack: Stack, client: httpx.Client, theme: str
+) -> None:
+    browser.theme(theme)
+    with unbuffer(stack.app.url, "--set", "timeouts.silence=2s") as proxy:
+        open_page(browser, proxy)
+        with running(client, proxy, stack.gate()) as stream:
+            stream.go_on(4, pause=4 * PAUSE)
+            with pytest.raises(httpx.RemoteProtocolError):
+                stream.read_to_the_end()
+        browser.until(lambda: cell(browser, "ended", stream.path, "State") == "silence timeout")
+        assert marks(browser, "ups") == 5
+        assert len(browser.all("#picture .silence")) == 1
+        assert re.fullmatch(r"\d+\.\d s", browser.text("#picture .silent"))
+        assert re.search(r"Then nothing came for \d+\.\d s, until the end\.", browser.text("#picture-text"))
+        assert cell(browser, "ended", stream.path, "Last gap") == browser.text("#picture .silent")
+        words = browser.text("#verdict")
+        assert 0 == words.index("silence timeout") < words.index("streamed")
+        assert dot(browser, "#verdict") == dot(browser, '#ended [data-label="State"]') == theme_color(browser, "bad")
+        assert dot(browser, '#ended [data-label="Verdict"]') == theme_color(browser, "soft")
+
+
+def test_a_silence_in_which_the_page_was_opened_is_seen_and_stays_when_the_stream_ends(
+    browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
+) -> None:
+    with running(client, proxy, stack.gate()) as stream:
+        stream.go_on(4, pause=4 * PAUSE)
+        open_page(browser, proxy)
+        browser.until(lambda: browser.all("#picture .silence"))
+        assert cell(browser, "running", stream.path, "Verdict") == "streamed"
+        assert (
+            dot(browser, "#verdict") == dot(browser, '#running [data-label="Verdict"]') == theme_color(browser, "good")
+        )
+        stream.end()
+    browser.until(lambda: cell(browser, "ended", stream.path, "State") == "completed")
+    assert marks(browser, "ups") == 0
+    assert len(browser.all("#picture .silence")) == 1
+    assert "until the end." in browser.text("#picture-text")
+    # Of an end as it should be the page says nothing.
+    assert browser.text("#verdict").startswith("streamed")
+    assert dot(browser, "#verdict") == dot(browser, '#ended [data-label="Verdict"]') == theme_color(browser, "good")
 
 
 def test_a_stream_that_ended_before_anybody_looked_is_listed_without_a_picture(

@@ -125,12 +125,12 @@ def test_a_stall_that_goes_on_counts_up_to_now(process: Process) -> None:
 
 def test_an_ended_stream_has_its_outcome_and_the_time_of_day(process: Process) -> None:
     record = process.begin()
-    chunk(record, 103.0, 4000)
+    chunk(record, 101.5, 4000)
     process.end(record, 103.0, Outcome.CLIENT_DISCONNECT)
 
     (row,) = process.news(process.watch()).ended
     assert (row.outcome, row.age, row.ended) == ("client_disconnect", 3.0, EPOCH + 103.0)
-    assert row.gap is None
+    assert row.gap == 1.5
     assert row.outcome in HELLO.outcomes
 
 

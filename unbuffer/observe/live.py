@@ -58,7 +58,7 @@ class Row(Struct, omit_defaults=True):
     """One stream in the table. Times in seconds.
 
     age      from the request head until now, or to the end
-    gap      since the latest chunk, while the stream runs
+    gap      since the latest chunk until now, or to the end
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
     seen     what the verdict was seen by
     outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
@@ -332,6 +332,7 @@ class Live:
 
     def _row(self, record: Record, now: float, offset: float) -> Row:
         runs = record.outcome is None
+        until = now if runs else record.ended
         stall = record.stalled + (now - record.paused_at if record.paused_at else 0.0)
         judgement = judge(record)
         if runs and judgement and judgement.verdict in _PASSING:
@@ -342,11 +343,11 @@ class Live:
             method=record.method_label,
             path=record.path if len(record.path) <= PATH else record.path[:PATH] + "…",
             kind=record.kind,
-            age=_seconds((now if runs else record.ended) - record.started),
+            age=_seconds(until - record.started),
             chunks=record.chunks,
             bytes=record.bytes_down,
             status=record.status,
-            gap=_seconds(now - record.last_at) if runs and record.chunks else None,
+            gap=_seconds(until - record.last_at) if record.chunks else None,
             max_gap=_seconds(record.max_gap) if record.chunks > 1 else None,
             stall=_seconds(stall),
             paused=record.paused_at > 0.0,

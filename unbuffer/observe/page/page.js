@@ -1,6 +1,6 @@
 // The page: takes the updates, keeps what they say, and shows it. Nothing is loaded but this site's own files.
 
-import { bytes, counted, label, number, rate, verdict } from "./format.js";
+import { bytes, counted, ending, label, number, rate, verdict } from "./format.js";
 import { Heatmap, within } from "./heatmap.js";
 import { Picture } from "./picture.js";
 import { Table } from "./table.js";
@@ -154,15 +154,16 @@ function showStream() {
 
 function showVerdict(row) {
   const place = $("verdict");
+  place.dataset.ending = ending(row.outcome);
   place.dataset.verdict = row.verdict ?? "";
   const parts = [];
+  // How it ended weighs more than how it came. Of an end as it should be there is nothing to say.
+  if (row.outcome && row.outcome !== "completed") {
+    parts.push(bold(label(row.outcome)), ` ${hello.outcomes[row.outcome]} `);
+  }
   if (row.verdict) {
     const seen = row.seen ? `, ${row.seen}` : "";
-    parts.push(bold(verdict(row.verdict) + seen), ` ${hello.advice[row.verdict]} `);
-  }
-  // Of an end as it should be there is nothing to say.
-  if (row.outcome && row.outcome !== "completed") {
-    parts.push(bold(label(row.outcome)), ` ${hello.outcomes[row.outcome]}`);
+    parts.push(bold(verdict(row.verdict) + seen), ` ${hello.advice[row.verdict]}`);
   }
   place.replaceChildren(...parts);
 }

@@ -53,6 +53,7 @@ export class Picture {
     const to = Math.max(stream.row.outcome ? now + (now - from) * 0.03 : now, from + 500);
     const x = (ms) => SIDE + ((ms - from) / (to - from)) * (width - 2 * SIDE);
     const shown = stream.marks.filter(([read]) => read >= from);
+    const silences = this.silences(stream, now);
     this.drawing.draw(
       this.frame,
       width,
@@ -60,7 +61,9 @@ export class Picture {
       svg("rect", { class: "lane", x: 0, y: UP[0] - 4, width, height: UP[1] - UP[0] + 8, rx: 4 }),
       svg("rect", { class: "lane", x: 0, y: DOWN[0] - 4, width, height: DOWN[1] - DOWN[0] + 8, rx: 4 }),
       ...this.axis(x, from, to, width),
-      ...this.silences(stream, x, from, now),
+      ...silences
+        .filter(([, until]) => until >= from)
+        .flatMap(([since, until]) => this.silence(x(Math.max(since, from)), x(until), until - since)),
       ...stream.pauses
         .filter(([, end]) => end >= from)
         .map(([begin, end]) => this.span("stalled", x(Math.max(begin, from)), x(end), DOWN)),
@@ -81,7 +84,7 @@ export class Picture {
       text(width - 4, UP[0] - 9, "name up last", "upstream"),
       text(width - 4, DOWN[1] + 15, "name down last", "client"),
     );
-    this.describe(stream);
+    this.describe(stream, silences);
   }
 
   span(className, begin, end, [top, bottom]) {
@@ -108,22 +111,24 @@ export class Picture {
     return made;
   }
 
-  silences(stream, x, from, now) {
-    const made = [];
-    const times = stream.marks.map(([read]) => read);
-    if (!stream.row.outcome) times.push(now);
-    let before = stream.missed ? times[0] : 0;
+  // From when to when the upstream said nothing. The last silence lasts until now, or is what the stream ended in.
+  silences(stream, now) {
+    const found = [];
+    const times = [...stream.marks.map(([read]) => read), now];
+    // Of what came before anybody looked only the latest time is known, until the next chunk comes.
+    let before = !stream.missed ? 0 : stream.marks.length ? times[0] : now - (stream.row.gap ?? 0) * 1000;
     for (const at of times) {
       // While the client takes nothing the upstream is not read: that is no silence.
       const since = Math.max(before, ...stream.pauses.filter(([begin]) => begin < at).map(([, end]) => end));
-      if (at - since >= SILENCE && at >= from) {
-        const [begin, end] = [x(Math.max(since, from)), x(at)];
-        made.push(this.span("silence", begin, end, UP));
-        if (end - begin > 44) made.push(text((begin + end) / 2, 42, "silent", gap((at - since) / 1000)));
-      }
+      if (at - since >= SILENCE) found.push([since, at]);
       before = at;
     }
-    return made;
+    return found;
+  }
+
+  silence(begin, end, lasted) {
+    const band = this.span("silence", begin, end, UP);
+    return end - begin > 44 ? [band, text((begin + end) / 2, 42, "silent", gap(lasted / 1000))] : [band];
   }
 
   // Stairs: how much of what came had come by then.
@@ -168,13 +173,17 @@ export class Picture {
   }
 
   // All that the picture says, in words.
-  describe({ row, marks, missed, pauses, head }) {
+  describe({ row, marks, missed, pauses, head }, silences) {
     const gaps = marks.slice(1).map(([read], i) => read - marks[i][0]).sort((a, b) => a - b);
     const words = [`${counted(row.chunks, "chunk")}, ${bytes(row.bytes)} in ${age(row.age)}.`];
     if (head != null) words.push(`The head came after ${gap(head / 1000)}.`);
     if (gaps.length) {
       const middle = gap(gaps[Math.floor(gaps.length / 2)] / 1000);
       words.push(`Half of the gaps were ${middle} or less, the largest ${gap(row.max_gap ?? 0)}.`);
+    }
+    const [since, until] = silences.at(-1) ?? [0, 0];
+    if (row.outcome && until === row.age * 1000) {
+      words.push(`Then nothing came for ${gap((until - since) / 1000)}, until the end.`);
     }
     if (pauses.length) words.push(`The client held the stream back for ${gap(row.stall)}.`);
     if (row.heartbeats) words.push(`Heartbeats sent: ${number(row.heartbeats)}.`);

@@ -1,6 +1,6 @@
 // The list of streams. Rows are made once and changed in place, so that focus, selection and scrolling stay.
 
-import { age, bytes, gap, label, number, rate, verdict } from "./format.js";
+import { age, bytes, ending, gap, label, number, rate, verdict } from "./format.js";
 
 const COLUMNS = ["State", "Verdict", "Age", "Chunks", "Bytes", "Rate", "Last gap", "Largest gap", "Client stall"];
 // Seconds from which on a value stands out.
@@ -71,9 +71,12 @@ class Row {
       stream.stall ? gap(stream.stall) : "–",
     ];
     values.forEach((value, i) => write(this.cells[i], value));
+    this.tr.dataset.ending = ending(stream.outcome);
     this.cells[0].dataset.state = state;
     this.cells[1].dataset.verdict = stream.verdict ?? "";
-    this.cells[6].classList.toggle("notable", stream.gap >= NOTABLE && !stream.paused);
+    // What was not read, because the client took nothing, was no silence.
+    const held = runs ? stream.paused : stream.stall > 0;
+    this.cells[6].classList.toggle("notable", stream.gap >= NOTABLE && !held);
     this.cells[7].classList.toggle("notable", stream.max_gap >= NOTABLE);
     this.cells[8].classList.toggle("notable", stream.stall >= NOTABLE);
   }
