@@ -355,6 +355,7 @@ async def test_an_early_answer_waits_for_a_slow_client_as_long_as_any_other(
 ) -> None:
     """The connection only lingers for its rest, but the answer counts as taken only when it is."""
     monkeypatch.setattr("unbuffer.relay.downstream.LINGER", CUT)
+    monkeypatch.setattr("unbuffer.relay.downstream.LINGER_TOTAL", CUT)
     await relay.start(timeouts=Timeouts(client_stall=60.0))
     with await narrow_client(relay) as client:
         loop = asyncio.get_running_loop()

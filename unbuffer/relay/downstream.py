@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from unbuffer.relay.plane import Health, Plane
 
 LINGER = 5.0
-"""Seconds in which what a client still sends is read and dropped behind an early answer: a close with unread bytes
-resets the connection and can take the answer with it. nginx's lingering_timeout is 5 s as well."""
+"""Seconds without a read after which a connection that is being closed is given up. Until then what a client sends after
+an early answer is read and dropped: a close with unread bytes resets the connection and can take the answer with it, and
+many a client reads nothing before it has sent everything. nginx's lingering_timeout is 5 s as well."""
+
+LINGER_TOTAL = 30.0
+"""Seconds that this may last in all, however much still comes: nginx's lingering_time."""
 
 REFUSALS = 64
-"""Connections being closed at a time up to which one beyond limits.connections gets an answer. Each holds a descriptor
-until its client has read: in a flood the rest is reset, or the streams would have none left."""
+"""Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until its
+client has read: in a flood the rest is reset, or the streams would have none left."""
 
 
 # What the bytes of the client are, now. (Plain numbers: in Python 3.11 an Enum's member costs six times as much.)
@@ -68,11 +72,13 @@ class DownstreamConnection(asyncio.Protocol):
         "_breaking",
         "_exchange",
         "_keep_alive",
+        "_linger_until",
         "_phase",
         "_reader",
         "_since",
         "_stall_at",
         "_stall_size",
+        "_surplus",
         "_unnamed",
         "close_after",
         "held",
@@ -106,6 +112,10 @@ class DownstreamConnection(asyncio.Protocol):
         self.stalled = False
         self._stall_at = 0.0
         self._stall_size = 0
+        self._linger_until = 0.0
+        """When a connection that is being closed is given up, whatever still comes."""
+        self._surplus = False
+        """Beyond limits.connections: it takes nobody's place."""
         self._unnamed = False
         """A proxy has said that it does not know whose connection this is: nobody's forwarding fields are believed."""
 
@@ -123,9 +133,11 @@ class DownstreamConnection(asyncio.Protocol):
         plane.connections.add(self)
         plane.totals.client_connections += 1
         limit = plane.settings.limits.connections
-        if limit and len(plane.connections) - plane.ending > limit:
+        if limit and len(plane.connections) - plane.surplus > limit:
             plane.totals.rejected["connections"] += 1
-            if plane.ending < REFUSALS:
+            self._surplus = True
+            plane.surplus += 1
+            if plane.surplus <= REFUSALS:
                 self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
             else:
                 self.abort()
@@ -164,8 +176,8 @@ class DownstreamConnection(asyncio.Protocol):
             self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a request head")
         elif self._phase == _PROXY_HEADER and self._behind:
             self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a PROXY header")
-        if self._phase == _ENDING:
-            plane.ending -= 1
+        if self._surplus:
+            plane.surplus -= 1
         if self._breaking is not None:
             self._breaking.cancel()
         self._phase = _CLOSED
@@ -240,7 +252,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._phase == _CLOSED or self.transport.is_closing():
             return
         if outcome in WHOLE:
-            self._next()
+            self._next(exchange.close_delimited)
         elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT):
             self.abort()
         elif exchange.head_sent:
@@ -308,6 +320,7 @@ class DownstreamConnection(asyncio.Protocol):
             elif self._phase == _PROXY_HEADER:
                 data = self._read_proxy_header(data)
             else:
+                self._since = time.monotonic()  # of the latest read: see LINGER
                 return
 
     def _expect_proxy_header(self) -> None:
@@ -444,9 +457,9 @@ class DownstreamConnection(asyncio.Protocol):
 
     # -- endings
 
-    def _next(self) -> None:
+    def _next(self, close_delimited: bool = False) -> None:
         """A response is complete: go on with the next request, or close."""
-        if self._phase == _TUNNEL:
+        if self._phase == _TUNNEL or (close_delimited and not self.transport.can_write_eof()):
             self._close()
         elif self._phase != _WHOLE or (self.close_after and self._behind):
             # The answer came before the end of the request, or more came than is answered.
@@ -505,12 +518,15 @@ class DownstreamConnection(asyncio.Protocol):
         """Close behind what was written, and read away what the client still sends."""
         if self.transport.is_closing():
             return
-        if not self.transport.can_write_eof():
+        half_close = self.transport.can_write_eof()
+        if not half_close and (self._reader is None or self._reader.in_head):
             self._close()
             return
         self._begin_ending()
-        with contextlib.suppress(OSError):  # of asyncio's own transport, where the client has reset the connection
-            self.transport.write_eof()
+        if half_close:
+            with contextlib.suppress(OSError):  # of asyncio's own transport, where the client has reset the connection
+                self.transport.write_eof()
+        # With TLS nothing can be read after a close of ours. The client knows by the length where its answer ends.
         self.transport.resume_reading()
         self._wait(LINGER)
 
@@ -533,12 +549,11 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.abort()
 
     def _begin_ending(self) -> None:
-        if self._phase != _ENDING:
-            self.plane.ending += 1
         self._phase = _ENDING
         self._behind = b""
         self._reader = None
         self._stall_at = time.monotonic()
+        self._linger_until = self._stall_at + LINGER_TOTAL
         self._stall_size = self.transport.get_write_buffer_size()
 
     def _failed(self, error: Exception) -> None:
@@ -589,10 +604,10 @@ class DownstreamConnection(asyncio.Protocol):
     def _look_ending(self, now: float) -> float:
         """While the client takes what was written it may go on; else the connection is given up."""
         if self.transport.get_write_buffer_size():
-            due = self._look_stall(now)
             self._since = now
-            return due
-        due = self._since + LINGER
+            self._linger_until = now + LINGER_TOTAL
+            return self._look_stall(now) or now + LINGER
+        due = min(self._since + LINGER, self._linger_until)
         if due > now:
             return due
         self.abort()

@@ -51,8 +51,8 @@ class Plane:
         self.watchdog = Watchdog(loop, time.monotonic)
         self.stalls = Stalls(totals, self.running)
         self.connections: set[DownstreamConnection] = set()
-        self.ending = 0
-        """How many of them are being closed: they count for no limit."""
+        self.surplus = 0
+        """How many of them are beyond limits.connections, and being closed."""
         self.draining = False
         """Every response says that its connection ends behind it."""
         self.closing = False
