@@ -1,7 +1,9 @@
 """Other settings for the requests to come: what runs goes on, and the numbers stay right."""
 
 import asyncio
+import socket
 import ssl
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from tests.peers import ScriptedUpstream, eventually
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import Limits, Settings, Upstream, UpstreamTLS
+from unbuffer.relay.tcp import client_options
+from unbuffer.settings.model import Limits, Settings, Timeouts, Upstream, UpstreamTLS
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -99,3 +102,44 @@ async def test_a_connection_that_is_idle_stays_open_until_the_listeners_close(re
     relay.plane.drain()
     assert await client.rest() == b""
     await asyncio.sleep(0)
+
+
+async def test_an_idle_connection_has_the_new_patience(relay: Relay) -> None:
+    await relay.start(timeouts=Timeouts(keep_alive=0.0))
+    client = await relay.client()
+    await eventually(lambda: relay.plane.connections)
+
+    relay.plane.reload(Settings(upstream=relay.plane.settings.upstream, timeouts=Timeouts(keep_alive=0.1)))
+
+    assert await client.rest() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such option")
+async def test_the_kernel_has_the_new_deadlines_and_cuts_no_stream_before_its_own(relay: Relay) -> None:
+    def timeouts() -> list[int]:
+        """Milliseconds, of the connection that runs a stream and of the one that does not."""
+        found = sorted(relay.plane.connections, key=lambda connection: connection.record is None)
+        socks = [connection.transport.get_extra_info("socket") for connection in found]
+        return [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for sock in socks]
+
+    def reload(timeouts: Timeouts) -> None:
+        relay.plane.reload(Settings(upstream=relay.plane.settings.upstream, timeouts=timeouts))
+
+    await relay.start(timeouts=Timeouts(client_stall=200.0, tcp_user=2.0))
+    assert relay._server is not None
+    for listener in relay._server.sockets:
+        for option in client_options(relay.plane.settings):
+            listener.setsockopt(*option)
+    _, upstream, _ = await relay.exchange(GET)
+    await relay.client()
+    await eventually(lambda: len(relay.plane.connections) == 2)
+    assert timeouts() == [250_000, 250_000]
+
+    reload(Timeouts(client_stall=4.0, tcp_user=3.0))
+    assert timeouts() == [250_000, 5_000]
+    reload(Timeouts(client_stall=400.0, tcp_user=3.0))
+    assert timeouts() == [500_000, 500_000]
+    reload(Timeouts(client_stall=400.0, tcp_user=0.0))
+    assert timeouts() == [0, 0]
+    await upstream.send(OK)
+    await finished(relay, Outcome.COMPLETED, 200)

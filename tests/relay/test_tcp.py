@@ -6,9 +6,11 @@ import sys
 
 import pytest
 
-from tests.relay.conftest import Relay
-from unbuffer.relay.tcp import peer_options, vanished
-from unbuffer.settings.model import Timeouts
+from tests.peers import stop_reading
+from tests.relay.conftest import Relay, endless_upload, finished
+from unbuffer.outcome import Outcome
+from unbuffer.relay.tcp import OFF, client_options, kernel_timeout, peer_options
+from unbuffer.settings.model import Route, RouteTimeouts, Settings, Timeouts
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the options have other names, or none")
 
@@ -59,5 +61,51 @@ async def test_every_connection_to_the_upstream_has_them(relay: Relay) -> None:
         (None, False),
     ],
 )
-def test_what_tells_of_a_vanished_host(error: Exception | None, expected: bool) -> None:
-    assert vanished(error) is expected
+async def test_what_tells_of_a_vanished_host(relay: Relay, error: Exception | None, expected: bool) -> None:
+    await relay.start()
+    connection = await relay.plane.pool.connect()
+    text = kernel_timeout(error, connection.transport, "upstream")
+    assert text == ("timeouts.tcp_user: the upstream's host answers no more" if expected else "")
+    connection.close()
+
+
+@linux
+async def test_a_host_that_answers_is_not_said_to_be_gone(relay: Relay) -> None:
+    """An application that lives and takes nothing of an upload: the kernel ends that with the same error."""
+    await relay.start(timeouts=Timeouts(tcp_user=1.0))
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n"
+    client, upstream, _ = await relay.exchange(head)
+    stop_reading(upstream)
+    async with endless_upload(relay, client):
+        text = "timeouts.tcp_user: the upstream took nothing of what was sent, before"
+        await finished(relay, Outcome.UPSTREAM_DISCONNECT, 502, text)
+
+
+@pytest.mark.parametrize(
+    ("stall", "of_routes", "running", "user_timeout"),
+    [
+        (60.0, (), (), 75.0),
+        (60.0, (None, 80.0), (), 100.0),
+        (60.0, (), (80.0,), 100.0),
+        (0.0, (), (), 0.0),
+        (60.0, (0.0,), (), 0.0),
+        (60.0, (), (0.0,), 0.0),
+    ],
+)
+def test_the_kernel_never_comes_before_a_client_stall(
+    stall: float, of_routes: tuple[float | None, ...], running: tuple[float, ...], user_timeout: float
+) -> None:
+    routes = tuple(
+        Route(name=f"r{index}", prefix="/", timeouts=RouteTimeouts(client_stall=seconds))
+        for index, seconds in enumerate(of_routes)
+    )
+    settings = Settings(timeouts=Timeouts(client_stall=stall, tcp_user=75.0), routes=routes)
+    assert client_options(settings, *running) == peer_options(75.0, user_timeout)
+
+
+@linux
+def test_off_is_what_a_socket_begins_with() -> None:
+    with socket.socket() as new, socket.socket() as used:
+        for option in (*peer_options(75.0, 75.0), *OFF):
+            used.setsockopt(*option)
+        assert (said(used)[0], said(used)[-1]) == (said(new)[0], said(new)[-1]) == (0, 0)

@@ -20,6 +20,7 @@ from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
 from unbuffer.relay.request_reader import RequestReader
+from unbuffer.relay.tcp import OFF, client_options, set_options
 from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED, TICK
 
@@ -283,12 +284,21 @@ class DownstreamConnection(asyncio.Protocol):
                 self._rest()
 
     def reload(self) -> None:
-        """The settings have changed: whether the client's forwarding fields are believed is decided anew."""
+        """The settings have changed: whether the client's forwarding fields are believed is decided anew, and a wait
+        that runs has another end."""
         peer = self.peer
         peername = (peer.address,) if peer.address else self.transport.get_extra_info("peername")
         self.peer = self.plane.peer(peername, peer.secure)
         if self._unnamed:
             self.peer = replace(self.peer, trusted=False)
+        if self._exchange is None:
+            self.plane.watchdog.watch(self, time.monotonic())
+
+    def reload_options(self) -> None:
+        """The kernel's deadlines have changed. A stream that runs keeps its client_stall, and is not cut before it."""
+        running = (self._exchange.policy.client_stall_timeout,) if self._exchange is not None else ()
+        with contextlib.suppress(OSError):  # of a connection that has just ended
+            set_options(self.transport.get_extra_info("socket"), client_options(self.plane.settings, *running) or OFF)
 
     def end(self, outcome: Outcome) -> None:
         """End whatever runs."""

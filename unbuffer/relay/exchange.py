@@ -26,7 +26,7 @@ from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
 from unbuffer.relay.decoding import Decoding
 from unbuffer.relay.pool import ConnectError
 from unbuffer.relay.stalls import STALL
-from unbuffer.relay.tcp import vanished
+from unbuffer.relay.tcp import kernel_timeout
 from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
@@ -466,8 +466,8 @@ class Exchange:
         if self.tunnel is not None and self.tunnel.ends_with(exc):
             self.finish(_COMPLETED)
         else:
-            gone = "timeouts.tcp_user: the client's host answers no more" if vanished(exc) else str(exc or "")
-            self.finish(Outcome.CLIENT_DISCONNECT, gone)
+            gone = kernel_timeout(exc, self.downstream.transport, "client")
+            self.finish(Outcome.CLIENT_DISCONNECT, gone or str(exc or ""))
 
     def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
         """The upstream's connection ended before the response did; `untouched`: not a byte of it had come."""
@@ -479,8 +479,9 @@ class Exchange:
             self._connect()
             return
         when = "in the response body" if self.record.head_at else "before a response head"
-        if vanished(exc):
-            detail = f"timeouts.tcp_user: the upstream's host answers no more, {when}"
+        timeout = kernel_timeout(exc, self.upstream.transport, "upstream") if self.upstream is not None else ""
+        if timeout:
+            detail = f"{timeout}, {when}"
         else:
             what = "reset" if isinstance(exc, ConnectionError) else "closed"
             detail = f"the upstream {what} the connection {when}"

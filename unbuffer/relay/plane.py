@@ -12,6 +12,7 @@ from unbuffer.record import Record
 from unbuffer.relay.policy import RouteTable
 from unbuffer.relay.pool import Pool
 from unbuffer.relay.stalls import Stalls
+from unbuffer.relay.tcp import client_options
 from unbuffer.relay.watchdog import Watchdog
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
@@ -66,10 +67,13 @@ class Plane:
         Raises ssl.SSLError or OSError, and nothing has changed, if the files of upstream.tls cannot be used.
         """
         old, new = self.pool, Pool(settings, self.totals, self.loop, self.watchdog)
+        other_options = client_options(settings) != client_options(self.settings)
         self._use(settings, new, self.routes)
         old.close()
         for connection in self.connections:
             connection.reload()
+            if other_options:
+                connection.reload_options()
 
     def _use(self, settings: Settings, pool: Pool, routes: RouteTable | None) -> None:
         """All that is made of the settings, in one turn of the loop. routes: those from before."""

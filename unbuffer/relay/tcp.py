@@ -4,16 +4,33 @@ The kernel then ends the connection with ETIMEDOUT. Linux and the BSDs hand the 
 accepts, so a client connection costs nothing.
 """
 
+import asyncio
 import errno
 import socket
+import sys
+from functools import cache
+from typing import Final
+
+from unbuffer.settings.model import Settings
 
 SocketOptions = tuple[tuple[int, int, int], ...]
 """Level, name and value, as `setsockopt` takes them."""
+
+OFF: Final[SocketOptions] = tuple(
+    (level, option, 0)
+    for level, option in (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        (socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", 0)),
+    )
+    if option
+)
+"""What a socket begins with, for one that had other options before a reload."""
 
 VANISHED = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 """What a connection ends with whose other side answers no more; the last two where a router told why."""
 
 
+@cache
 def peer_options(seconds: float, user_timeout: float) -> SocketOptions:
     """Against a peer that has been away for `seconds`; none for 0. user_timeout: the limit for data, 0 = the system's.
 
@@ -37,6 +54,46 @@ def peer_options(seconds: float, user_timeout: float) -> SocketOptions:
     return tuple(options)
 
 
-def vanished(error: Exception | None) -> bool:
-    """Whether a connection was lost because the other side's host answers no more."""
-    return isinstance(error, OSError) and error.errno in VANISHED
+def client_options(settings: Settings, *running: float) -> SocketOptions:
+    """Against clients whose host has vanished. One that is there and reads nothing is for client_stall to end: the
+    kernel, which counts the same, comes later, and not at all where such a client may stay.
+
+    running: the client_stall of a stream that keeps the one it began with, beside those of the settings.
+    """
+    stalls = [settings.timeouts.client_stall, *(r.timeouts.client_stall for r in settings.routes), *running]
+    longest = max(stall or 0.0 for stall in stalls)
+    gone = settings.timeouts.tcp_user
+    return peer_options(gone, 0.0 if 0.0 in stalls else max(gone, 1.25 * longest))
+
+
+def set_options(sock: socket.socket, options: SocketOptions) -> None:
+    """Set these options; a Unix socket has none of them."""
+    if sock.family != socket.AF_UNIX:
+        for option in options:
+            sock.setsockopt(*option)
+
+
+def kernel_timeout(error: Exception | None, transport: asyncio.Transport, peer: str) -> str:
+    """What the kernel gave a connection up for; empty if it was lost otherwise. peer: who the other side is."""
+    if not isinstance(error, OSError) or error.errno not in VANISHED:
+        return ""
+    window = _window(transport.get_extra_info("socket")) if error.errno == errno.ETIMEDOUT else None
+    if window == 0:
+        return f"timeouts.tcp_user: the {peer} took nothing of what was sent"
+    return f"timeouts.tcp_user: the {peer}'s host answers no more"
+
+
+_SND_WND: Final = 228
+"""Offset of tcpi_snd_wnd in Linux' struct tcp_info (linux/tcp.h), since 5.4: the bytes that the other side had room for
+when it was last heard of."""
+
+
+def _window(sock: socket.socket) -> int | None:
+    """What the other side had room for; None where the system does not tell."""
+    if sys.platform != "linux":
+        return None  # only Linux counts a peer that is there and takes nothing
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SND_WND + 4)
+    except OSError:
+        return None
+    return int.from_bytes(info[_SND_WND:], sys.byteorder) if len(info) == _SND_WND + 4 else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from unbuffer.outcome import Outcome
 from unbuffer.relay.response_reader import BadResponse, ResponseReader
+from unbuffer.relay.tcp import set_options
 from unbuffer.settings.model import Limits
 
 if TYPE_CHECKING:
@@ -111,8 +112,8 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
         self.transport.set_write_buffer_limits(high=65536)
-        for option in self._pool.socket_options:
-            self.transport.get_extra_info("socket").setsockopt(*option)
+        if self._pool.socket_options:
+            set_options(self.transport.get_extra_info("socket"), self._pool.socket_options)
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()

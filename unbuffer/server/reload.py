@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from unbuffer.relay.plane import Plane
+from unbuffer.relay.tcp import OFF, SocketOptions, client_options
 from unbuffer.server.errors import StartError
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.tls import listen_context, load_certificate, naming_upstream
@@ -21,7 +22,6 @@ AT_START_ONLY = (
     "listen.backlog",
     "listen.proxy_protocol",
     "listen.health",
-    "timeouts.tcp_user",
     "admin.address",
     "log.format",
     "log.keys",
@@ -39,13 +39,16 @@ class Reloader:
         plane: Plane,
         probe: UpstreamProbe,
         context: ssl.SSLContext | None,
+        listeners: Callable[[SocketOptions], None],
         fixed: tuple[str, ...],
     ) -> None:
-        """context: of the listeners, as long as they have TLS. fixed: more settings that may not change."""
+        """context: of the listeners, as long as they have TLS. listeners: gives them other socket options.
+        fixed: more settings that may not change."""
         self._read = read
         self._plane = plane
         self._probe = probe
         self._context = context
+        self._listeners = listeners
         self._fixed = (*AT_START_ONLY, *fixed)
 
     async def run(self, asked: asyncio.Event) -> None:
@@ -82,11 +85,15 @@ class Reloader:
 
     def _put_in_force(self, settings: Settings) -> None:
         tls = settings.listen.tls
+        options = client_options(settings)
+        changed = options != client_options(self._plane.settings)
         if self._context is not None:
             listen_context(tls)  # a try: a certificate without its key would spoil the one in use
         with naming_upstream(settings.upstream.tls):
             self._plane.reload(settings)
         if self._context is not None:
             load_certificate(self._context, tls)
+        if changed:
+            self._listeners(options or OFF)
         self._probe.retarget(self._plane.pool.target, settings.timeouts.connect)
         logging.getLogger().setLevel(settings.log.level.upper())

@@ -12,6 +12,7 @@ import ssl
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from unbuffer import __version__
@@ -22,7 +23,7 @@ from unbuffer.observe.metrics import Exposition
 from unbuffer.observe.observer import Observer
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
-from unbuffer.relay.tcp import SocketOptions, peer_options
+from unbuffer.relay.tcp import SocketOptions, client_options, set_options
 from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
 from unbuffer.server.child import Child
@@ -163,7 +164,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings], command: Sequ
         if command:
             child.start(plane.pool.target, os.environ)
         # The application that was started has its address.
-        reloader = Reloader(read, plane, probe, context, fixed=("upstream.url",) if command else ())
+        listeners = partial(set_listeners, data)
+        reloader = Reloader(read, plane, probe, context, listeners, fixed=("upstream.url",) if command else ())
         reloading = asyncio.ensure_future(reloader.run(signals.hangup))
         if not lifecycle.draining:
             lifecycle.move(State.READY)
@@ -257,30 +259,20 @@ async def _listen(runner: web.ServerRunner, settings: Settings) -> ssl.SSLContex
     await runner.setup()
     context = listen_context(settings.listen.tls)
     scheme = "https" if context else "http"
-    options = _peer_options(settings)
     for text in settings.listen.address:
-        for site in await _start_all(runner, text, settings.listen.backlog, context):
-            _set(site, options)
+        await _start_all(runner, text, settings.listen.backlog, context)
+    set_listeners(runner, client_options(settings))
     for address in runner.addresses:
         log.info("unbuffer %s: listening on %s", __version__, _shown(address, scheme))
     return context
 
 
-def _peer_options(settings: Settings) -> SocketOptions:
-    """Against clients whose host has vanished. One that is there and reads nothing is for client_stall to end: the
-    kernel, which counts the same, comes later, and not at all where such a client may stay."""
-    stalls = [settings.timeouts.client_stall, *(r.timeouts.client_stall for r in settings.routes)]
-    longest = max(stall or 0.0 for stall in stalls)
-    gone = settings.timeouts.tcp_user
-    return peer_options(gone, 0.0 if 0.0 in stalls else max(gone, 1.25 * longest))
-
-
-def _set(site: web.BaseSite, options: SocketOptions) -> None:
-    # aiohttp has no public way to the sockets of a site; its own `addresses` goes this one.
-    for sock in getattr(site._server, "sockets", ()):
-        if sock.family != socket.AF_UNIX:
-            for option in options:
-                sock.setsockopt(*option)
+def set_listeners(runner: web.BaseRunner, options: SocketOptions) -> None:
+    """Give the listeners these options, which they hand on to what they accept."""
+    for site in runner.sites:
+        # aiohttp has no public way to the sockets of a site; its own `addresses` goes this one.
+        for sock in getattr(site._server, "sockets", ()):
+            set_options(sock, options)
 
 
 async def _listen_admin(runner: web.AppRunner, text: str) -> None:
