@@ -1,10 +1,13 @@
 """What the documents say is held to the code."""
 
+import io
 import re
 from pathlib import Path
 
 import pytest
 
+from unbuffer.demo.app import TEXT, tokens
+from unbuffer.demo.screen import Arrival, Screen
 from unbuffer.outcome import Outcome
 from unbuffer.settings.load import SettingsError, load
 
@@ -44,3 +47,26 @@ def test_the_report_of_mistakes_in_the_readme_is_real(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(str(file), {}, {})
     assert [line.replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()] == shown
+
+
+def test_the_race_in_the_readme_is_what_the_demo_prints() -> None:
+    """Words, columns and counts; the times are those of the run it was taken from."""
+    shown = block((ROOT / "README.md").read_text(), "text", " seconds  direct")
+    out = io.StringIO()
+    screen = Screen(out, 100, colour=False)
+    titles = ("direct", "through unbuffer")
+    *before, last = (Arrival(0.1 * number, word) for number, word in enumerate(tokens(TEXT), 1))
+    lump = Arrival(last.at, TEXT)
+    screen.lanes(titles)
+    for word in before:
+        screen.arrival(1, titles[1], word)
+    screen.arrival(0, titles[0], lump)
+    screen.arrival(1, titles[1], last)
+    screen.verdicts(titles, [[lump], [*before, last]])
+    head, left_out, rest = _timeless(shown).partition("   ...\n")
+    assert left_out
+    assert re.fullmatch(f"{re.escape(head)}(.+\n)*{re.escape(rest)}", _timeless(out.getvalue().lstrip("\n")))
+
+
+def _timeless(text: str) -> str:
+    return re.sub(r"\d+\.\d+", "0.0", text)
