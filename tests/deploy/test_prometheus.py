@@ -1,5 +1,6 @@
 """The rules for Prometheus: valid, of our metrics, and tested, each alert both ways."""
 
+import re
 import shutil
 import subprocess
 from os import environ
@@ -38,6 +39,32 @@ def _name(rule: dict[str, Any]) -> str:
 def test_promtool_passes(check: str) -> None:
     checked = subprocess.run(
         ["promtool", *check.split()], cwd=DIRECTORY, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@needs_promtool
+def test_the_share_of_requests_that_need_a_new_connection_is_that_share(tmp_path: Path) -> None:
+    """Of four requests a second one needs a new one. The query stands in docs/metrics.md."""
+    document = (DIRECTORY.parents[1] / "docs/metrics.md").read_text()
+    query = re.search(r"^\| How many requests need a new one\? \| `(.*)` \|$", document, re.MULTILINE)
+    assert query is not None
+    asked = {"expr": query[1], "eval_time": "30m", "exp_samples": [{"labels": "{}", "value": 0.25}]}
+    series = {
+        'unbuffer_upstream_connects_total{instance="a", result="ok"}': "0+60x30",
+        'unbuffer_upstream_connects_total{instance="a", result="refused"}': "0+60x30",
+        'unbuffer_upstream_connection_reuse_total{instance="a"}': "0+180x30",
+    }
+    given = [{"series": name, "values": values} for name, values in series.items()]
+    test = {"tests": [{"interval": "1m", "input_series": given, "promql_expr_test": [asked]}]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(test))
+    checked = subprocess.run(
+        ["promtool", "test", "rules", "test.yml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
 

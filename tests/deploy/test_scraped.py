@@ -135,7 +135,7 @@ def _empty(server: Prometheus) -> Iterator[str]:
 
 def _hurried(rules: str) -> str:
     """The rules with windows and waits of seconds."""
-    hurried = re.sub(r"\[(5|10|15)m\]|\[1h\]", "[8s]", rules)
+    hurried = re.sub(r"\[(5|10|15|30)m\]|\[1h\]", "[8s]", rules)
     return re.sub(r"for: \d+m", "for: 1s", hurried)
 
 
