@@ -63,7 +63,7 @@ def main() -> int:
         for name, gap in (("0.1 ms: one clump", 0.0001), ("20 ms: a pause each", 0.02)):
             counted, bare = [], []
             for _ in range(RUNS):
-                counted.append(_microseconds(_stream(relay).body, gap))
+                counted.append(_microseconds(_stream(relay).answer.body, gap))
                 bare.append(_microseconds(_Bare(relay.taker).body, gap))
                 relay.push(b"0\r\n\r\n", time.monotonic())
             costs = sorted(one - other for one, other in zip(counted, bare, strict=True))
@@ -77,7 +77,7 @@ def _stream(relay: Unwired) -> Exchange:
     exchange, asked = relay.begin()
     relay.head("sse", asked + 0.01)
     for n in range(10):
-        exchange.body(EVENT, asked + 0.02 + n / 100, False)
+        exchange.answer.body(EVENT, asked + 0.02 + n / 100, False)
     return exchange
 
 

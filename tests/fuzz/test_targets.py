@@ -61,7 +61,7 @@ def test_framing_that_is_passed_on_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_end_that_was_none_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        exchange.Exchange, "upstream_lost", lambda self, *_, **__: self.end([]) if self.record.head_at else None
+        exchange.Exchange, "upstream_lost", lambda self, *_, **__: self.answer.end([]) if self.record.head_at else None
     )
     assert breaks(upstream)
 

@@ -81,7 +81,7 @@ async def test_a_stream_that_runs_is_in_the_scrape(relay: Unwired) -> None:
     exchange, asked = relay.begin()
     relay.head("sse", asked + 0.03)
     relay.push(b"d\r\n%b\r\n" % EVENT, asked + 0.13)
-    exchange.downstream_full()
+    exchange.answer.downstream_full()
     samples = flat(await scrape(relay.totals))
     of = frozenset({("route", "default"), ("kind", "sse")})
     assert samples["unbuffer_active_streams", of] == 1
@@ -91,7 +91,7 @@ async def test_a_stream_that_runs_is_in_the_scrape(relay: Unwired) -> None:
     assert samples["unbuffer_client_backpressure_events_total", of] == 1
     held = samples["unbuffer_client_backpressure_seconds_total", of]
     assert held > 0
-    exchange.downstream_drained()
+    exchange.answer.downstream_drained()
     later = flat(await scrape(relay.totals))
     assert later["unbuffer_backpressured_streams", of] == 0
     assert later["unbuffer_client_backpressure_seconds_total", of] == exchange.record.stalled >= held
@@ -101,7 +101,7 @@ async def test_a_stream_that_ends_while_its_client_is_held_back_is_held_back_no_
     exchange, asked = relay.begin()
     relay.head("sse", asked + 0.03)
     relay.push(b"d\r\n%b\r\n" % EVENT, asked + 0.13)
-    exchange.downstream_full()
+    exchange.answer.downstream_full()
     exchange.finish(Outcome.CLIENT_STALL_TIMEOUT)
     samples = flat(await scrape(relay.totals))
     of = frozenset({("route", "default"), ("kind", "sse")})

@@ -10,6 +10,7 @@ from tests.compiled import replaces
 from tests.peers import Peer, soon
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
+from unbuffer.relay.answer import Answer
 from unbuffer.relay.exchange import Exchange
 from unbuffer.settings.model import SSE, Timeouts
 
@@ -57,7 +58,7 @@ async def test_at_a_chunk(relay: Relay, told: list[Mapping[str, Any]], monkeypat
     other = await begun(relay)
     client, upstream = await begun(relay)
     with monkeypatch.context() as patch:
-        patch.setattr(Exchange, "body", fail)
+        patch.setattr(Answer, "body", fail)
         await upstream.send(EVENT)
         assert await client.rest() == b""  # no last chunk: visibly broken
     record = await relay.record()

@@ -5,25 +5,24 @@ from typing import TYPE_CHECKING
 
 from unbuffer.http.coding import CodingError, Decoder
 from unbuffer.http.request import Fields
-from unbuffer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from unbuffer.relay.exchange import Exchange
+    from unbuffer.relay.answer import Answer
 
 STEP = 65536
 """Decoded bytes given out at a time: a compression bomb is paced by the client that reads it."""
 
 
 class Decoding:
-    """The decoding of one exchange's response.
+    """The decoding of one answer.
 
     behind: the decoder holds more than was given out; the upstream is not read meanwhile.
     """
 
-    __slots__ = ("_decoder", "_ending", "_exchange", "_trailers", "behind")
+    __slots__ = ("_answer", "_decoder", "_ending", "_trailers", "behind")
 
-    def __init__(self, exchange: "Exchange", codings: tuple[str, ...]) -> None:
-        self._exchange = exchange
+    def __init__(self, answer: "Answer", codings: tuple[str, ...]) -> None:
+        self._answer = answer
         self._decoder = Decoder(codings)
         self._ending = False
         """The response is complete, as far as the upstream is concerned."""
@@ -44,9 +43,7 @@ class Decoding:
 
     def go_on(self, now: float) -> None:
         """Give out what the decoder has, one step for one turn of the loop, and only while the client takes it."""
-        exchange, decoder = self._exchange, self._decoder
-        if exchange.record.outcome is not None:
-            return
+        answer, decoder = self._answer, self._decoder
         pieces: list[bytes] = []
         room = STEP
         damage = ""
@@ -59,24 +56,16 @@ class Decoding:
         except CodingError as error:
             damage = str(error)
         if pieces:
-            exchange.decoded(b"".join(pieces), now)
+            answer.decoded(b"".join(pieces), now)
         if damage:
-            exchange.count_decoded("error")
-            exchange.finish(Outcome.DECODE_ERROR, damage)
+            answer.damaged(damage)
         elif room <= 0:
-            # The rest when the others have had their turn. Reading stops, so that no more is fed meanwhile.
             self.behind = True
-            exchange.pause_upstream()
-            exchange.plane.loop.call_soon(self._in_turn)
+            answer.fall_behind()
         elif self._ending:
-            exchange.count_decoded("ok")
-            exchange.body_over(self._trailers, now)
+            answer.decoded_all(self._trailers, now)
         else:
-            exchange.flush(now)
+            answer.flush(now)
             if self.behind:
                 self.behind = False
-                exchange.resume_upstream()
-
-    def _in_turn(self) -> None:
-        if not self._exchange.record.paused_at:
-            self.go_on(time.monotonic())
+                answer.catch_up()

@@ -196,7 +196,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._stall_at = time.monotonic()
         self._stall_size = self.transport.get_write_buffer_size()
         if self._exchange is not None:
-            self._exchange.downstream_full()
+            self._exchange.answer.downstream_full()
         seconds = self._stall_timeout
         if seconds:
             self.plane.watchdog.watch(self, self._stall_at + seconds)
@@ -204,7 +204,7 @@ class DownstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.stalled = False
         if self._exchange is not None:
-            self._exchange.downstream_drained()
+            self._exchange.answer.downstream_drained()
 
     # -- what the exchange asks for
 
@@ -253,13 +253,13 @@ class DownstreamConnection(asyncio.Protocol):
         if self._phase == _CLOSED or self.transport.is_closing():
             return
         if outcome in WHOLE:
-            self._next(exchange.close_delimited)
+            self._next(exchange.answer.close_delimited)
         elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT):
             self.abort()
-        elif exchange.head_sent:
+        elif exchange.answer.head_sent:
             # Where the framing shows what is missing, what did arrive is delivered first.
-            cut = self.abort if exchange.close_delimited else self._close
-            if exchange.explained:
+            cut = self.abort if exchange.answer.close_delimited else self._close
+            if exchange.answer.explained:
                 self._begin_ending()
                 self._wait(LINGER)
                 self._breaking = self.plane.loop.call_later(READ_FIRST, cut)

@@ -21,7 +21,7 @@ _LEFT = 2
 class Tunnel:
     """One tunnel, for as long as its exchange."""
 
-    __slots__ = ("_downstream", "_exchange", "_farewell", "_frames", "_half_closed", "_upstream")
+    __slots__ = ("_downstream", "_exchange", "_farewell", "_frames", "_half_closed", "_upstream", "_upstream_over")
 
     def __init__(
         self, exchange: "Exchange", downstream: "DownstreamConnection", upstream: "UpstreamConnection", websocket: bool
@@ -33,6 +33,8 @@ class Tunnel:
         self._farewell = _STAYING
         self._half_closed = False
         """One side has said everything."""
+        self._upstream_over = False
+        """The upstream has: its client was told, and can be told nothing more."""
 
     def up(self, data: bytes) -> None:
         """Bytes of the client for the upstream."""
@@ -45,11 +47,11 @@ class Tunnel:
             return  # nothing may follow a Close frame (RFC 6455, section 5.5.1)
         frames = self._frames
         if frames is None:
-            self._exchange.body(data, now, False)
+            self._exchange.answer.body(data, now, False)
             return
         complete = frames.read(data)
         leaving = self._farewell == _LEAVING and complete > 0
-        self._exchange.body(data[:complete] if leaving else data, now, False)
+        self._exchange.answer.body(data[:complete] if leaving else data, now, False)
         if leaving:
             self._say_farewell()
 
@@ -58,7 +60,7 @@ class Tunnel:
 
         What any other protocol would want to hear is not known: such a tunnel goes on.
         """
-        if self._frames is None or self._farewell != _STAYING:
+        if self._frames is None or self._farewell != _STAYING or self._upstream_over:
             return
         self._farewell = _LEAVING
         if self._frames.between_frames:
@@ -72,6 +74,7 @@ class Tunnel:
 
     def upstream_eof(self) -> bool:
         """The upstream has said everything. True: keep its connection, the client may still speak."""
+        self._upstream_over = True
         return self._half_close(self._downstream.transport)
 
     def client_eof(self) -> bool:

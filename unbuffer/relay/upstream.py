@@ -133,6 +133,7 @@ class UpstreamConnection(asyncio.Protocol):
         if reader is None:
             _tunnel_down(exchange, data, now)
             return
+        answer = exchange.answer
         while reader.head is None:
             try:
                 head, data = reader.read_head(data)
@@ -149,13 +150,13 @@ class UpstreamConnection(asyncio.Protocol):
             if head.status < 200:
                 exchange.informational(head)
                 continue
-            exchange.head(head, now)
+            answer.head(head, now)
             if reader.over:
                 reader.surplus = bool(data)
-                exchange.end([])
+                answer.end([])
                 return
             if not data:
-                exchange.flush(now)
+                answer.flush(now)
                 return
             break
         was_over = reader.over
@@ -165,14 +166,14 @@ class UpstreamConnection(asyncio.Protocol):
             return
         body = reader.read_body(data)
         if body and reader.over and reader.trailers:
-            exchange.body(body, now, False)
-            exchange.end(reader.trailers)
+            answer.body(body, now, False)
+            answer.end(reader.trailers)
         elif body:
-            exchange.body(body, now, reader.over)
+            answer.body(body, now, reader.over)
         elif reader.over:
-            exchange.end(reader.trailers)
+            answer.end(reader.trailers)
         else:
-            exchange.flush(now)  # before the damage is told of: the same, however the bytes were split
+            answer.flush(now)  # before the damage is told of: the same, however the bytes were split
         if reader.damage:
             exchange.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, reader.damage)
 
@@ -216,7 +217,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         reader = self._reader
         if reader is not None and exc is None and reader.ends_with_connection:
-            exchange.end([])
+            exchange.answer.end([])
         else:
             exchange.upstream_lost(exc, untouched=reader is not None and reader.untouched)
 

@@ -1,0 +1,405 @@
+"""The response on its way down, from its head to its end or to the outcome that cuts it short.
+
+A chunk takes one straight way: `body` counts it, decodes it if it must, frames it, writes it. `Exchange.finish` closes
+the answer: from then on nothing of it is written or counted, whatever else came in the same read.
+"""
+
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final
+
+from unbuffer.http.coding import decodable
+from unbuffer.http.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, chunk
+from unbuffer.http.headers import (
+    Delivery,
+    informational_to_downstream,
+    response_to_downstream,
+    trailers_to_downstream,
+)
+from unbuffer.http.request import Fields
+from unbuffer.http.response import ResponseHead
+from unbuffer.http.sse import Tail, error_event, unmarked
+from unbuffer.outcome import WHOLE, Outcome
+from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
+from unbuffer.relay.decoding import Decoding
+from unbuffer.relay.stalls import STALL
+from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
+
+if TYPE_CHECKING:
+    from unbuffer.relay.exchange import Exchange
+
+_PROMPT: Final = RELAY_BOUNDS[0]
+
+
+class Answer:
+    """The final response of one exchange, or the bytes behind 101.
+
+    head_sent: a byte of it has gone to the client; from then on a failure can only break it.
+    explained: an error event has told the client why it breaks.
+    """
+
+    __slots__ = (
+        "_beat_at",
+        "_decoding",
+        "_exchange",
+        "_framing",
+        "_head_out",
+        "_resumed_at",
+        "_series",
+        "_tail",
+        "explained",
+        "head_sent",
+        "record",
+    )
+
+    def __init__(self, exchange: "Exchange", record: Record) -> None:
+        self.record = record
+        self.head_sent = False
+        self.explained = False
+        self._exchange: Exchange | None = exchange
+        """None once the answer is closed."""
+        self._series: Series | None = None
+        """Where it is counted: from the response head on, until it is closed."""
+        self._framing = 0
+        self._head_out = b""
+        self._decoding: Decoding | None = None
+        self._tail: Tail | None = None
+        """Kept only where something may be added to the body, or its end is looked at."""
+        self._beat_at = 0.0
+        """Time of the latest heartbeat."""
+        self._resumed_at = 0.0
+        """When the client last took what it had been sent, so that the upstream was read again."""
+
+    # -- what the upstream sends
+
+    def head(self, head: ResponseHead, now: float) -> None:
+        """The final response head. It goes out with the body bytes of the same read, or by `flush`."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._answered(exchange, head.kind, head.status, now)
+        record, request, policy, downstream = self.record, exchange.request, exchange.policy, exchange.downstream
+        decoded = bool(head.codings) and self._decode_codings(head, policy.decode)
+        http11 = request.http11
+        framing, length = head.framing, -1 if head.status == 204 else head.length
+        if framing and (decoded or framing < 0):
+            framing, length = CHUNKED if http11 else UNTIL_CLOSE, -1
+        # An answer before the end of its request: whether that end still comes nobody knows (RFC 9112, section 9.3).
+        close = framing == UNTIL_CLOSE or not downstream.may_keep_alive or not exchange.request_over
+        if downstream.stalled:
+            self.downstream_full()  # with the response before this one
+        self._framing = framing
+        waited = now - record.started if policy.server_timing else -1.0
+        delivery = Delivery(framing, length, close, decoded, http11, request.wants_trailers, waited)
+        self._head_out = response_to_downstream(head, delivery)
+        downstream.close_after = close
+        if framing:
+            exchange.watch(now, policy.silence_timeout)
+        if framing and head.streams:
+            record.rhythm = Rhythm(head.kind)
+            self._keep_tail(exchange, head, decoded, now)
+            if exchange.plane.on_stream is not None:
+                exchange.plane.on_stream(record)
+
+    def switch(self, head: ResponseHead, now: float) -> None:
+        """101: the head goes out at once; what follows has no framing."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        self._answered(exchange, "upgrade", 101, now)
+        if exchange.plane.on_stream is not None:
+            exchange.plane.on_stream(self.record)
+        self._head_out = informational_to_downstream(head)
+        self.flush(now)
+
+    def _answered(self, exchange: "Exchange", kind: str, status: int, now: float) -> None:
+        """The upstream has decided: from here on it is known where the stream is counted."""
+        record = self.record
+        record.head_at = now
+        record.status = status
+        record.kind = kind
+        series = self._series = exchange.plane.totals.of(record.route, kind)
+        series.active += 1
+        series.ttfb.observe(now - record.started)
+
+    def _keep_tail(self, exchange: "Exchange", head: ResponseHead, decoded: bool, now: float) -> None:
+        """Keep the end of the body in view, where the route asks for something that depends on it."""
+        if head.codings and not decoded:
+            return  # what goes out is no text
+        policy = exchange.policy
+        marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
+        events = head.kind == "sse" and self._framing < 0
+        if marker or (events and (policy.heartbeat or policy.error_event)):
+            self._tail = Tail(marker)
+        if events:
+            exchange.watch(now, policy.heartbeat)
+
+    def _decode_codings(self, head: ResponseHead, wanted: bool) -> bool:
+        """Set up the decoder, if this body can be decoded (a range of coded bytes cannot)."""
+        if not head.framing or head.status == 206:
+            return False
+        able = decodable(head.codings)
+        self.record.decoded = "+".join(head.codings) if able else "other"
+        if able and wanted:
+            self._decoding = Decoding(self, head.codings)
+            return True
+        self._count_decoded("passed_through")
+        self.record.decoded = ""
+        return False
+
+    def _count_decoded(self, result: str) -> None:
+        """Count what became of a compressed body: ok, error or passed_through."""
+        exchange, record = self._exchange, self.record
+        if exchange is not None:
+            exchange.plane.totals.decoded[record.route, record.decoded, result] += 1
+
+    def flush(self, now: float) -> None:
+        """Send a head that came alone: before any byte of the body exists."""
+        if self._head_out:
+            self._write(b"", now)
+
+    def body(self, data: bytes, now: float, last: bool) -> None:
+        """Body bytes of the response, as one read brought them, without their framing. Not empty."""
+        record = self.record
+        series = self._series
+        if series is None:
+            return
+        size = len(data)
+        chunks = record.chunks
+        # Histogram.observe, written out: this is what every chunk pays.
+        if chunks:
+            gap = now - record.last_at
+            gaps = series.gaps
+            gaps.counts[bisect_left(GAP_BOUNDS, gap)] += 1
+            gaps.sum += gap
+            if gap > record.max_gap:
+                record.max_gap = gap
+            if gap >= PAUSE and record.rhythm is not None:
+                record.rhythm.pause(gap, record.bytes_read, now)
+                if gap >= STALL:
+                    self._silence_over(now)
+        else:
+            record.first_at = now
+            series.ttfc.observe(now - record.started)
+        record.last_at = now
+        record.chunks = chunks + 1
+        record.bytes_read += size
+        series.chunks_by_magnitude[(size - 1).bit_length()] += 1
+        series.bytes_read += size
+        if self._decoding is not None:
+            self._decoding.feed(data, now, last)
+            return
+        if self._tail is not None:
+            if record.heartbeats and not record.bytes_down:
+                data = unmarked(data)
+            self._tail.feed(data)
+        if chunks < SAMPLE and record.rhythm is not None:
+            record.rhythm.sample(data)
+        record.bytes_down += size
+        series.bytes_down += size
+        if self._framing == CHUNKED:
+            data = b"%x\r\n%b\r\n" % (size, data)
+            if last:
+                data += LAST_CHUNK
+        self._write(data, now)
+        if last:
+            self._over()
+
+    def _silence_over(self, now: float) -> None:
+        """The upstream speaks again, or will no more. While the client takes nothing it is not asked to."""
+        exchange, record = self._exchange, self.record
+        since = max(record.last_at, record.sent_at, self._resumed_at)
+        if exchange is not None and now - since >= STALL:
+            exchange.plane.stalls.over(record, since, now)
+
+    def decoded(self, data: bytes, now: float) -> None:
+        """Body bytes that a decoder gave. Not empty."""
+        series, record = self._series, self.record
+        if series is None:
+            return
+        if self._tail is not None:
+            if record.heartbeats and not record.bytes_down:
+                data = unmarked(data)
+            self._tail.feed(data)
+        record.bytes_down += len(data)
+        series.bytes_down += len(data)
+        if record.chunks <= SAMPLE and record.rhythm is not None:
+            record.rhythm.sample(data)
+        self._write(chunk(data) if self._framing == CHUNKED else data, now)
+
+    def damaged(self, detail: str) -> None:
+        """The decoder cannot go on."""
+        exchange = self._exchange
+        if exchange is not None:
+            self._count_decoded("error")
+            exchange.finish(Outcome.DECODE_ERROR, detail)
+
+    def decoded_all(self, trailers: Fields, now: float) -> None:
+        """The decoder has given everything."""
+        self._count_decoded("ok")
+        self._end(trailers, now)
+
+    def fall_behind(self) -> None:
+        """The decoder has more: the rest when the others have had their turn. No more is fed meanwhile."""
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.pause_upstream()
+            exchange.plane.loop.call_soon(self._decode_in_turn)
+
+    def catch_up(self) -> None:
+        """The decoder has no more: it wants to be fed."""
+        if self._exchange is not None:
+            self._exchange.resume_upstream()
+
+    def _decode_in_turn(self) -> None:
+        if self._decoding is not None and not self.record.paused_at:
+            self._decoding.go_on(time.monotonic())
+
+    def _write(self, data: bytes, now: float) -> None:
+        exchange, series, record = self._exchange, self._series, self.record
+        if exchange is None or series is None:
+            return
+        if self._head_out:
+            data = self._head_out + data
+            self._head_out = b""
+            self.head_sent = True
+            exchange.plane.totals.requests[record.route, record.method_label, record.status] += 1
+        transport = exchange.downstream.transport
+        if data and not transport.is_closing():
+            transport.write(data)
+        relay = series.relay
+        delay = time.monotonic() - now
+        relay.counts[bisect_left(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
+        relay.sum += delay
+        timeline = record.timeline
+        if timeline is not None:
+            timeline.wrote(now, now + delay, record.bytes_down)
+
+    def end(self, trailers: Fields) -> None:
+        """The response is complete; nothing of its body came with the news."""
+        if self._decoding is not None:
+            self._decoding.end(trailers)
+        else:
+            self._end(trailers, time.monotonic())
+
+    def _end(self, trailers: Fields, now: float) -> None:
+        """Every byte of the body has gone out: end it as it is framed."""
+        exchange = self._exchange
+        if exchange is None:
+            return
+        last = b""
+        if self._framing == CHUNKED:
+            last = trailers_to_downstream(trailers) if trailers and exchange.request.wants_trailers else LAST_CHUNK
+        self._write(last, now)
+        self._over()
+
+    def _over(self) -> None:
+        """A response ends that its framing calls complete: without the route's terminal marker it is cut."""
+        exchange, tail = self._exchange, self._tail
+        if exchange is not None:
+            exchange.finish(Outcome.COMPLETED if tail is None or tail.terminated else Outcome.UNTERMINATED)
+
+    # -- what is added to a stream of events
+
+    @property
+    def _may_add(self) -> bool:
+        """Whether bytes of ours become no part of an event. A body of known length, which has no room for them, has no
+        tail either."""
+        tail = self._tail
+        return tail is not None and tail.at_event_boundary and self.record.kind == "sse" and self.head_sent
+
+    def look(self, now: float) -> float:
+        """Break a silence that is long enough for a heartbeat. Returns when to look again, 0.0 for never."""
+        exchange, record = self._exchange, self.record
+        if exchange is None or self._tail is None or not exchange.policy.heartbeat or record.kind != "sse":
+            return 0.0
+        due = max(record.last_at, record.head_at, self._beat_at) + exchange.policy.heartbeat
+        if due > now:
+            return due
+        self._beat(exchange, now)
+        return now + exchange.policy.heartbeat
+
+    def _beat(self, exchange: "Exchange", now: float) -> None:
+        """Break the silence for whoever counts it, unless something waits to be written: then it is no silence."""
+        self._beat_at = now
+        if self._may_add and not exchange.downstream.transport.get_write_buffer_size():
+            record, series, tail = self.record, self._series, self._tail
+            assert series is not None
+            assert tail is not None
+            series.heartbeats += 1
+            record.heartbeats += 1
+            if record.timeline is not None:
+                record.timeline.heartbeats.append(now)
+            self._add(exchange, tail.heartbeat)
+
+    def _add(self, exchange: "Exchange", data: bytes) -> None:
+        exchange.downstream.write(chunk(data) if self._framing == CHUNKED else data)
+
+    # -- the client takes it, or not
+
+    def downstream_full(self) -> None:
+        """The client reads slower than the upstream sends: stop reading the upstream."""
+        exchange, series, record = self._exchange, self._series, self.record
+        if exchange is None or series is None or record.paused_at:
+            return
+        record.paused_at = time.monotonic()
+        record.stalls += 1
+        series.stalls += 1
+        series.stalling.add(record)
+        exchange.pause_upstream()
+
+    def downstream_drained(self) -> None:
+        """The client's buffer has room again."""
+        exchange = self._exchange
+        if exchange is None or not self.record.paused_at:
+            return
+        now = self._resumed_at = time.monotonic()
+        self._count_stall(now)
+        if self._decoding is not None and self._decoding.behind:
+            self._decoding.go_on(now)
+        else:
+            exchange.resume_upstream()
+
+    def _count_stall(self, now: float) -> None:
+        record = self.record
+        stalled = now - record.paused_at
+        record.stalled += stalled
+        if self._series is not None:
+            self._series.stalled += stalled
+            self._series.stalling.discard(record)
+        if record.timeline is not None:
+            record.timeline.pauses.append((record.paused_at, now))
+        record.paused_at = 0.0
+
+    def silent_since(self, now: float) -> float:
+        """Since when the upstream has said nothing. While the client takes nothing it is not the upstream's silence."""
+        record = self.record
+        return now if record.paused_at else max(record.last_at, record.head_at, record.sent_at, self._resumed_at)
+
+    # -- the outcome
+
+    @property
+    def close_delimited(self) -> bool:
+        """Whether only the end of the connection tells the client that the body ended."""
+        return self._framing == UNTIL_CLOSE
+
+    def close(self, outcome: Outcome, detail: str, now: float) -> Series | None:
+        """The exchange has its outcome. Returns where the answer was counted, None if no head had come."""
+        exchange, series, record = self._exchange, self._series, self.record
+        assert exchange is not None
+        if record.rhythm is not None:
+            if record.chunks and not record.paused_at:
+                self._silence_over(now)
+            exchange.plane.stalls.ended_at = now
+        if record.paused_at or (self._decoding is not None and self._decoding.behind):
+            exchange.resume_upstream()  # it may serve others
+        if record.paused_at:
+            self._count_stall(now)
+        if series is not None:
+            series.active -= 1
+        if exchange.policy.error_event and self._may_add and outcome not in WHOLE:
+            self.explained = True
+            self._add(exchange, error_event(outcome.label, outcome.value.status, detail or outcome.value.text))
+        # Also for the cyclic garbage collector: nothing is left for it.
+        self._exchange = self._series = self._decoding = self._tail = None
+        return series
