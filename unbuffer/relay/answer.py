@@ -1,6 +1,6 @@
 """The response on its way down, from its head to its end or to the outcome that cuts it short.
 
-A chunk takes one straight way: `body` counts it, decodes it if it must, frames it, writes it. `Exchange.finish` closes
+A chunk takes one straight way: `body` counts it, decodes it if it must, and has it written. `Exchange.finish` closes
 the answer: from then on nothing of it is written or counted, whatever else came in the same read.
 """
 
@@ -9,19 +9,13 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coding import decodable
-from unbuffer.http.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE, chunk
-from unbuffer.http.headers import (
-    Delivery,
-    informational_to_downstream,
-    response_to_downstream,
-    trailers_to_downstream,
-)
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
 from unbuffer.http.sse import Tail, error_event, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
 from unbuffer.relay.decoding import Decoding
+from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.stalls import STALL
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
 
@@ -42,17 +36,16 @@ class Answer:
         "_beat_at",
         "_decoding",
         "_exchange",
-        "_framing",
-        "_head_out",
         "_resumed_at",
         "_series",
         "_tail",
+        "_writer",
         "explained",
         "head_sent",
         "record",
     )
 
-    def __init__(self, exchange: "Exchange", record: Record) -> None:
+    def __init__(self, exchange: "Exchange", record: Record, writer: ResponseWriter) -> None:
         self.record = record
         self.head_sent = False
         self.explained = False
@@ -60,8 +53,7 @@ class Answer:
         """None once the answer is closed."""
         self._series: Series | None = None
         """Where it is counted: from the response head on, until it is closed."""
-        self._framing = 0
-        self._head_out = b""
+        self._writer = writer
         self._decoding: Decoding | None = None
         self._tail: Tail | None = None
         """Kept only where something may be added to the body, or its end is looked at."""
@@ -78,28 +70,23 @@ class Answer:
         if exchange is None:
             return
         self._answered(exchange, head.kind, head.status, now)
-        record, request, policy, downstream = self.record, exchange.request, exchange.policy, exchange.downstream
+        record, policy, downstream = self.record, exchange.policy, exchange.downstream
         decoded = bool(head.codings) and self._decode_codings(head, policy.decode)
-        http11 = request.http11
-        framing, length = head.framing, -1 if head.status == 204 else head.length
-        if framing and (decoded or framing < 0):
-            framing, length = CHUNKED if http11 else UNTIL_CLOSE, -1
-        # An answer before the end of its request: whether that end still comes nobody knows (RFC 9112, section 9.3).
-        close = framing == UNTIL_CLOSE or not downstream.may_keep_alive or not exchange.request_over
         if downstream.stalled:
             self.downstream_full()  # with the response before this one
-        self._framing = framing
-        waited = now - record.started if policy.server_timing else -1.0
-        delivery = Delivery(framing, length, close, decoded, http11, request.wants_trailers, waited)
-        self._head_out = response_to_downstream(head, delivery)
-        downstream.close_after = close
-        if framing:
+        downstream.respond(head, decoded, now - record.started if policy.server_timing else -1.0)
+        if head.framing:
             exchange.watch(now, policy.silence_timeout)
-        if framing and head.streams:
+        if head.framing and head.streams:
             record.rhythm = Rhythm(head.kind)
             self._keep_tail(exchange, head, decoded, now)
             if exchange.plane.on_stream is not None:
                 exchange.plane.on_stream(record)
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx head: passed on at once."""
+        if self._exchange is not None:
+            self._writer.informational(head)
 
     def switch(self, head: ResponseHead, now: float) -> None:
         """101: the head goes out at once; what follows has no framing."""
@@ -109,7 +96,7 @@ class Answer:
         self._answered(exchange, "upgrade", 101, now)
         if exchange.plane.on_stream is not None:
             exchange.plane.on_stream(self.record)
-        self._head_out = informational_to_downstream(head)
+        self._writer.switch(head)
         self.flush(now)
 
     def _answered(self, exchange: "Exchange", kind: str, status: int, now: float) -> None:
@@ -128,7 +115,7 @@ class Answer:
             return  # what goes out is no text
         policy = exchange.policy
         marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
-        events = head.kind == "sse" and self._framing < 0
+        events = head.kind == "sse" and (decoded or head.framing < 0)
         if marker or (events and (policy.heartbeat or policy.error_event)):
             self._tail = Tail(marker)
         if events:
@@ -155,8 +142,11 @@ class Answer:
 
     def flush(self, now: float) -> None:
         """Send a head that came alone: before any byte of the body exists."""
-        if self._head_out:
-            self._write(b"", now)
+        if self.head_sent or self._series is None:
+            return
+        self._count_head()
+        self._writer.flush()
+        self._wrote(now)
 
     def body(self, data: bytes, now: float, last: bool) -> None:
         """Body bytes of the response, as one read brought them, without their framing. Not empty."""
@@ -197,11 +187,17 @@ class Answer:
             record.rhythm.sample(data)
         record.bytes_down += size
         series.bytes_down += size
-        if self._framing == CHUNKED:
-            data = b"%x\r\n%b\r\n" % (size, data)
-            if last:
-                data += LAST_CHUNK
-        self._write(data, now)
+        if not self.head_sent:
+            self._count_head()
+        self._writer.body(data, last)
+        # `_wrote`, written out as well.
+        relay = series.relay
+        delay = time.monotonic() - now
+        relay.counts[bisect_left(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
+        relay.sum += delay
+        timeline = record.timeline
+        if timeline is not None:
+            timeline.wrote(now, now + delay, record.bytes_down)
         if last:
             self._over()
 
@@ -225,7 +221,10 @@ class Answer:
         series.bytes_down += len(data)
         if record.chunks <= SAMPLE and record.rhythm is not None:
             record.rhythm.sample(data)
-        self._write(chunk(data) if self._framing == CHUNKED else data, now)
+        if not self.head_sent:
+            self._count_head()
+        self._writer.body(data, False)
+        self._wrote(now)
 
     def damaged(self, detail: str) -> None:
         """The decoder cannot go on."""
@@ -255,25 +254,22 @@ class Answer:
         if self._decoding is not None and not self.record.paused_at:
             self._decoding.go_on(time.monotonic())
 
-    def _write(self, data: bytes, now: float) -> None:
-        exchange, series, record = self._exchange, self._series, self.record
-        if exchange is None or series is None:
-            return
-        if self._head_out:
-            data = self._head_out + data
-            self._head_out = b""
-            self.head_sent = True
+    def _count_head(self) -> None:
+        """The head goes out, with what is written next."""
+        exchange, record = self._exchange, self.record
+        self.head_sent = True
+        if exchange is not None:
             exchange.plane.totals.requests[record.route, record.method_label, record.status] += 1
-        transport = exchange.downstream.transport
-        if data and not transport.is_closing():
-            transport.write(data)
-        relay = series.relay
+
+    def _wrote(self, now: float) -> None:
+        """What was read at `now` has been written."""
+        series, record = self._series, self.record
+        if series is None:
+            return
         delay = time.monotonic() - now
-        relay.counts[bisect_left(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
-        relay.sum += delay
-        timeline = record.timeline
-        if timeline is not None:
-            timeline.wrote(now, now + delay, record.bytes_down)
+        series.relay.observe(delay)
+        if record.timeline is not None:
+            record.timeline.wrote(now, now + delay, record.bytes_down)
 
     def end(self, trailers: Fields) -> None:
         """The response is complete; nothing of its body came with the news."""
@@ -283,14 +279,13 @@ class Answer:
             self._end(trailers, time.monotonic())
 
     def _end(self, trailers: Fields, now: float) -> None:
-        """Every byte of the body has gone out: end it as it is framed."""
-        exchange = self._exchange
-        if exchange is None:
+        """Every byte of the body has gone out."""
+        if self._series is None:
             return
-        last = b""
-        if self._framing == CHUNKED:
-            last = trailers_to_downstream(trailers) if trailers and exchange.request.wants_trailers else LAST_CHUNK
-        self._write(last, now)
+        if not self.head_sent:
+            self._count_head()
+        self._writer.end(trailers)
+        self._wrote(now)
         self._over()
 
     def _over(self) -> None:
@@ -316,13 +311,13 @@ class Answer:
         due = max(record.last_at, record.head_at, self._beat_at) + exchange.policy.heartbeat
         if due > now:
             return due
-        self._beat(exchange, now)
+        self._beat(now)
         return now + exchange.policy.heartbeat
 
-    def _beat(self, exchange: "Exchange", now: float) -> None:
+    def _beat(self, now: float) -> None:
         """Break the silence for whoever counts it, unless something waits to be written: then it is no silence."""
         self._beat_at = now
-        if self._may_add and not exchange.downstream.transport.get_write_buffer_size():
+        if self._may_add and not self._writer.waiting:
             record, series, tail = self.record, self._series, self._tail
             assert series is not None
             assert tail is not None
@@ -330,10 +325,7 @@ class Answer:
             record.heartbeats += 1
             if record.timeline is not None:
                 record.timeline.heartbeats.append(now)
-            self._add(exchange, tail.heartbeat)
-
-    def _add(self, exchange: "Exchange", data: bytes) -> None:
-        exchange.downstream.write(chunk(data) if self._framing == CHUNKED else data)
+            self._writer.body(tail.heartbeat, False)
 
     # -- the client takes it, or not
 
@@ -378,11 +370,6 @@ class Answer:
 
     # -- the outcome
 
-    @property
-    def close_delimited(self) -> bool:
-        """Whether only the end of the connection tells the client that the body ended."""
-        return self._framing == UNTIL_CLOSE
-
     def close(self, outcome: Outcome, detail: str, now: float) -> Series | None:
         """The exchange has its outcome. Returns where the answer was counted, None if no head had come."""
         exchange, series, record = self._exchange, self._series, self.record
@@ -399,7 +386,8 @@ class Answer:
             series.active -= 1
         if exchange.policy.error_event and self._may_add and outcome not in WHOLE:
             self.explained = True
-            self._add(exchange, error_event(outcome.label, outcome.value.status, detail or outcome.value.text))
+            event = error_event(outcome.label, outcome.value.status, detail or outcome.value.text)
+            self._writer.body(event, False)
         # Also for the cyclic garbage collector: nothing is left for it.
         self._exchange = self._series = self._decoding = self._tail = None
         return series

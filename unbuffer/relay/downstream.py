@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final
 from unbuffer.http.credentials import Guard, challenge
 from unbuffer.http.headers import own_answer, plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
+from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
 from unbuffer.relay.request_reader import RequestReader
+from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.tcp import OFF, client_options, set_options
 from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED, TICK
@@ -90,9 +92,11 @@ class DownstreamConnection(asyncio.Protocol):
         "stalled",
         "transport",
         "watched_slot",
+        "writer",
     )
 
     transport: asyncio.Transport
+    writer: ResponseWriter
 
     def __init__(self, plane: "Plane") -> None:
         self.plane = plane
@@ -128,6 +132,7 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
         self.transport.set_write_buffer_limits(high=65536)
+        self.writer = ResponseWriter(self.transport)
         plane = self.plane
         secure = transport.get_extra_info("sslcontext") is not None
         self.peer = plane.peer(transport.get_extra_info("peername"), secure)
@@ -213,6 +218,10 @@ class DownstreamConnection(asyncio.Protocol):
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
+    def respond(self, head: ResponseHead, decoded: bool, waited: float) -> None:
+        """The head of the response to the current request; see `ResponseWriter.head`."""
+        self.close_after = self.writer.head(head, decoded, self._leaves, waited)
+
     def hold(self) -> None:
         """Stop reading the client."""
         if not self.held and not self.transport.is_closing():
@@ -233,9 +242,10 @@ class DownstreamConnection(asyncio.Protocol):
         return self._exchange.record if self._exchange is not None else None
 
     @property
-    def may_keep_alive(self) -> bool:
-        """Whether the client and the state of the process allow another request on this connection."""
-        return self._keep_alive and not self.plane.draining
+    def _leaves(self) -> bool:
+        """Whether the client or the state of the process allows no other request on this connection. Nor does an answer
+        before the end of its request: whether that end still comes nobody knows (RFC 9112, section 9.3)."""
+        return not self._keep_alive or self.plane.draining or self._phase != _WHOLE
 
     def tunnel(self) -> None:
         """From now on every byte of the client belongs to the tunnel, those that came early first."""
@@ -253,12 +263,12 @@ class DownstreamConnection(asyncio.Protocol):
         if self._phase == _CLOSED or self.transport.is_closing():
             return
         if outcome in WHOLE:
-            self._next(exchange.answer.close_delimited)
+            self._next(self.writer.close_delimited)
         elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT):
             self.abort()
         elif exchange.answer.head_sent:
             # Where the framing shows what is missing, what did arrive is delivered first.
-            cut = self.abort if exchange.answer.close_delimited else self._close
+            cut = self.abort if self.writer.close_delimited else self._close
             if exchange.answer.explained:
                 self._begin_ending()
                 self._wait(LINGER)
@@ -399,6 +409,7 @@ class DownstreamConnection(asyncio.Protocol):
         self.read_at = now
         self._keep_alive = request.keep_alive
         self.close_after = not request.keep_alive
+        self.writer.begin(request.http11, request.wants_trailers)
         health = self.plane.health
         if health is not None and self._asks_for_health(health, request):
             return
@@ -431,7 +442,7 @@ class DownstreamConnection(asyncio.Protocol):
     def _answer_health(self, head_only: bool, status: int, body: bytes) -> None:
         if self._phase != _WHOLE or self.transport.is_closing():
             return  # the client has left meanwhile
-        self.close_after = not self.may_keep_alive
+        self.close_after = self._leaves
         self.write(plain_answer(status, body, self.close_after, head_only=head_only))
         self._next()
 
@@ -517,7 +528,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _answer_failure(self, record: Record, outcome: Outcome, detail: str, status: int) -> None:
         ending = outcome.value
-        close = self.close_after = self._phase != _WHOLE or not self.may_keep_alive
+        close = self.close_after = self._leaves
         text = f"{ending.text} ({detail})" if detail else ending.text
         record.status = status
         self.plane.totals.requests[record.route, record.method_label, status] += 1

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
-from unbuffer.http.headers import informational_to_downstream, request_to_upstream
+from unbuffer.http.headers import request_to_upstream
 from unbuffer.http.request import IDEMPOTENT, RequestHead, list_members
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
@@ -29,13 +29,13 @@ class Exchange:
     __slots__ = (
         "_connecting",
         "_held",
+        "_request",
+        "_request_over",
         "answer",
         "downstream",
         "plane",
         "policy",
         "record",
-        "request",
-        "request_over",
         "tunnel",
         "upstream",
     )
@@ -56,11 +56,11 @@ class Exchange:
         self.record.parent = request.parent
         self.upstream: UpstreamConnection | None = None
         self.tunnel: Tunnel | None = None
-        self.answer = Answer(self, self.record)
+        self.answer = Answer(self, self.record, downstream.writer)
         plane.totals.streams += 1
         self.plane = plane
-        self.request = request
-        self.request_over = request.framing == 0
+        self._request = request
+        self._request_over = request.framing == 0
         self._held: list[bytes] = []
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
@@ -74,7 +74,7 @@ class Exchange:
 
     def begin(self, now: float) -> None:
         """Send the request up, on a connection at rest if there is one."""
-        if not self.request_over:
+        if not self._request_over:
             self.watch(now, self.policy.request_body_timeout)
         connection = self.plane.pool.take(now)
         if connection is not None:
@@ -105,21 +105,21 @@ class Exchange:
         self.record.reused = connection.used
         self.plane.totals.upstream_active += 1
         self.plane.totals.reuses += connection.used
-        data = request_to_upstream(self.request, self.downstream.peer)
+        data = request_to_upstream(self._request, self.downstream.peer)
         if self._held:
             data = b"".join((data, *self._held))
             self._held = []
-        connection.begin(self, data, head_request=self.request.method == b"HEAD")
-        if self.request_over:
+        connection.begin(self, data, head_request=self._request.method == b"HEAD")
+        if self._request_over:
             self._request_sent(now)
 
     def request_body(self, data: bytes, last: bool) -> None:
         """Body bytes of the request, as one read brought them, without their framing; may be empty at the end."""
         self.record.bytes_up += len(data)
-        if self.request.framing == CHUNKED:
+        if self._request.framing == CHUNKED:
             # Trailer fields of a request are dropped: servers exist that take them for header fields.
             data = (chunk(data) if data else b"") + (LAST_CHUNK if last else b"")
-        self.request_over = last
+        self._request_over = last
         if self.upstream is None:
             self._held.append(data)
             self.downstream.hold()
@@ -143,11 +143,6 @@ class Exchange:
 
     # -- the response comes down
 
-    def informational(self, head: ResponseHead) -> None:
-        """A 1xx head: passed on at once. HTTP/1.0 knows none (RFC 9110, section 15.2)."""
-        if self.request.http11:
-            self.downstream.write(informational_to_downstream(head))
-
     def pause_upstream(self) -> None:
         """Stop reading the upstream."""
         if self.upstream is not None and not self.upstream.transport.is_closing():
@@ -162,9 +157,9 @@ class Exchange:
 
     def switch_protocols(self, head: ResponseHead, now: float) -> None:
         """The upstream accepted the upgrade: bytes only, from here on, whatever they mean."""
-        offered = list_members(self.request.upgrade)
+        offered = list_members(self._request.upgrade)
         taken = [m for name, value in head.fields if name.lower() == b"upgrade" for m in list_members(value)]
-        if not taken or not set(taken) <= set(offered) or not self.request_over:
+        if not taken or not set(taken) <= set(offered) or not self._request_over:
             # RFC 9110, section 7.8. Nor may it come before the end of the request: what is left of that is no part of
             # a tunnel.
             self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 Switching Protocols that was not asked for")
@@ -216,16 +211,16 @@ class Exchange:
         that may be repeated and had no body, once more on a fresh connection."""
         return (
             self.record.reused
-            and self.request.method in IDEMPOTENT
-            and self.request.framing == 0
-            and not self.request.upgrade
+            and self._request.method in IDEMPOTENT
+            and self._request.framing == 0
+            and not self._request.upgrade
         )
 
     def look(self, now: float) -> float:
         """Compare the deadlines with the clock. Returns when to look again, 0.0 for never."""
         policy, record = self.policy, self.record
         dues: list[float] = []
-        if not self.request_over and policy.request_body_timeout:
+        if not self._request_over and policy.request_body_timeout:
             # While the upstream takes nothing it is not the client that is silent.
             silent_since = now if self.downstream.held else self.downstream.read_at
             due = silent_since + policy.request_body_timeout
@@ -280,7 +275,7 @@ class Exchange:
         if upstream is not None:
             self._forget_upstream(upstream)
             completed = outcome in WHOLE
-            if completed and self.request_over and upstream.reusable:
+            if completed and self._request_over and upstream.reusable:
                 upstream.release(record.ended)
             else:
                 upstream.close(flush=completed and record.kind == "upgrade")

@@ -1,4 +1,4 @@
-"""One upstream connection: what a read brings is pushed into the exchange in the same callback.
+"""One upstream connection: what a read brings is pushed into the answer in the same callback.
 
 It serves one exchange at a time. Bytes that no request asked for end the connection; they never reach a client.
 """
@@ -148,7 +148,7 @@ class UpstreamConnection(asyncio.Protocol):
                     _tunnel_down(exchange, data, now)
                 return
             if head.status < 200:
-                exchange.informational(head)
+                answer.informational(head)
                 continue
             answer.head(head, now)
             if reader.over:
