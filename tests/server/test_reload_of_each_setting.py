@@ -118,9 +118,9 @@ class Process:
     """What a process makes of its settings, and then of others."""
 
     def __init__(self, settings: Settings) -> None:
-        self.plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
-        self.probe = UpstreamProbe(self.plane.pool.target, settings.timeouts.connect)
-        self.listeners = client_options(settings)
+        self.plane: Plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
+        self.probe: UpstreamProbe = UpstreamProbe(self.plane.pool.target, settings.timeouts.connect)
+        self.listeners: SocketOptions = client_options(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
 
     async def reload(self, settings: Settings) -> None:
