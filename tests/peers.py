@@ -5,6 +5,7 @@ Every wait has a generous bound, so that a hang is a failure with a traceback an
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -128,6 +129,17 @@ class ScriptedUpstream:
 async def connect(port: int) -> Peer:
     """A client's connection."""
     return Peer(*await soon(asyncio.open_connection("127.0.0.1", port, limit=1 << 22)))
+
+
+DATE = b"Date: Thu, 01 Jan 1970 00:00:00 GMT"
+"""The line of a head that says when, as `timeless` leaves it."""
+
+
+def timeless(data: bytes) -> bytes:
+    """The same bytes with every Date (RFC 9110, section 5.6.7) in them made `DATE`, which is as long."""
+    days, months = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)", rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
+    when = rb"\r\nDate: %b, [0-9]{2} %b [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT(?=\r\n)" % (days, months)
+    return re.sub(when, b"\r\n" + DATE, data)
 
 
 def stop_reading(peer: Peer) -> None:

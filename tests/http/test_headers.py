@@ -1,18 +1,23 @@
 """The heads that go out: what is stripped, what is forced, and that all the rest keeps its order, case and bytes."""
 
 import re
+import time
+from email.utils import formatdate, parsedate_to_datetime
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import DATE, timeless
+from unbuffer.http.date import date_at, date_line
 from unbuffer.http.framing import CHUNKED, UNTIL_CLOSE
 from unbuffer.http.headers import (
     Delivery,
     Peer,
     informational_to_downstream,
     own_answer,
+    plain_answer,
     request_to_upstream,
     response_to_downstream,
     trailers_to_downstream,
@@ -315,9 +320,9 @@ def test_a_request_without_host_tells_none() -> None:
 
 def test_a_bare_response_gets_exactly_this() -> None:
     head = ResponseHead(200, b"Fine", True, [(b"content-type", b"text/html"), (b"content-length", b"5")], False)
-    assert response_to_downstream(head, PLAIN) == (
+    assert timeless(response_to_downstream(head, PLAIN)) == (
         b"HTTP/1.1 200 Fine\r\n"
-        b"content-type: text/html\r\n"
+        b"content-type: text/html\r\n" + DATE + b"\r\n"
         b"X-Content-Type-Options: nosniff\r\n"
         b"X-Accel-Buffering: no\r\n"
         b"Content-Length: 5\r\n"
@@ -327,11 +332,11 @@ def test_a_bare_response_gets_exactly_this() -> None:
 
 def test_a_stream_gets_exactly_this() -> None:
     head = ResponseHead(200, b"OK", True, [SSE, (b"cache-control", b"private"), CHUNKS], False)
-    assert response_to_downstream(head, STREAM) == (
+    assert timeless(response_to_downstream(head, STREAM)) == (
         b"HTTP/1.1 200 OK\r\n"
         b"Content-Type: text/event-stream\r\n"
         b"cache-control: private, no-transform\r\n"
-        b"Incremental: ?1\r\n"
+        b"Incremental: ?1\r\n" + DATE + b"\r\n"
         b"X-Content-Type-Options: nosniff\r\n"
         b"X-Accel-Buffering: no\r\n"
         b"Transfer-Encoding: chunked\r\n"
@@ -531,4 +536,55 @@ def test_no_text_can_add_a_line_to_an_own_answer(text: str) -> None:
     (status,) = values(fields, b"proxy-status")
     assert re.fullmatch(rb'unbuffer; error=http_protocol_error; details="[\x20\x21\x23-\x5b\x5d-\x7e]*"', status)
     assert values(fields, b"content-length") == [b"%d" % len(body)]
-    assert len(fields) == 6
+    assert len(fields) == 7
+
+
+# -- Date
+
+
+STATED = (b"dAte", b"Sun, 06 Nov 1994 08:49:37 GMT")
+
+
+@pytest.mark.parametrize("status", [200, 204, 206, 304, 404, 500, 999])
+def test_a_response_without_a_date_gets_that_of_now(status: int) -> None:
+    """RFC 9110, section 6.6.1. One that has a date keeps it, whatever it says, where it stands."""
+    before = int(time.time())
+    (value,) = values(down(LENGTH, status=status), b"date")
+    assert before <= parsedate_to_datetime(value.decode()).timestamp() <= time.time()
+    for stated in (STATED, (b"Date", b"yesterday")):
+        out = down((b"A", b"b"), stated, LENGTH, status=status)
+        assert out[1] == stated
+        assert len(values(out, b"date")) == 1
+
+
+def test_a_date_that_is_named_by_connection_is_of_that_hop_only() -> None:
+    (value,) = values(down((b"Connection", b"date"), STATED, LENGTH), b"date")
+    assert value != STATED[1]
+
+
+def test_an_informational_head_gets_no_date() -> None:
+    for status in (103, 101):
+        head = informational_to_downstream(ResponseHead(status, b"x", True, [(b"Upgrade", b"x")], False))
+        assert b"date" not in head.lower()
+
+
+@pytest.mark.parametrize("head_only", [False, True])
+def test_an_own_answer_has_a_date(head_only: bool) -> None:
+    for answer in (own_answer(503, "", "No.", True, head_only=head_only), plain_answer(200, b"ok", False)):
+        assert (b"Date", DATE[6:]) in parse(timeless(answer).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")[1]
+
+
+@given(st.integers(0, 253402300799))
+def test_a_date_is_that_of_the_standard_library(second: int) -> None:
+    assert date_at(second) == b"Date: %b\r\n" % formatdate(second, usegmt=True).encode()
+
+
+def test_a_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    seen = []
+    for at in (1.0, 1.999, 2.0, 1.5):  # a clock may be set back
+        now[0] = at
+        seen.append(date_line())
+    assert seen == [date_at(1), date_at(1), date_at(2), date_at(1)]
+    assert seen[0] is seen[1]

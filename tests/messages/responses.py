@@ -4,6 +4,7 @@ A section number stands for RFC 9112 unless it says otherwise. The limits are th
 """
 
 from tests.messages.requests import CHUNKED, LAST, LENGTH, UPGRADE, X, get
+from tests.peers import DATE
 from unbuffer.settings.model import Limits
 
 LIMITS = Limits(head=2048, headers=20)
@@ -22,7 +23,13 @@ def reply(*lines: bytes, status: bytes = b"200 OK", version: bytes = b"1.1", bod
 
 def seen(*lines: bytes, status: bytes = b"200 OK", framing: bytes = b"", body: bytes = b"") -> bytes:
     """What reaches the client: fields that were passed, then unbuffer's own, then the framing as it was rebuilt."""
-    own = [b"X-Content-Type-Options: nosniff", b"X-Accel-Buffering: no", *filter(None, [framing])]
+    date = b"" if status.startswith(b"1") else DATE
+    own = [
+        *filter(None, [date]),
+        b"X-Content-Type-Options: nosniff",
+        b"X-Accel-Buffering: no",
+        *filter(None, [framing]),
+    ]
     return reply(*lines, *own, status=status, body=body)
 
 

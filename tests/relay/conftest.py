@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.peers import Peer, ScriptedUpstream, connect, eventually, soon
+from tests.peers import DATE, Peer, ScriptedUpstream, connect, eventually, soon, timeless
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
@@ -125,6 +125,7 @@ async def own_answer(client: Peer, status: int, error: str, head_only: bool = Fa
     assert mark in head
     assert error or b"Proxy-Status" not in head
     assert b"X-Content-Type-Options: nosniff\r\n" in head
+    assert DATE in timeless(head)
     length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
     if not head_only:
         assert (await client.read(length)).startswith(b"%d " % status)

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tests.peers import Peer
+from tests.peers import DATE, Peer, timeless
 from tests.server.conftest import GET, Ports, Start, Upstream, fetch, start_ports, stream
 
 pytestmark = pytest.mark.process
@@ -21,6 +21,7 @@ async def answer(client: Peer, size: int) -> tuple[bytes, bytes]:
     head = await client.head()
     assert b"\r\nContent-Length: %d\r\n" % size in head
     assert b"\r\nCache-Control: no-store\r\n" in head
+    assert DATE in timeless(head)
     return head, await client.read(size)
 
 

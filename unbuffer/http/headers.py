@@ -6,6 +6,7 @@ Framing is rebuilt, never copied. Everything else keeps its order, case, repetit
 from dataclasses import dataclass, field
 from typing import Final
 
+from unbuffer.http.date import date_line
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import Fields, RequestHead, named_fields
 from unbuffer.http.response import ResponseHead
@@ -26,6 +27,8 @@ _HOP_BY_HOP = frozenset(
     )
 )
 _REPLACED_DOWN: Final = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
+# What a final head is looked through for: found among the others that are not copied, Date costs none of the rest.
+_NOT_COPIED: Final = _REPLACED_DOWN | {b"date"}
 # Fields of a trailer section that could change how the message is framed, routed or read (RFC 9110, section 6.5.1).
 _NOT_IN_TRAILERS = _HOP_BY_HOP | {
     b"age",
@@ -153,14 +156,17 @@ class Delivery:
 def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
     """The response head for the client, up to and with the empty line."""
     parts = [b"HTTP/1.1 %d %b\r\n" % (head.status, head.reason)]
-    replaced = _REPLACED_DOWN | named_fields(head.connection) if head.connection else _REPLACED_DOWN
+    replaced = _NOT_COPIED | named_fields(head.connection) if head.connection else _NOT_COPIED
     streams = head.streams
     cache_control = -1
-    no_transform = incremental = False
+    dated = no_transform = incremental = False
     for name, value in head.fields:
         key = name.lower()
         if key in replaced:
-            if key == b"trailer" and delivery.trailers and delivery.framing == CHUNKED:
+            if key == b"date" and key not in head.connection:
+                dated = True
+                parts += (name, b": ", value, b"\r\n")
+            elif key == b"trailer" and delivery.trailers and delivery.framing == CHUNKED:
                 parts.append(b"%b: %b\r\n" % (name, value))
             continue
         if streams:
@@ -187,6 +193,8 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
     if delivery.waited >= 0.0:
         # Behind the metrics of the upstream: several fields are one list.
         parts.append(b"Server-Timing: upstream;dur=%.1f\r\n" % (delivery.waited * 1000))
+    if not dated:
+        parts.append(date_line())
     parts.append(_FORCED)
     if delivery.length >= 0:
         parts.append(b"Content-Length: %d\r\n" % delivery.length)
@@ -245,6 +253,7 @@ def plain_answer(status: int, body: bytes, close: bool, extra: bytes = b"", head
     parts = [
         b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\n" % (status, _REASONS.get(status, b"Error")),
         b"Cache-Control: no-store\r\nContent-Length: %d\r\n" % len(body),
+        date_line(),
         _FORCED,
         extra,
     ]
