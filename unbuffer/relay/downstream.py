@@ -30,16 +30,16 @@ if TYPE_CHECKING:
     from unbuffer.relay.plane import Health, Plane
 
 LINGER = 5.0
-"""Seconds without a read after which a connection that is being closed is given up. Until then what a client sends after
-an early answer is read and dropped: a close with unread bytes resets the connection and can take the answer with it, and
-many a client reads nothing before it has sent everything. nginx's lingering_timeout is 5 s as well."""
+"""Seconds without a read after which a connection that is being closed is given up. Until then what a client still
+sends after an early answer is read and dropped: a close with unread bytes resets the connection and can take the answer
+with it, and many a client reads nothing before it has sent everything. nginx's lingering_timeout is 5 s as well."""
 
 LINGER_TOTAL = 30.0
 """Seconds that this may last in all, however much still comes: nginx's lingering_time."""
 
 REFUSALS = 64
-"""Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until its
-client has read: in a flood the rest is reset, or the streams would have none left."""
+"""Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until
+its client has read: in a flood the rest is reset, or the streams would have none left."""
 
 
 # What the bytes of the client are, now. (Plain numbers: in Python 3.11 an Enum's member costs six times as much.)
