@@ -2,6 +2,7 @@
 
 import os
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from signal import SIGTERM
 
 import httpx
 import pytest
+import trustme
 
 from tests.e2e.processes import running
 from tests.e2e.stack import Unbuffer, unbuffer
@@ -56,12 +58,12 @@ listen clients
 
 
 class Echo(BaseHTTPRequestHandler):
-    """An application that says from whom a request is said to be."""
+    """An application that says from whom, and by what scheme, a request is said to be."""
 
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        body = str(self.headers["X-Forwarded-For"]).encode()
+        body = f"{self.headers['X-Forwarded-For']} {self.headers['X-Forwarded-Proto']}".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -101,11 +103,11 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-Front = Callable[[Path, int, str], AbstractContextManager[object]]
+Front = Callable[[Path, int | str, str], AbstractContextManager[object]]
 
 
 def haproxy(send: str) -> Front:
-    def start(directory: Path, port: int, upstream: str) -> AbstractContextManager[object]:
+    def start(directory: Path, port: int | str, upstream: str) -> AbstractContextManager[object]:
         file = directory / "haproxy.cfg"
         file.write_text(HAPROXY.format(port=port, upstream=upstream, send=send))
         return running(program("haproxy"), "-db", "-f", str(file), code=-SIGTERM)
@@ -114,7 +116,7 @@ def haproxy(send: str) -> Front:
 
 
 @contextmanager
-def nginx(directory: Path, port: int, upstream: str) -> Iterator[None]:
+def nginx(directory: Path, port: int | str, upstream: str) -> Iterator[None]:
     path = program("nginx")
     if not NGINX_STREAM.exists():
         assert os.environ.get("CI") != "true", "nginx's stream module must be installed where CI=true"
@@ -135,11 +137,31 @@ async def test_the_address_of_a_proxys_client_arrives(
         async with httpx.AsyncClient(transport=transport, timeout=PATIENCE) as client:
             for _ in range(2):
                 told = await client.get(f"http://127.0.0.1:{port}{path}", headers={"X-Forwarded-For": "203.0.113.9"})
-                assert told.text == CLIENT
+                assert told.text == f"{CLIENT} http"
     assert [line["client.address"] for line in behind.lines(path, 2)] == [CLIENT] * 2
 
 
-@pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2"])
+@pytest.mark.parametrize("front", [haproxy("send-proxy-v2-ssl")], ids=["haproxy"])
+@pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
+async def test_the_scheme_of_a_proxys_client_arrives(
+    behind: Unbuffer, tmp_path: Path, port: int, front: Front, secure: bool
+) -> None:
+    """HAProxy ends TLS and says so in its header; of a client in clear text it says nothing of TLS."""
+    authority = trustme.CA()
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    pem = tmp_path / "haproxy.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
+    listener = f"{port} ssl crt {pem} alpn http/1.1" if secure else port
+    scheme = "https" if secure else "http"
+    with front(tmp_path, listener, behind.url.removeprefix("http://")):
+        await eventually(lambda: listens(port))
+        async with httpx.AsyncClient(verify=trusted, trust_env=False, timeout=PATIENCE) as client:
+            for _ in range(2):
+                assert (await client.get(f"{scheme}://127.0.0.1:{port}/scheme")).text == f"127.0.0.1 {scheme}"
+
+
+@pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl"])
 async def test_a_proxys_health_checks_are_no_errors(behind: Unbuffer, tmp_path: Path, port: int, send: str) -> None:
     before = behind.samples()[REFUSED]
     with haproxy(f"{send} check inter 10ms fall 1 rise 1")(tmp_path, port, behind.url.removeprefix("http://")):
@@ -156,7 +178,7 @@ def curl(url: str, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_curl_with_the_header_is_served_and_without_it_is_not(behind: Unbuffer) -> None:
-    assert curl(f"{behind.url}/curl", "--haproxy-protocol").stdout == "127.0.0.1"
+    assert curl(f"{behind.url}/curl", "--haproxy-protocol").stdout == "127.0.0.1 http"
     # 52: the server sent nothing; 56: the connection was reset.
     assert curl(f"{behind.url}/curl").returncode in (52, 56)
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unbuffer.relay.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
+from unbuffer.settings.model import Listen
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 IPV4 = bytes((192, 0, 2, 1, 198, 51, 100, 2, 0xDC, 0x04, 0x01, 0xBB))
@@ -19,6 +20,13 @@ CHECKSUM = b"\x03\x00\x04\xde\xad\xbe\xef"
 def binary(command: int, family: int, block: bytes) -> bytes:
     return SIGNATURE + bytes((command, family)) + len(block).to_bytes(2, "big") + block
 
+
+def tls(flags: int, within: bytes = b"") -> bytes:
+    """PP2_TYPE_SSL: these flags, a verdict on a certificate, and extensions within it."""
+    return b"\x20" + (5 + len(within)).to_bytes(2, "big") + bytes((flags, 0, 0, 0, 1)) + within
+
+
+VERSION = b"\x21\x00\x07TLSv1.3"
 
 MAPPED = str(IPv6Address("::ffff:192.0.2.1"))  # ::ffff:c000:201 before Python 3.13
 
@@ -104,6 +112,13 @@ INVALID = [
     binary(0x21, 0x11, IPV4[:-1]),
     binary(0x21, 0x21, IPV6[:-1]),
     binary(0x21, 0x21, IPV4),
+    binary(0x21, 0x11, IPV4 + b"\x20"),
+    binary(0x21, 0x11, IPV4 + AUTHORITY[:-1]),
+    binary(0x21, 0x11, IPV4 + tls(1)[:-1]),
+    binary(0x21, 0x21, IPV6 + b"\x20\x00\x04\x01\0\0\0"),
+    binary(0x21, 0x21, IPV6 + b"\x20\x00\x00"),
+    binary(0x21, 0x11, IPV4 + tls(1) + tls(1)),
+    binary(0x21, 0x11, IPV4 + tls(1) + tls(0)),
     SIGNATURE + b"\x21\x11" + (4096 - 15).to_bytes(2, "big"),
     SIGNATURE + b"\x20\x00\xff\xff",
 ]
@@ -111,8 +126,58 @@ INVALID = [
 
 @pytest.mark.parametrize(("data", "local", "address"), VALID)
 def test_a_header_is_known_with_its_last_byte_and_not_before(data: bytes, local: bool, address: str) -> None:
-    assert read_proxy_header(data) == ProxyHeader(len(data), local, address)
+    header = read_proxy_header(data)
+    assert header is not None
+    assert (header.size, header.local, header.address) == (len(data), local, address)
     assert [cut for cut in range(len(data)) if read_proxy_header(data[:cut]) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("data", "port", "tls"),
+    [
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n", 443, None),
+        (b"PROXY TCP6 ::1 ::2 443 65535\r\n", 65535, None),
+        (b"PROXY UNKNOWN ::1 ::2 1 443\r\n", 0, None),
+        (binary(0x21, 0x11, IPV4), 443, None),
+        (binary(0x21, 0x21, IPV6), 443, None),
+        (binary(0x21, 0x11, IPV4 + AUTHORITY + CHECKSUM), 443, None),
+        (binary(0x21, 0x11, IPV4 + AUTHORITY + tls(1) + CHECKSUM), 443, True),
+        (binary(0x21, 0x21, IPV6 + tls(7, VERSION)), 443, True),
+        # Section 2.2.6: without the bit the client came in clear text, whatever else is said.
+        (binary(0x21, 0x21, IPV6 + tls(0)), 443, False),
+        (binary(0x21, 0x11, IPV4 + tls(6, VERSION)), 443, False),
+        # Only TCP names a port of unbuffer's business; TLS is TLS.
+        (binary(0x21, 0x31, UNIX + tls(1)), 0, True),
+        (binary(0x21, 0x12, IPV4 + tls(1)), 0, True),
+        # Where the extensions begin is not known, or the proxy speaks for itself.
+        (binary(0x21, 0x00, tls(1)), 0, None),
+        (binary(0x20, 0x11, IPV4 + tls(1)), 0, None),
+    ],
+)
+def test_what_it_says_of_the_way_the_client_came(data: bytes, port: int, tls: bool | None) -> None:
+    header = read_proxy_header(data)
+    assert header is not None
+    assert (header.port, header.tls) == (port, tls)
+
+
+@pytest.mark.parametrize(
+    ("header", "listen", "own", "secure"),
+    [
+        (ProxyHeader(0, False, "", 443, None), Listen(), False, False),
+        (ProxyHeader(0, False, "", 443, None), Listen(), True, True),
+        (ProxyHeader(0, False, "", 443, True), Listen(), False, True),
+        (ProxyHeader(0, False, "", 443, False), Listen(), True, False),
+        (ProxyHeader(0, False, "", 443, None), Listen(proxy_https_ports=(8443, 443)), False, True),
+        (ProxyHeader(0, False, "", 80, None), Listen(proxy_https_ports=(8443, 443)), False, False),
+        # What the header says of TLS is better known than what a port says.
+        (ProxyHeader(0, False, "", 443, False), Listen(proxy_https_ports=(443,)), False, False),
+        (ProxyHeader(0, False, "", 80, False), Listen(proxy_scheme="https"), False, True),
+        (ProxyHeader(0, True, "", 0, None), Listen(proxy_scheme="https"), False, True),
+        (ProxyHeader(0, False, "", 443, True), Listen(proxy_scheme="http"), True, False),
+    ],
+)
+def test_the_scheme_is_the_clients(header: ProxyHeader, listen: Listen, own: bool, secure: bool) -> None:
+    assert header.secure(listen, own) is secure
 
 
 @pytest.mark.parametrize(("data", "local", "address"), VALID)
@@ -120,7 +185,7 @@ def test_a_header_is_known_with_its_last_byte_and_not_before(data: bytes, local:
     "behind", [b"GET / HTTP/1.1\r\n", b"\r\n\r\n\x00\r\nQUIT\n", b"PROXY UNKNOWN\r\n", b"\0" * 9000]
 )
 def test_what_stands_behind_it_is_no_part_of_it(data: bytes, local: bool, address: str, behind: bytes) -> None:
-    assert read_proxy_header(data + behind) == ProxyHeader(len(data), local, address)
+    assert read_proxy_header(data + behind) == read_proxy_header(data)
 
 
 @pytest.mark.parametrize("data", INVALID)

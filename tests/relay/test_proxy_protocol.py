@@ -6,10 +6,11 @@ import struct
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from tests.peers import Peer, eventually
 from tests.relay.conftest import Relay, finished
-from tests.relay.test_proxy_header import IPV4, IPV6, UNIX, binary
+from tests.relay.test_proxy_header import IPV4, IPV6, UNIX, binary, tls
 from unbuffer.outcome import Outcome
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.settings.model import Forwarded, Limits, Listen, Timeouts
@@ -114,6 +115,43 @@ async def test_a_proxy_that_speaks_for_itself_is_the_client(relay: Relay) -> Non
     peer, upstream, head = await relay.exchange(binary(0x20, 0x11, IPV4) + told)
     assert b"X-Forwarded-For: 203.0.113.9, 127.0.0.1\r\n" in head
     await served(relay, peer, upstream, "127.0.0.1")
+
+
+async def scheme(relay: Relay, client: Peer) -> bytes:
+    """The scheme that the application is told of the client's next request."""
+    await client.send(GET)
+    upstream = await relay.upstream.accept()
+    head = await upstream.head()
+    await upstream.send(OK[:-2] + b"Connection: close\r\n\r\n")
+    await client.head()
+    await relay.record()
+    return head.partition(b"\r\nX-Forwarded-Proto: ")[2].partition(b"\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [(LINE, b"http"), (binary(0x21, 0x11, IPV4 + tls(1)), b"https"), (binary(0x21, 0x11, IPV4 + tls(0)), b"http")],
+)
+async def test_the_scheme_is_the_one_that_the_header_tells(relay: Relay, header: bytes, expected: bytes) -> None:
+    await start(relay)
+    client = await relay.client()
+    await client.send(header)
+    assert await scheme(relay, client) == expected
+
+
+async def test_a_reload_decides_the_scheme_anew(relay: Relay) -> None:
+    await start(relay)
+    settings = relay.plane.settings
+    client = await relay.client()
+    await client.send(LINE)
+    assert await scheme(relay, client) == b"http"
+    for listen, expected in (
+        (Listen(proxy_protocol=True, proxy_https_ports=(443,)), b"https"),
+        (Listen(proxy_protocol=True, proxy_https_ports=(8443,)), b"http"),
+        (Listen(proxy_protocol=True, proxy_scheme="https"), b"https"),
+    ):
+        relay.plane.reload(structs.replace(settings, listen=listen))
+        assert await scheme(relay, client) == expected
 
 
 @pytest.mark.parametrize("reloaded", [False, True])

@@ -19,6 +19,20 @@ def test_the_proxy_protocol_wants_to_know_its_proxies(problems: Problems) -> Non
     ]
 
 
+def test_a_scheme_for_proxies_that_send_no_header_has_no_effect(problems: Problems) -> None:
+    assert problems("listen:\n  proxy_scheme: https\n  proxy_https_ports: [443]\n") == [
+        "unbuffer.yaml:2 listen.proxy_scheme: has no effect: listen.proxy_protocol is not true",
+        "unbuffer.yaml:3 listen.proxy_https_ports: has no effect: listen.proxy_protocol is not true",
+    ]
+
+
+def test_ports_beside_a_fixed_scheme_have_no_effect(problems: Problems) -> None:
+    content = "listen:\n  proxy_protocol: true\n  proxy_scheme: http\n  proxy_https_ports: 443\n"
+    assert problems(content + "forwarded: {trusted_proxies: [unix]}\n") == [
+        "unbuffer.yaml:4 listen.proxy_https_ports: has no effect: listen.proxy_scheme is http, whatever the port"
+    ]
+
+
 @pytest.mark.parametrize("trusted", ["10.0.0.1", "unix"])
 def test_the_proxy_protocol_with_its_proxies_is_fine(write: Write, trusted: str) -> None:
     content = f"listen: {{proxy_protocol: true}}\nforwarded: {{trusted_proxies: [{trusted}]}}\n"

@@ -13,13 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.credentials import Guard, challenge
-from unbuffer.http.headers import own_answer, plain_answer
+from unbuffer.http.headers import Peer, own_answer, plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
-from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
+from unbuffer.relay.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
 from unbuffer.relay.request_reader import RequestReader
 from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.tcp import OFF, client_options, set_options
@@ -76,13 +76,14 @@ class DownstreamConnection(asyncio.Protocol):
         "_exchange",
         "_keep_alive",
         "_linger_until",
+        "_peername",
         "_phase",
+        "_proxied",
         "_reader",
         "_since",
         "_stall_at",
         "_stall_size",
         "_surplus",
-        "_unnamed",
         "close_after",
         "held",
         "peer",
@@ -121,8 +122,10 @@ class DownstreamConnection(asyncio.Protocol):
         """When a connection that is being closed is given up, whatever still comes."""
         self._surplus = False
         """Beyond limits.connections: it takes nobody's place."""
-        self._unnamed = False
-        """A proxy has said that it does not know whose connection this is: nobody's forwarding fields are believed."""
+        self._peername: object = None
+        """As the transport tells it, while it still can: uvloop has None after a reset."""
+        self._proxied: ProxyHeader | None = None
+        """What a proxy has said of the client."""
 
     def __repr__(self) -> str:
         return f"<DownstreamConnection {self.peer.address or 'unix'} {_PHASES[self._phase]}>"
@@ -134,8 +137,8 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=65536)
         self.writer = ResponseWriter(self.transport)
         plane = self.plane
-        secure = transport.get_extra_info("sslcontext") is not None
-        self.peer = plane.peer(transport.get_extra_info("peername"), secure)
+        self._peername = transport.get_extra_info("peername")
+        self.peer = self._who()
         plane.connections.add(self)
         plane.totals.client_connections += 1
         limit = plane.settings.limits.connections
@@ -296,11 +299,7 @@ class DownstreamConnection(asyncio.Protocol):
     def reload(self) -> None:
         """The settings have changed: whether the client's forwarding fields are believed is decided anew, and a wait
         that runs has another end."""
-        peer = self.peer
-        peername = (peer.address,) if peer.address else self.transport.get_extra_info("peername")
-        self.peer = self.plane.peer(peername, peer.secure)
-        if self._unnamed:
-            self.peer = replace(self.peer, trusted=False)
+        self.peer = self._who()
         if self._exchange is None:
             self.plane.watchdog.watch(self, time.monotonic())
 
@@ -345,7 +344,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _expect_proxy_header(self) -> None:
         """Only a trusted proxy may say who the client is; it says so before anything else."""
-        if self.transport.get_extra_info("peername") is None:
+        if self._peername is None:
             self.abort()  # reset already, as HAProxy's health checks do: there is nobody to refuse
             return
         if not self.peer.trusted:
@@ -364,14 +363,22 @@ class DownstreamConnection(asyncio.Protocol):
         if header is None:
             self._behind = data
             return b""
-        if header.address:
-            self.peer = self.plane.peer((header.address,), self.peer.secure)
-        elif not header.local:
-            self._unnamed = True
-            self.peer = replace(self.peer, trusted=False)
+        self._proxied = header
+        self.peer = self._who()
         self._phase = _REQUEST
         self._rest()
         return data[header.size :]
+
+    def _who(self) -> Peer:
+        """Whose requests come here: the peer's own, or those of the client that a PROXY header names."""
+        plane, header = self.plane, self._proxied
+        secure = self.transport.get_extra_info("sslcontext") is not None
+        if header is None:
+            return plane.peer(self._peername, secure)
+        secure = header.secure(plane.settings.listen, secure)
+        peer = plane.peer((header.address,) if header.address else self._peername, secure)
+        # A proxy that does not know whose connection it is: nobody's forwarding fields are believed.
+        return peer if header.address or header.local else replace(peer, trusted=False)
 
     def _refuse_proxy(self, detail: str, outcome: Outcome = Outcome.REQUEST_MALFORMED) -> None:
         """End a connection without a PROXY header that can be believed. Its sender expects no HTTP of its own."""

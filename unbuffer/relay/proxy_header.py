@@ -7,6 +7,8 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from unbuffer.settings.model import Listen
+
 # Section 2.1: the longest line that a sender may write. An UNKNOWN's rest is ignored, whatever stands there.
 _LONGEST_LINE = 107
 _LINE = re.compile(
@@ -20,6 +22,13 @@ _FIXED = 16
 _LOCAL, _PROXY = 0x20, 0x21
 _TCP4, _TCP6 = 0x11, 0x21
 _HIGHEST_FAMILY, _HIGHEST_PROTOCOL = 3, 2  # AF_UNIX, DGRAM
+# By family: the bytes of both ends' addresses and ports. Extensions follow them; of a family that is not specified
+# nobody knows where.
+_ADDRESSES = {1: 12, 2: 36, 3: 216}
+
+# Section 2.2.6: PP2_TYPE_SSL, whose value begins with a byte of flags and four that say how a certificate was verified.
+_SSL, _SSL_LEAST = 0x20, 5
+_CLIENT_SSL = 0x01  # PP2_CLIENT_SSL: the client connected over TLS
 
 LONGEST_BINARY = 4096
 """Bytes of a version 2 header with its extensions; its length could say 64 KiB. nginx has this limit, too."""
@@ -34,18 +43,31 @@ class ProxyHeader:
     """What a header says.
 
     size: its bytes. local: the proxy speaks for itself, as in a health check, and is the client. address: of the
-    client; empty where the header does not name one that came over TCP.
+    client; empty where the header does not name one that came over TCP. port: the one that the client connected to; 0
+    = not said. tls: whether the client spoke TLS with the proxy; None = not said.
     """
 
     size: int
     local: bool
     address: str
+    port: int = 0
+    tls: bool | None = None
+
+    def secure(self, listen: Listen, own: bool) -> bool:
+        """Whether the client's side is https. own: whether the proxy's connection is, which counts as long as nothing
+        else says it."""
+        if listen.proxy_scheme != "auto":
+            return listen.proxy_scheme == "https"
+        if self.tls is not None:
+            return self.tls
+        return own or self.port in listen.proxy_https_ports
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:
     """The header at the beginning of all that a connection brought; None while it is not complete.
 
-    Extensions (TLVs), the optional checksum among them, are skipped. Raises ProxyHeaderError.
+    Of the extensions (TLVs) the one about TLS is read; the rest, the optional checksum among them, is skipped. Raises
+    ProxyHeaderError.
     """
     if _begins(data, _SIGNATURE):
         return _read_binary(data)
@@ -77,7 +99,7 @@ def _read_line(data: bytes) -> ProxyHeader | None:
         raise ProxyHeaderError("a PROXY line with a malformed address") from None
     if any(int(port) > 65535 for port in ports):
         raise ProxyHeaderError("a PROXY line with a malformed port")
-    return ProxyHeader(end, False, address)
+    return ProxyHeader(end, False, address, int(ports[1]))
 
 
 def _read_binary(data: bytes) -> ProxyHeader | None:
@@ -92,7 +114,11 @@ def _read_binary(data: bytes) -> ProxyHeader | None:
         return None
     if data[12] == _LOCAL:
         return ProxyHeader(size, True, "")
-    return ProxyHeader(size, False, _binary_address(data[13], data[_FIXED:size]))
+    family, block = data[13], data[_FIXED:size]
+    address = _binary_address(family, block)
+    addresses = _ADDRESSES.get(family >> 4, len(block))
+    port = int.from_bytes(block[addresses - 2 : addresses], "big") if address else 0
+    return ProxyHeader(size, False, address, port, _tls(block[addresses:]))
 
 
 def _binary_address(family: int, block: bytes) -> str:
@@ -107,3 +133,20 @@ def _binary_address(family: int, block: bytes) -> str:
     if family in (_TCP4, _TCP6):
         raise ProxyHeaderError("a PROXY header that is too short for its addresses")
     return ""
+
+
+def _tls(extensions: bytes) -> bool | None:
+    """Whether the client spoke TLS, as the extensions say: each is a type, a length in two bytes, and a value."""
+    said: bool | None = None
+    at = 0
+    while at < len(extensions):
+        start = at + 3
+        end = start + int.from_bytes(extensions[at + 1 : start], "big")
+        if start > len(extensions) or end > len(extensions):
+            raise ProxyHeaderError("a PROXY header with an extension that is cut")
+        if extensions[at] == _SSL:
+            if end - start < _SSL_LEAST or said is not None:
+                raise ProxyHeaderError("a PROXY header with a malformed extension about TLS, or with two")
+            said = bool(extensions[start] & _CLIENT_SSL)
+        at = end
+    return said

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
-from unbuffer.settings.model import ListenTLS, Route, Settings, UpstreamTLS
+from unbuffer.settings.model import Listen, ListenTLS, Route, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
 from unbuffer.settings.tokens import read_tokens
 from unbuffer.settings.values import show_size
@@ -97,12 +97,19 @@ def _files(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]
 
 
 def _proxy_protocol(settings: Settings) -> Iterator[Finding]:
-    if not settings.listen.proxy_protocol:
+    listen = settings.listen
+    if not listen.proxy_protocol:
+        for name in ("proxy_scheme", "proxy_https_ports"):
+            if getattr(listen, name) != getattr(Listen(), name):
+                yield (f"listen.{name}", "listen.proxy_protocol"), "has no effect: listen.proxy_protocol is not true"
         return
+    if listen.proxy_scheme != "auto" and listen.proxy_https_ports:
+        message = f"has no effect: listen.proxy_scheme is {listen.proxy_scheme}, whatever the port"
+        yield ("listen.proxy_https_ports", "listen.proxy_scheme"), message
     if not settings.forwarded.trusted_proxies:
         message = "wants to know who may send the header; name the proxies in forwarded.trusted_proxies"
         yield ("listen.proxy_protocol", "forwarded.trusted_proxies"), message
-    if settings.listen.tls.certificate:
+    if listen.tls.certificate:
         message = "does not go together with listen.tls: the header comes before the handshake; end TLS in the proxy"
         yield ("listen.proxy_protocol", "listen.tls.certificate"), message
 

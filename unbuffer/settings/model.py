@@ -51,6 +51,13 @@ class Listen(Section, frozen=True):
     proxy_protocol: bool = False
     """Whether every connection begins with a PROXY header, version 1 or 2, that names the client. It is required then,
     never guessed at, and taken from `forwarded.trusted_proxies` only; everybody else is refused."""
+    proxy_scheme: Literal["auto", "http", "https"] = "auto"
+    """What such a client's scheme is: `auto` = what the header says (version 2, PP2_TYPE_SSL: `send-proxy-v2-ssl` of
+    HAProxy), else https on `proxy_https_ports`, else http. A fixed one is for proxies that end TLS and do not tell: AWS
+    NLB is one. Without it an application makes http:// links and redirects for clients that came over https."""
+    proxy_https_ports: tuple[Annotated[int, Meta(ge=1, le=65535)], ...] = ()
+    """Ports of the proxy on which it ends TLS, for a header that does not tell. Every header names the port that its
+    client connected to. None: that 443 is https is likely, but a guess."""
     health: bool = False
     """Whether /livez and /readyz are answered here as well, for platforms that check the port of the application: App
     Engine flexible is one. The application never sees these two paths then."""
