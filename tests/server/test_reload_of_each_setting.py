@@ -26,6 +26,8 @@ BY_TLS: Final = ("listen.tls.certificate", "listen.tls.key")
 READ_AT_USE: Final = frozenset(
     (
         "listen.half_close",
+        "listen.proxy_scheme",
+        "listen.proxy_https_ports",
         "timeouts.request_head",
         "timeouts.keep_alive",
         "limits.head",
@@ -116,6 +118,10 @@ def dict_of(options: SocketOptions) -> dict[tuple[int, int], int]:
 
 class Process:
     """What a process makes of its settings, and then of others."""
+
+    plane: Plane
+    probe: UpstreamProbe
+    listeners: SocketOptions
 
     def __init__(self, settings: Settings) -> None:
         self.plane: Plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
