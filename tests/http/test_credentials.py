@@ -260,3 +260,16 @@ def test_neither_tokens_nor_their_digests_are_in_a_repr() -> None:
 def test_the_challenge_names_an_error_only_for_a_token_that_came() -> None:
     assert challenge(invalid=False) == b'WWW-Authenticate: Bearer realm="unbuffer"\r\n'
     assert challenge(invalid=True) == b'WWW-Authenticate: Bearer realm="unbuffer", error="invalid_token"\r\n'
+
+
+API_KEY = QueryCredential(b"key", b"X-API-Key", b"")
+
+
+@pytest.mark.parametrize("name", [b"X_API_Key", b"x.api.key", b"X-Api_Key", b"x-api~key"])
+@pytest.mark.parametrize("target", [b"/?key=K", b"/?other=K", b"/"])
+def test_another_spelling_of_the_field_goes_with_nobody(name: bytes, target: bytes) -> None:
+    """Where names become variables, it would be a second value of the same one (RFC 3875, section 4.1.18)."""
+    sent = [(b"X_API_Key_2", b"1"), (name, b"forged"), (b"X_API", b"2")]
+    seen = [(b"X_API_Key_2", b"1"), (b"X_API", b"2")]
+    assert moved(target, *sent, query=API_KEY)[1] == [*seen, *([(b"X-API-Key", b"K")] if b"?key" in target else [])]
+    assert moved(b"/", (b"X-API-Key", b"own"), query=API_KEY)[1] == [(b"X-API-Key", b"own")]

@@ -22,7 +22,7 @@ from unbuffer.http.headers import (
     response_to_downstream,
     trailers_to_downstream,
 )
-from unbuffer.http.request import Fields, RequestHead
+from unbuffer.http.request import Fields, RequestHead, _meanings
 from unbuffer.http.response import ResponseHead
 
 Field = tuple[bytes, bytes]
@@ -588,3 +588,58 @@ def test_a_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(date_line())
     assert seen == [date_at(1), date_at(1), date_at(2), date_at(1)]
     assert seen[0] is seen[1]
+
+
+# -- other spellings of what is managed here
+
+MANAGED = [
+    b"X-Forwarded-For",
+    b"X-Forwarded-Proto",
+    b"X-Forwarded-Client-Cert",
+    b"Content-Length",
+    b"Transfer-Encoding",
+    b"Accept-Encoding",
+    b"Keep-Alive",
+    b"Proxy-Authorization",
+    b"HTTP2-Settings",
+]
+TRUSTED = Peer("192.0.2.7", secure=False, trusted=True, rfc7239=False)
+
+
+def as_a_variable(name: bytes) -> bytes:
+    """RFC 3875, section 4.1.18, as PHP reads it: there a dot becomes an underscore, too."""
+    return re.sub(rb"[^A-Z0-9]", b"_", name.upper())
+
+
+@pytest.mark.parametrize("managed", MANAGED)
+@pytest.mark.parametrize("other", b"_.!#$%&'*+^`|~", ids=chr)
+def test_another_spelling_of_what_is_managed_here_is_for_those_who_are_trusted(managed: bytes, other: int) -> None:
+    for name in (managed.replace(b"-", bytes([other])), managed.replace(b"-", bytes([other]), 1).lower()):
+        for stranger in (STRANGER, Peer("192.0.2.7", secure=False, trusted=False, rfc7239=True)):
+            sent = [(b"Q_A", b"1"), (name, b"forged"), (b"q.b", b"2")]
+            assert up(*sent, peer=stranger) == up(sent[0], sent[2], peer=stranger)
+        assert (name, b"forged") in up((name, b"forged"), peer=TRUSTED)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(MANAGED).flatmap(
+        lambda name: st.lists(st.sampled_from(b"-_.!#$%&'*+^`|~"), min_size=3, max_size=3).map(
+            lambda marks: bytes(marks.pop() if code == ord("-") else code for code in name)
+        )
+    ),
+    st.booleans(),
+)
+def test_nothing_of_a_stranger_can_be_taken_for_what_is_written_here(name: bytes, lower: bool) -> None:
+    out = up((name.lower() if lower else name, b"5"), peer=STRANGER)
+    written = [as_a_variable(seen) for seen, _ in out]
+    assert len(set(written)) == len(written)
+    assert not [seen for seen, value in out if value == b"5" and seen != b"Content-Length"]
+
+
+def test_names_without_end_are_not_remembered() -> None:
+    for n in range(2000):
+        up((b"q%d" % n, b""), (b"q%d" % n + b"q" * 1000, b""))
+    assert len(_meanings) <= 256
+    assert max(map(len, _meanings)) <= 40
+    assert values(up((b"X_Forwarded_For", b"forged")), b"x_forwarded_for") == []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from urllib.parse import unquote_to_bytes
 
-from unbuffer.http.request import BadRequest, RequestHead, without
+from unbuffer.http.request import BadRequest, RequestHead, folded, without
 
 _VISIBLE = re.compile(rb"[\x21-\x7e]+")
 
@@ -57,10 +57,20 @@ class Guard:
 
         Raises BadRequest: 400, or 401 where the token is wrong or, then without a text, missing.
         """
-        if self.query is not None and b"?" in head.target:
-            _move(head, self.query)
+        if self.query is not None:
+            _drop_other_spellings(head, self.query.field)
+            if b"?" in head.target:
+                _move(head, self.query)
         if self.tokens is not None:
             _check(head, self.tokens)
+
+
+def _drop_other_spellings(head: RequestHead, field: bytes) -> None:
+    """Of a field that is set here, X-API-Key, an application that makes variables of names must see no other value."""
+    name = field.lower()
+    others = [key for other, _ in head.fields if folded(other) == folded(name) and (key := other.lower()) != name]
+    if others:
+        head.passed = without(head.passed, frozenset(others))
 
 
 def _move(head: RequestHead, query: QueryCredential) -> None:

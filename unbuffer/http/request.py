@@ -56,6 +56,7 @@ _TE: Final = 6
 _TRACE: Final = 7
 _FORWARDING: Final = 8
 _EXPECT: Final = 9
+_PASSED: Final = 10
 _SPECIAL: Final = {
     b"accept-encoding": _DROP,
     b"connection": _CONNECTION,
@@ -78,6 +79,31 @@ _SPECIAL: Final = {
 # says: without it the message would be another one.
 _OPTIONS = frozenset((b"close", b"host", b"http2-settings", b"keep-alive", b"te", b"upgrade"))
 
+# Lower case, and a hyphen for whatever is no letter or digit: of fields that have the same name then, servers that make
+# variables of names (CGI, RFC 3875, section 4.1.18; WSGI, PHP) take one for another.
+_FOLD: Final = bytes(code if chr(code).isalnum() else ord("-") for code in range(128)).lower() + b"-" * 128
+
+
+def folded(name: bytes) -> bytes:
+    """What `name` is to a server that cannot tell X_Forwarded_For from X-Forwarded-For."""
+    return name.translate(_FOLD)
+
+
+_meanings: Final[dict[bytes, int]] = {}
+"""What becomes of the fields with these names, spelled as they came: clients have few."""
+
+
+def _meaning_of(name: bytes) -> int:
+    key = folded(name)
+    meaning = _FORWARDING if key[:12] == b"x-forwarded-" else _SPECIAL.get(key, _PASSED)
+    if meaning != _PASSED and key != name.lower():
+        meaning = _FORWARDING  # another spelling of what is managed here: only who is trusted may mean something by it
+    if len(name) <= 40:  # none of those that clients have is longer; 256 entries take 40 kB at the most
+        if len(_meanings) == 256:
+            _meanings.clear()
+        _meanings[name] = meaning
+    return meaning
+
 
 def named_fields(connection: Iterable[bytes]) -> frozenset[bytes]:
     """The fields to strip because Connection names them (RFC 9110, section 7.6.1)."""
@@ -91,7 +117,7 @@ class RequestHead:
     asked for, without h2c, when the request really asks for an upgrade; else empty. states_length: Content-Length was
     there, be it 0. trace, parent: the ids of a valid traceparent, as Record has them. passed: the fields that go on as
     they came, as pieces of bytes. forwarding: X-Forwarded-* and Forwarded, which go on only when their sender is
-    trusted.
+    trusted; so do other spellings of a name that is managed here, such as X_Forwarded_For or Content_Length.
     """
 
     __slots__ = (
@@ -129,28 +155,29 @@ class RequestHead:
         codings: list[bytes] = []
         upgrade = trace = b""
         for name, value in fields:
-            key = name.lower()
-            special = _SPECIAL.get(key)
-            if special is None and key[:12] != b"x-forwarded-":
+            meaning = _meanings.get(name)
+            if meaning is None:
+                meaning = _meaning_of(name)
+            if meaning == _PASSED:
                 passed += (name, b": ", value, b"\r\n")
-            elif special is None or special == _FORWARDING:
-                self.forwarding = (*self.forwarding, (key, name, value))
-            elif special == _HOST_FIELD:
+            elif meaning == _FORWARDING:
+                self.forwarding = (*self.forwarding, (name.lower(), name, value))
+            elif meaning == _HOST_FIELD:
                 hosts.append(value)
-            elif special == _CONNECTION:
+            elif meaning == _CONNECTION:
                 self.connection = (*self.connection, *list_members(value))
-            elif special == _LENGTH:
+            elif meaning == _LENGTH:
                 lengths.append(value)
-            elif special == _CODING:
+            elif meaning == _CODING:
                 codings.append(value)
-            elif special == _UPGRADE:
+            elif meaning == _UPGRADE:
                 upgrade = upgrade + b", " + value if upgrade else value
-            elif special == _TE:
+            elif meaning == _TE:
                 self.wants_trailers = self.wants_trailers or b"trailers" in list_members(value)
-            elif special == _TRACE:
+            elif meaning == _TRACE:
                 trace = trace + b"," + value if trace else value  # which of two would be right nobody knows
                 passed += (name, b": ", value, b"\r\n")
-            elif special == _EXPECT and http11:
+            elif meaning == _EXPECT and http11:
                 # From HTTP/1.0 it is to be ignored (RFC 9110, section 10.1.1); sent on in HTTP/1.1 it would not be.
                 passed += (name, b": ", value, b"\r\n")
         if self.connection:
