@@ -176,12 +176,14 @@ class Record:
         "rhythm",
         "route",
         "sent_at",
+        "server",
         "stalled",
         "stalls",
         "started",
         "status",
         "timeline",
         "trace",
+        "varies",
         "version",
     )
 
@@ -222,6 +224,10 @@ class Record:
         """Whether the upstream connection had served a request before."""
         self.decoded = ""
         """The content codings that were removed."""
+        self.server = b""
+        """Who says he has made the answer to a stream: its Server field, 64 bytes at most."""
+        self.varies = False
+        """Whether it says that it depends on Accept-Encoding, as compressors do that have left it alone."""
         self.trace = ""
         """The trace id of `traceparent`, 32 hex digits."""
         self.parent = ""

@@ -113,6 +113,10 @@ class Totals:
         """Silences of the upstream, of one stream or of all streams at once."""
         self.verdicts: Counter[tuple[str, str]] = Counter()
         """How streams arrived from the upstream, by route and verdict (`observe.verdict`)."""
+        self.withheld: dict[tuple[str, str], bool] = {}
+        """By route and kind, whether the latest stream that tells it had its head withheld (`observe.causes`)."""
+        self.collected: dict[tuple[str, str], bool] = {}
+        """By route and kind, whether the latest stream that tells it came collected."""
         self.reuses = 0
         """Requests sent on a connection that had served one before."""
         self.client_connections = 0

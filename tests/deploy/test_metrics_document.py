@@ -8,6 +8,7 @@ import pytest
 from tests.deploy.queries import faults, selectors
 from tests.deploy.test_grafana import PANELS
 from tests.deploy.test_prometheus import ALERTS
+from unbuffer.observe import causes
 from unbuffer.observe.metrics import FAMILIES, table
 from unbuffer.observe.verdict import Verdict
 
@@ -56,6 +57,13 @@ def test_every_alert_says_what_to_do() -> None:
 def test_every_verdict_is_explained() -> None:
     explained = [name.strip("`") for name, *_ in rows(section("Verdicts"))]
     assert [name for name in explained if name in {verdict.value for verdict in Verdict}] == [v.value for v in Verdict]
+
+
+def test_every_cause_has_its_remedy() -> None:
+    # python -m unbuffer.observe.causes
+    written = re.search(r"<!-- Written by: \S+ -m unbuffer.observe.causes -->\n(.*?)<!-- end", METRICS, re.DOTALL)
+    assert written is not None
+    assert written[1] == causes.table()
 
 
 def test_the_incidents_send_nobody_to_a_panel_that_is_not_there() -> None:

@@ -148,10 +148,10 @@ def uvicorn_h11() -> Iterator[App]:
 
 
 @contextmanager
-def hypercorn() -> Iterator[App]:
+def hypercorn(application: str = APP) -> Iterator[App]:
     """The application under hypercorn."""
     # Without workers it serves in the process that was started.
-    command = (sys.executable, "-m", "hypercorn", APP, "--bind", "127.0.0.1:0", "--workers", "0")
+    command = (sys.executable, "-m", "hypercorn", application, "--bind", "127.0.0.1:0", "--workers", "0")
     with running(*command, "--graceful-timeout", "1") as process:
         url = process.err.match(r"Running on (http://\S+)")[1]
         with _reached(url, process) as app:
@@ -159,13 +159,24 @@ def hypercorn() -> Iterator[App]:
 
 
 @contextmanager
-def granian(directory: Path) -> Iterator[App]:
+def granian(directory: Path, application: str = APP) -> Iterator[App]:
     """The application under granian, on a Unix socket: it does not tell which port the kernel chose for it."""
     socket = str(directory / "granian.sock")
-    command = (sys.executable, "-m", "granian", "--interface", "asgi", "--uds", socket, APP)
+    command = (sys.executable, "-m", "granian", "--interface", "asgi", "--uds", socket, application)
     with running(*command, "--workers-kill-timeout", "2") as process:
         process.out.match("Started worker-1")
         with _reached(f"unix:{socket}", process, socket) as app:
+            yield app
+
+
+@contextmanager
+def gunicorn(worker: str, application: str = APP) -> Iterator[App]:
+    """The application under gunicorn, with a worker of this sort."""
+    command = (sys.executable, "-m", "gunicorn", "-k", worker, "--bind", "127.0.0.1:0", application)
+    with running(*command, "--graceful-timeout", "1") as process:
+        url = process.err.match(r"Listening at: (http://\S+)")[1]
+        process.err.match("Booting worker")
+        with _reached(url, process) as app:
             yield app
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from unbuffer.http.framing import CHUNKED, UNTIL_CLOSE, FramingError
 from unbuffer.http.request import Fields
-from unbuffer.http.response import ResponseHead
+from unbuffer.http.response import ResponseHead, maker
 
 Field = tuple[bytes, bytes]
 
@@ -111,3 +111,15 @@ def test_the_fields_are_kept_as_they_came() -> None:
     head = read(*fields)
     assert head.fields == fields
     assert (head.status, head.reason) == (200, b"OK")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([], (b"", False)),
+        ([(b"SERVER", b"gunicorn/asgi"), (b"Vary", b"Origin")], (b"gunicorn/asgi", False)),
+        ([(b"server", b"x" * 1000), (b"vary", b"Origin, Accept-Encoding"), (b"Vary", b"Origin")], (b"x" * 64, True)),
+    ],
+)
+def test_who_made_it(fields: Fields, expected: tuple[bytes, bool]) -> None:
+    assert maker(fields) == expected

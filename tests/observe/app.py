@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator
 
 from fastapi import FastAPI
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import Response, StreamingResponse
 
 from unbuffer.demo.app import HOLD, blocking, streams
@@ -27,6 +28,29 @@ async def withheld() -> Response:
     """The response begins when the first item is there."""
     await asyncio.sleep(0.6)
     return StreamingResponse(_items(5), media_type="text/event-stream")
+
+
+async def _late() -> AsyncIterator[bytes]:
+    await asyncio.sleep(0.6)
+    async for item in _items(5):
+        yield item
+
+
+async def late_events() -> Response:
+    """The response begins at once, its first item comes later: as it should be."""
+    return StreamingResponse(_late(), media_type="text/event-stream")
+
+
+async def late_text() -> Response:
+    """The same as text."""
+    return StreamingResponse(_late(), media_type="text/plain")
+
+
+_late_ones = FastAPI()
+for _application in (app, _late_ones):
+    _application.add_api_route("/late/events", late_events)
+    _application.add_api_route("/late/text", late_text)
+app.mount("/gzip", GZipMiddleware(_late_ones))
 
 
 @app.get("/cut")

@@ -130,20 +130,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(access_log, "time", Clock)
 
 
-@pytest.fixture
-def a_lump(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every stream came in one piece."""
-    monkeypatch.setattr(access_log, "judge", lambda _: Judgement(Verdict.LUMP))
+LUMP = Judgement(Verdict.LUMP)
 
 
-def logged(form: Form, *records: Record, keys: Keys = "otel") -> bytes:
+def logged(form: Form, *records: Record, keys: Keys = "otel", judgement: Judgement | None = None) -> bytes:
     """What the log writes about these records."""
     pipe = Pipe()
 
     async def write() -> None:
         log = AccessLog(form, pipe.writer, keys)
         for record in records:
-            log.log(record)
+            log.log(record, judgement)
         log.close()
 
     asyncio.run(write())
@@ -163,9 +160,9 @@ def parsed(data: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in data[:-1].split(b"\n")]
 
 
-@pytest.mark.usefixtures("clock", "a_lump")
+@pytest.mark.usefixtures("clock")
 def test_a_json_line_holds_everything_that_is_known() -> None:
-    assert parsed(logged("json", a_full_record())) == [
+    assert parsed(logged("json", a_full_record(), judgement=LUMP)) == [
         {
             "timestamp": "2026-03-01T12:00:00.250Z",
             "severity_text": "WARN",
@@ -223,9 +220,9 @@ def test_a_json_line_leaves_out_what_is_not_known() -> None:
     }
 
 
-@pytest.mark.usefixtures("clock", "a_lump")
+@pytest.mark.usefixtures("clock")
 def test_the_keys_may_be_short_ones() -> None:
-    assert parsed(logged("json", a_full_record(), keys="plain")) == [
+    assert parsed(logged("json", a_full_record(), keys="plain", judgement=LUMP)) == [
         {
             "time": "2026-03-01T12:00:00.250Z",
             "level": "warn",
@@ -257,9 +254,9 @@ def test_the_keys_may_be_short_ones() -> None:
     ]
 
 
-@pytest.mark.usefixtures("clock", "a_lump")
+@pytest.mark.usefixtures("clock")
 def test_the_keys_may_be_those_of_the_elastic_common_schema() -> None:
-    (line,) = parsed(logged("json", a_full_record(), keys="ecs"))
+    (line,) = parsed(logged("json", a_full_record(), keys="ecs", judgement=LUMP))
     own = {name for name in line if name.startswith("unbuffer.")}
     assert {name: value for name, value in line.items() if name not in own} == {
         "@timestamp": "2026-03-01T12:00:00.250Z",
@@ -285,6 +282,7 @@ def test_the_keys_may_be_those_of_the_elastic_common_schema() -> None:
     }
     assert own == {field.ecs for field in FIELDS if field.ecs.startswith("unbuffer.")} - {
         "unbuffer.seen",
+        "unbuffer.cause",
         "unbuffer.lines_lost",
     }
 
@@ -315,10 +313,12 @@ def test_no_two_fields_of_a_set_have_one_name() -> None:
         assert len(names) == len(set(names))
 
 
-def test_bursts_are_told_with_what_they_were_seen_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "judge", lambda _: Judgement(Verdict.BURSTS, "every 200 ms"))
-    (line,) = parsed(logged("json", a_full_record()))
-    assert (line["unbuffer.verdict"], line["unbuffer.seen"]) == ("bursts", "every 200 ms")
+def test_bursts_are_told_with_what_they_were_seen_by_and_their_likeliest_cause() -> None:
+    judgement = Judgement(Verdict.BURSTS, "every 200 ms", ("timer", "proxy"))
+    (line,) = parsed(logged("json", a_full_record(), judgement=judgement))
+    told = [line[f"unbuffer.{name}"] for name in ("verdict", "seen", "cause")]
+    assert told == ["bursts", "every 200 ms", "timer"]
+    assert b" verdict=bursts cause=timer " in logged("text", a_full_record(), judgement=judgement)
 
 
 @pytest.mark.parametrize(
@@ -339,9 +339,9 @@ def test_the_silence_before_the_end_counts_from_the_last_word_of_the_upstream(
     assert line.get("unbuffer.silence_ms") == silence
 
 
-@pytest.mark.usefixtures("clock", "a_lump")
+@pytest.mark.usefixtures("clock")
 def test_a_text_line_is_for_people() -> None:
-    assert logged("text", a_full_record()) == (
+    assert logged("text", a_full_record(), judgement=LUMP) == (
         b'2026-03-01T12:00:00.250Z 192.0.2.1 "POST /v1/chat" 200 sse upstream_disconnect route=chat duration=2500.0ms'
         b" verdict=lump ttfb=125.0ms ttfc=250.0ms chunks=7 up=11 down=33 max_gap=750.0ms stall=62.5ms heartbeats=3"
         b' detail="the upstream reset the connection"\n'
@@ -590,4 +590,4 @@ def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:
     names = [field.plain for field in FIELDS]
     shown = list(json.loads(line))
     assert shown == sorted(shown, key=names.index)
-    assert set(shown) == set(names) - {"", "seen", "decoded", "detail", "lines_lost"}
+    assert set(shown) == set(names) - {"", "seen", "cause", "decoded", "detail", "lines_lost"}

@@ -65,6 +65,18 @@ class ResponseHead:
         return self.kind != "plain"
 
 
+def maker(fields: Fields) -> tuple[bytes, bool]:
+    """Who made a response: the Server field, 64 bytes at most, and whether Vary names Accept-Encoding."""
+    server, varies = b"", False
+    for name, value in fields:
+        key = name.lower()
+        if key == b"server":
+            server = value[:64]
+        elif key == b"vary":
+            varies = varies or b"accept-encoding" in list_members(value)
+    return server, varies
+
+
 @lru_cache(maxsize=256)  # an application has a handful of media types
 def _media_kind(media: bytes) -> str:
     """The kind that a Content-Type makes by itself; empty when the framing decides."""

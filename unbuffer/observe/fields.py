@@ -193,6 +193,13 @@ FIELDS = (
         lambda one: (one.judgement.seen or None) if one.judgement else None,
     ),
     Field(
+        "cause",
+        "unbuffer.cause",
+        "unbuffer.cause",
+        "What most likely made a `lump`, `bursts` or `headers_withheld`: [metrics.md](metrics.md#causes).",
+        lambda one: one.judgement.causes[0] if one.judgement and one.judgement.causes else None,
+    ),
+    Field(
         "ttfb_ms",
         "unbuffer.ttfb_ms",
         "unbuffer.ttfb_ms",

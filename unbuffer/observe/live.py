@@ -15,6 +15,7 @@ from typing import Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
+from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.verdict import ADVICE, Verdict, judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record, Timeline
@@ -60,7 +61,7 @@ class Row(Struct, omit_defaults=True):
     age      from the request head until now, or to the end
     gap      since the latest chunk until now, or to the end
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
-    seen     what the verdict was seen by
+    seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
     outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
     """
 
@@ -80,6 +81,7 @@ class Row(Struct, omit_defaults=True):
     heartbeats: int = 0
     verdict: str = ""
     seen: str = ""
+    causes: tuple[str, ...] = ()
     outcome: str = ""
     ended: float = 0.0
 
@@ -138,6 +140,7 @@ class Hello(Struct):
     """What a page is told first: the words and bounds of all that follows."""
 
     advice: dict[str, str]
+    remedies: dict[str, str]
     outcomes: dict[str, str]
     gap_bounds: tuple[float, ...]
     relay_bounds: tuple[float, ...]
@@ -149,6 +152,7 @@ class Hello(Struct):
 
 HELLO = Hello(
     {verdict.value: advice for verdict, advice in ADVICE.items()},
+    {cause.value: remedy for cause, remedy in REMEDIES.items()},
     {outcome.label: outcome.value.text for outcome in Outcome},
     GAP_BOUNDS,
     RELAY_BOUNDS,
@@ -334,7 +338,7 @@ class Live:
         runs = record.outcome is None
         until = now if runs else record.ended
         stall = record.stalled + (now - record.paused_at if record.paused_at else 0.0)
-        judgement = judge(record)
+        judgement = explained(judge(record), record, self._totals)
         if runs and judgement and judgement.verdict in _PASSING:
             judgement = None
         return Row(
@@ -354,6 +358,7 @@ class Live:
             heartbeats=record.heartbeats,
             verdict=judgement.verdict.value if judgement else "",
             seen=judgement.seen if judgement else "",
+            causes=judgement.causes if judgement else (),
             outcome=record.outcome.label if record.outcome else "",
             ended=0.0 if runs else _seconds(record.ended + offset),
         )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from unbuffer.observe.access_log import AccessLog
+from unbuffer.observe.causes import explained, note
 from unbuffer.observe.live import Recent
 from unbuffer.observe.verdict import judge
 from unbuffer.record import Record
@@ -26,8 +27,11 @@ class Observer:
         """Take one record. On the event loop; never blocks, never raises."""
         judgement = judge(record)
         if judgement is not None:
-            self.totals.verdicts[record.route, judgement.verdict] += 1
-        self.access_log.log(record)
+            verdict = judgement.verdict
+            self.totals.verdicts[record.route, verdict] += 1
+            judgement = explained(judgement, record, self.totals)
+            note(record, verdict, self.totals)
+        self.access_log.log(record, judgement)
         self.recent.add(record)
         if self.spans is not None:
             self.spans.add(record, judgement)

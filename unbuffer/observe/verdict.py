@@ -59,33 +59,29 @@ class Verdict(StrEnum):
 
 ADVICE = {
     Verdict.STREAMED: "Chunks came as they were made.",
-    Verdict.LUMP: (
-        "The whole body came at once behind a wait: something before unbuffer collected it. Usual causes: a "
-        "compressing middleware (remove GZipMiddleware, or take a Starlette that flushes), a middleware that reads the "
-        "whole response, a blocking call between the items of an async generator (await asyncio.sleep, or make it a "
-        "plain generator, which runs in a thread)."
-    ),
+    Verdict.LUMP: "The whole body came at once after a wait: something before unbuffer collected it.",
     Verdict.BURSTS: (
-        "Chunks came in clumps of one size or on one beat: a buffer or a timer before unbuffer collects them. Look for "
-        "a block size (4, 8, 16, 64 KiB) in a compressing middleware, a proxy or a file-like wrapper, and for a flush "
-        "interval."
+        "Chunks came in clumps of one size or on one beat: a buffer or a timer before unbuffer collects them."
     ),
     Verdict.HEADERS_WITHHELD: (
         "The response head waited for the first chunk: the client could not know that its request was taken, and no "
-        "heartbeat could be sent. Return the StreamingResponse at once, and wait for the first item inside the "
-        "generator."
+        "heartbeat could be sent."
     ),
     Verdict.SHORT: "Too little, or too quick, to be judged.",
 }
-"""What to change in the application."""
+"""What was seen, in a sentence; what to change is said by `observe.causes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, and what it was seen by: the size or the beat of bursts; empty for the others."""
+    """A verdict, and what it was seen by: the size or the beat of bursts; empty for the others.
+
+    causes: what most likely made it so, the likeliest first, as `observe.causes` finds them.
+    """
 
     verdict: Verdict
     seen: str = ""
+    causes: tuple[str, ...] = ()
 
 
 _STREAMED: Final = Judgement(Verdict.STREAMED)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coding import decodable
 from unbuffer.http.request import Fields
-from unbuffer.http.response import ResponseHead
+from unbuffer.http.response import ResponseHead, maker
 from unbuffer.http.sse import Tail, error_event, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
@@ -79,6 +79,7 @@ class Answer:
             exchange.watch(now, policy.silence_timeout)
         if head.framing and head.streams:
             record.rhythm = Rhythm(head.kind)
+            record.server, record.varies = maker(head.fields)
             self._keep_tail(exchange, head, decoded, now)
             if exchange.plane.on_stream is not None:
                 exchange.plane.on_stream(record)

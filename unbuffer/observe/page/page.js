@@ -164,6 +164,9 @@ function showVerdict(row) {
   if (row.verdict) {
     const seen = row.seen ? `, ${row.seen}` : "";
     parts.push(bold(verdict(row.verdict) + seen), ` ${hello.advice[row.verdict]}`);
+    (row.causes ?? []).forEach((cause, i) => {
+      parts.push(i ? " Or " : " Likeliest cause: ", bold(label(cause)), ` ${hello.remedies[cause]}`);
+    });
   }
   place.replaceChildren(...parts);
 }
