@@ -81,7 +81,7 @@ async def told(relay: Relay, data: bytes, outcome: Outcome, code: int) -> None:
     assert record.outcome is outcome
     (event,), _ = standard(data)
     assert event.type == "error"
-    message = record.detail or outcome.value.text
+    message = outcome.value.text
     assert json.loads(event.data) == {"error": {"message": message, "type": outcome.label, "code": code}}
 
 

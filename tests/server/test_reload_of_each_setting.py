@@ -36,6 +36,7 @@ READ_AT_USE: Final = frozenset(
         "limits.streams",
         "limits.connections",
         "forwarded.rfc7239",
+        "proxy_status_details",
         "drain.delay",
         "drain.timeout",
         "exec.grace",

@@ -371,7 +371,7 @@ class Answer:
 
     # -- the outcome
 
-    def close(self, outcome: Outcome, detail: str, now: float) -> Series | None:
+    def close(self, outcome: Outcome, now: float) -> Series | None:
         """The exchange has its outcome. Returns where the answer was counted, None if no head had come."""
         exchange, series, record = self._exchange, self._series, self.record
         assert exchange is not None
@@ -387,7 +387,8 @@ class Answer:
             series.active -= 1
         if exchange.policy.error_event and self._may_add and outcome not in WHOLE:
             self.explained = True
-            event = error_event(outcome.label, outcome.value.status, detail or outcome.value.text)
+            told = exchange.plane.told(outcome, record.detail)
+            event = error_event(outcome.label, outcome.value.status, told)
             self._writer.body(event, False)
         # Also for the cyclic garbage collector: nothing is left for it.
         self._exchange = self._series = self._decoding = self._tail = None

@@ -260,7 +260,7 @@ class DownstreamConnection(asyncio.Protocol):
             if not self.held:
                 self.transport.resume_reading()
 
-    def exchange_over(self, exchange: Exchange, outcome: Outcome, detail: str, status: int) -> None:
+    def exchange_over(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
         """The exchange has its outcome: answer if nothing was, break what was cut, go on or close."""
         self._exchange = None
         if self._phase == _CLOSED or self.transport.is_closing():
@@ -279,7 +279,7 @@ class DownstreamConnection(asyncio.Protocol):
             else:
                 cut()
         else:
-            self._answer_failure(exchange.record, outcome, detail, status or outcome.value.status)
+            self._answer_failure(exchange.record, outcome, status or outcome.value.status)
 
     # -- what the plane asks for
 
@@ -517,7 +517,8 @@ class DownstreamConnection(asyncio.Protocol):
         """Answer where no exchange exists, and close."""
         self._record(outcome, status, detail)
         head_only = self._reader is not None and self._reader.method == b"HEAD"
-        self.write(own_answer(status, outcome.value.error, detail, True, _extra(status, detail), head_only))
+        text = self.plane.told(outcome, detail)
+        self.write(own_answer(status, outcome.value.error, text, True, _extra(status, detail), head_only))
         self._linger()
 
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
@@ -533,13 +534,13 @@ class DownstreamConnection(asyncio.Protocol):
         totals.fold(record, totals.of("default", "plain"))
         self.plane.on_record(record)
 
-    def _answer_failure(self, record: Record, outcome: Outcome, detail: str, status: int) -> None:
-        ending = outcome.value
+    def _answer_failure(self, record: Record, outcome: Outcome, status: int) -> None:
         close = self.close_after = self._leaves
-        text = f"{ending.text} ({detail})" if detail else ending.text
+        text = self.plane.told(outcome, record.detail)
         record.status = status
         self.plane.totals.requests[record.route, record.method_label, status] += 1
-        self.write(own_answer(status, ending.error, text, close, _extra(status, detail), record.method == "HEAD"))
+        extra = _extra(status, record.detail)
+        self.write(own_answer(status, outcome.value.error, text, close, extra, record.method == "HEAD"))
         self._next()
 
     def _linger(self) -> None:
@@ -626,7 +627,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif self._phase == _PROXY_HEADER:
             self._refuse_proxy("no PROXY header came in time", Outcome.REQUEST_HEAD_TIMEOUT)
         else:
-            self._refuse(408, Outcome.REQUEST_HEAD_TIMEOUT, Outcome.REQUEST_HEAD_TIMEOUT.value.text)
+            self._refuse(408, Outcome.REQUEST_HEAD_TIMEOUT, "")
         return self._since + LINGER
 
     def _look_ending(self, now: float) -> float:

@@ -267,7 +267,7 @@ class Exchange:
         record.outcome = outcome
         record.detail = detail
         record.ended = time.monotonic()
-        series = self.answer.close(outcome, detail, record.ended)
+        series = self.answer.close(outcome, record.ended)
         if self._connecting is not None:
             self._connecting.cancel()
             self._connecting = None
@@ -281,7 +281,7 @@ class Exchange:
                 upstream.close(flush=completed and record.kind == "upgrade")
         totals = self.plane.totals
         totals.streams -= 1
-        self.downstream.exchange_over(self, outcome, detail, status)
+        self.downstream.exchange_over(self, outcome, status)
         totals.fold(record, series or totals.of(record.route, "plain"))
         self.plane.on_record(record)
         self.tunnel = None  # it refers to us: nothing is left for the cyclic garbage collector

@@ -103,6 +103,14 @@ class Plane:
         trusted = any(address in network for network in self._trusted)
         return Peer(str(address), secure, trusted, rfc7239)
 
+    def told(self, outcome: Outcome, detail: str) -> str:
+        """What a client is told of the end of its stream. What is wrong with its own request it hears exactly; what
+        happened between here and the upstream is for the log, since it has addresses in it."""
+        ending = outcome.value
+        if not detail or (ending.status >= 500 and not self.settings.proxy_status_details):
+            return ending.text
+        return f"{ending.text} ({detail})"
+
     def running(self) -> Iterator[Record]:
         """The streams that have not ended."""
         for connection in self.connections:

@@ -55,7 +55,7 @@ class _Pages:
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Whether to send requests here."""
-        ready, text = await readiness(self._lifecycle, self._probe)
+        ready, text = await readiness(self._lifecycle, self._probe, reasons=True)
         if ready and "verbose" not in request.query:
             text = "ok\n"
         return web.Response(text=text, status=200 if ready else 503)

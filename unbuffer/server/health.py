@@ -7,9 +7,11 @@ from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.probe import UpstreamProbe
 
 
-async def readiness(lifecycle: Lifecycle, probe: UpstreamProbe) -> tuple[bool, str]:
-    """Whether this process is ready, and each check in the form of the Kubernetes API server."""
+async def readiness(lifecycle: Lifecycle, probe: UpstreamProbe, reasons: bool) -> tuple[bool, str]:
+    """Whether this process is ready, and each check in the form of the Kubernetes API server. reasons: with what the
+    probe met; it names the upstream's address."""
     up, why_not = await probe.check()
+    why_not = why_not if up or reasons else "no connection"
     state = lifecycle.state
     ready = state is State.READY and up
     text = (
@@ -42,5 +44,5 @@ class DataPortHealth:
         task.add_done_callback(self._running.discard)
 
     async def _answer_readiness(self, answer: Callable[[int, bytes], None]) -> None:
-        ready, text = await readiness(self._lifecycle, self._probe)
+        ready, text = await readiness(self._lifecycle, self._probe, reasons=False)
         answer(*((200, b"ok\n") if ready else (503, text.encode())))

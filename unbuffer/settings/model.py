@@ -314,6 +314,9 @@ class Settings(Section, frozen=True):
     sse: SSE = SSE()
     server_timing: bool = False
     """Whether responses tell how long the upstream's head took (`Server-Timing`). Off: it is nobody else's business."""
+    proxy_status_details: bool = False
+    """Whether answers of unbuffer's own and error events tell clients what exactly happened between unbuffer and the
+    upstream. Off: that has addresses in it, and the access log has it in any case."""
     forwarded: Forwarded = Forwarded()
     credentials: Credentials = Credentials()
     authorization: Authorization = Authorization()
