@@ -13,6 +13,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 
+from unbuffer.server import client_address
 from unbuffer.server.errors import StartError
 from unbuffer.server.open_files import as_found
 from unbuffer.settings.addresses import UpstreamTarget
@@ -45,10 +46,12 @@ class Child:
     def start(self, target: UpstreamTarget, environ: Mapping[str, str]) -> None:
         """Run the command, told where to listen. Raises StartError."""
         command = [_filled(argument, target) for argument in self._command]
+        environment = _environment(target, environ)
+        client_address.tell(self._command, environment)
         _adopt_orphans()
         try:
             with as_found():
-                self._process = subprocess.Popen(command, env=_environment(target, environ), start_new_session=True)  # noqa: S603
+                self._process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
         except OSError as error:
             code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
             raise StartError(f"cannot run {command[0]}: {error.strerror}", code) from None
@@ -147,8 +150,8 @@ def _filled(argument: str, target: UpstreamTarget) -> str:
 
 def _environment(target: UpstreamTarget, environ: Mapping[str, str]) -> dict[str, str]:
     """Where to listen. The platform's PORT is unbuffer's own: gunicorn, for one, would take it. So are unbuffer's
-    settings, tokens among them."""
+    settings, tokens among them. On a socket the application may believe what unbuffer says of the client."""
     own = {name: value for name, value in environ.items() if name != "PORT" and not name.startswith("UNBUFFER_")}
     if target.path:
-        return own | {"UNBUFFER_UPSTREAM_SOCKET": target.path}
+        return client_address.TRUST | own | {"UNBUFFER_UPSTREAM_SOCKET": target.path}
     return own | {"UNBUFFER_UPSTREAM_PORT": str(target.port), "PORT": str(target.port)}
