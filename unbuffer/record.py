@@ -149,7 +149,7 @@ class Record:
     stalled        total time the upstream was not read because the client's buffer was full
     stalls         how often that happened
     paused_at      since when it is so now
-    heartbeats     comments that broke the silence of an event-stream
+    heartbeats     what was sent to break the silence of an event-stream, or to open it
     """
 
     __slots__ = (

@@ -145,7 +145,7 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         Settings(
             timeouts=Timeouts(request_body=1.0, response_head=2.0, silence=3.0, client_stall=4.0),
             limits=Limits(body=5),
-            sse=SSE(heartbeat=6.0),
+            sse=SSE(heartbeat=6.0, heartbeat_shape="comment"),
             routes=(
                 Route(
                     name="own",
@@ -153,7 +153,7 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
                     timeouts=RouteTimeouts(request_body=10.0, response_head=20.0, silence=0.0, client_stall=40.0),
                     limits=RouteLimits(body=0),
                     decode=False,
-                    sse=RouteSSE(heartbeat=0.0, error_event=True),
+                    sse=RouteSSE(heartbeat=0.0, heartbeat_shape="blank", opening=True, error_event=True),
                     terminal_marker="[DONE]",
                     server_timing=True,
                 ),
@@ -172,6 +172,8 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         decode=False,
         guard=None,
         heartbeat=0.0,
+        heartbeat_shape="blank",
+        opening=True,
         error_event=True,
         terminal_marker=b"[DONE]",
         server_timing=True,
@@ -187,6 +189,8 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         decode=True,
         guard=None,
         heartbeat=6.0,
+        heartbeat_shape="comment",
+        opening=False,
         error_event=False,
         terminal_marker=b"",
         server_timing=False,

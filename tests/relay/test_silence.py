@@ -14,7 +14,7 @@ from tests.relay.conftest import Relay, finished, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
 from unbuffer.record import Timeline
-from unbuffer.settings.model import SSE, Route, RouteSSE, Timeouts
+from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Timeouts
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\n\r\n"
@@ -23,7 +23,8 @@ STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + CHUNKED + b
 EVENT = b"data: a\n\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-HEARTBEAT = b":\n"
+HEARTBEAT = b"\n\n"
+"""Of a client that names no media type, where no `id:` has come."""
 DUE = 15.1
 """Seconds, a moment more than the default."""
 
@@ -157,7 +158,7 @@ async def test_no_heartbeat_inside_an_event(relay: Relay, begun: bytes) -> None:
         clock.wind(DUE)
     await say(upstream, client, b"\n\n")
     clock.wind(DUE)
-    assert await client.chunk() == HEARTBEAT
+    assert await client.chunk() == (COMMENT if b"id:" in begun else HEARTBEAT)
     assert relay.totals.of("default", "sse").heartbeats == 1
 
 
@@ -345,6 +346,114 @@ async def test_a_route_has_its_own(relay: Relay, everywhere: float, own: float) 
         await say(upstream, client, EVENT)
         await client.close()
         assert (await relay.record()).heartbeats == (heartbeat == 15.0)
+
+
+# -- its shape
+
+BLANK = HEARTBEAT
+COMMENT = b":\n"
+BLOCK = b":\n\n"
+ACCEPTS = [b"text/event-stream", b"application/json, Text/Event-Stream", b"*/*", b"application/json"]
+
+
+@pytest.mark.parametrize("accept", ACCEPTS)
+async def test_a_client_that_asks_for_events_by_name_gets_a_comment(relay: Relay, accept: bytes) -> None:
+    """Others do until there is an `id:`, which an empty line might repeat."""
+    await relay.start()
+    request = GET.replace(b"\r\n\r\n", b"\r\nAccept: " + accept + b"\r\n\r\n")
+    client, upstream, clock = await stream(relay, STREAM, request)
+    without_id = COMMENT if b"event" in accept.lower() else BLANK
+    clock.wind(DUE)
+    assert await client.chunk() == without_id
+    await say(upstream, client, EVENT)
+    clock.wind(DUE)
+    assert await client.chunk() == without_id
+    await say(upstream, client, b"id: 1\ndata: b\n\n")
+    for _ in range(2):
+        clock.wind(DUE)
+        assert await client.chunk() == COMMENT
+        await say(upstream, client, EVENT)
+
+
+@pytest.mark.parametrize(("shape", "beat"), [("comment", COMMENT), ("comment_block", BLOCK), ("blank", BLANK)])
+@pytest.mark.parametrize("accept", ACCEPTS[::2])
+@pytest.mark.parametrize("of_route", [False, True])
+async def test_a_shape_that_is_set_is_the_same_to_all(
+    relay: Relay, shape: HeartbeatShape, beat: bytes, accept: bytes, of_route: bool
+) -> None:
+    own = (Route(name="own", prefix="/", sse=RouteSSE(heartbeat_shape=shape)),)
+    await relay.start(sse=SSE() if of_route else SSE(heartbeat_shape=shape), routes=own if of_route else ())
+    request = GET.replace(b"\r\n\r\n", b"\r\nAccept: " + accept + b"\r\n\r\n")
+    client, upstream, clock = await stream(relay, STREAM, request)
+    for event in (EVENT, b"id: 1\ndata: b\n\n"):
+        clock.wind(DUE)
+        assert await client.chunk() == beat
+        await say(upstream, client, event)
+    clock.wind(DUE)
+    assert await client.chunk() == beat
+
+
+# -- the opening
+
+
+@pytest.mark.parametrize("heartbeat", [0.0, 15.0])
+@pytest.mark.parametrize("of_route", [False, True])
+async def test_an_opening_comes_in_the_write_of_the_head(relay: Relay, heartbeat: float, of_route: bool) -> None:
+    own = (Route(name="own", prefix="/", sse=RouteSSE(opening=True)),)
+    await relay.start(sse=SSE(heartbeat=heartbeat, opening=not of_route), routes=own if of_route else ())
+    client, upstream, _ = await relay.exchange(GET)
+    await upstream.send(STREAM)
+    assert (await client.until(chunk(HEARTBEAT))).startswith(b"HTTP/1.1 200 OK\r\n")
+    await say(upstream, client, EVENT)
+    await upstream.send(b"0\r\n\r\n")
+    assert await client.chunk() == b""
+    record = await finished(relay, Outcome.COMPLETED, 200)
+    assert record.heartbeats == relay.totals.series[record.route, "sse"].heartbeats == 1
+    assert record.bytes_down == len(EVENT)
+
+
+async def test_the_next_heartbeat_counts_from_the_opening(relay: Relay) -> None:
+    await relay.start(sse=SSE(opening=True))
+    client, upstream, clock = await stream(relay)
+    assert await client.chunk() == HEARTBEAT
+    clock.wind(1.0)
+    await say(upstream, client, EVENT)
+    clock.wind(DUE)
+    assert await client.chunk() == HEARTBEAT
+
+
+async def test_a_head_with_bytes_of_its_body_is_open(relay: Relay) -> None:
+    await relay.start(sse=SSE(opening=True))
+    client, upstream, _ = await relay.exchange(GET)
+    await upstream.send(STREAM + chunk(EVENT))
+    await client.head()
+    assert await client.chunk() == EVENT
+    await upstream.send(b"0\r\n\r\n")
+    assert await client.chunk() == b""
+    assert (await finished(relay, Outcome.COMPLETED, 200)).heartbeats == 0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (b"Content-Type: application/x-ndjson", CHUNKED[:-2]),
+        (b"Content-Type: text/event-stream", b"Content-Encoding: compress", CHUNKED[:-2]),
+    ],
+    ids=["no events", "stays coded"],
+)
+async def test_where_nothing_may_be_added_nothing_opens(relay: Relay, lines: tuple[bytes, ...]) -> None:
+    await relay.start(sse=SSE(opening=True))
+    client, upstream, _ = await stream(relay, fields(*lines))
+    await say(upstream, client, EVENT)
+
+
+async def test_a_byte_order_mark_behind_an_opening_costs_no_event(relay: Relay) -> None:
+    await relay.start(sse=SSE(opening=True))
+    client, upstream, _ = await stream(relay)
+    seen = await client.chunk()
+    await upstream.send(chunk(BOM + EVENT))
+    seen += await client.chunks_of(len(BOM + EVENT))
+    assert standard(seen) == standard(BOM + EVENT)
 
 
 # -- what it does not touch

@@ -59,6 +59,26 @@ async def test_a_stream_of_events(relay: Relay, reads: list[bytes], complete: bo
     await ended(relay, complete)
 
 
+@pytest.mark.parametrize(
+    ("reads", "complete"),
+    [
+        pytest.param([b"event: content\ndata: a\n\n", b'event: message_stop\ndata: {"a": 1}\n\n'], True, id="last"),
+        pytest.param([b"event: message", b"_stop\r", b"\ndata: a\r\n\r\n"], True, id="over chunks"),
+        pytest.param([b"event: message_stop\ndata: a\n\n", b": farewell\n\n"], True, id="a comment behind it"),
+        pytest.param([b"event: content\ndata: message_stop\n\n"], False, id="in its data"),
+        pytest.param([b"event: message_stop\ndata: a\n\n", b"data: b\n\n"], False, id="not last"),
+    ],
+)
+async def test_the_name_of_the_last_event(relay: Relay, reads: list[bytes], complete: bool) -> None:
+    client, upstream = await begin(relay, EVENTS, CHUNKED, marker="event: message_stop")
+    for read in reads:
+        await upstream.send(chunk(read))
+        assert await client.chunks_of(len(read)) == read
+    await upstream.send(LAST)
+    assert await client.chunk() == b""
+    await ended(relay, complete)
+
+
 @pytest.mark.parametrize("complete", [True, False])
 async def test_both_connections_go_on_as_after_any_clean_end(relay: Relay, complete: bool) -> None:
     client, upstream = await begin(relay, EVENTS, CHUNKED)

@@ -274,7 +274,7 @@ FIELDS = (
         "heartbeats",
         "unbuffer.heartbeats",
         "unbuffer.heartbeats",
-        "Comments that broke the silence of an event-stream.",
+        "Heartbeats that broke the silence of an event-stream, or opened it.",
         lambda one: one.record.heartbeats or None,
     ),
     Field(

@@ -363,8 +363,8 @@ FAMILIES = (
         "unbuffer_heartbeats_total",
         "counter",
         ("route", "kind"),
-        "Comments sent into event-streams that were silent for sse.heartbeat.",
-        "at the write of the comment",
+        "Heartbeats sent into event-streams that were silent for sse.heartbeat, or to open them.",
+        "at the write",
         _by_series(attrgetter("heartbeats")),
     ),
     Family(

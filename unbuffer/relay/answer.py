@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from unbuffer.http.coding import decodable
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
-from unbuffer.http.sse import Tail, error_event, unmarked
+from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
 from unbuffer.relay.decoding import Decoding
@@ -117,8 +117,9 @@ class Answer:
         policy = exchange.policy
         marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
         events = head.kind == "sse" and (decoded or head.framing < 0)
-        if marker or (events and (policy.heartbeat or policy.error_event)):
-            self._tail = Tail(marker)
+        if marker or (events and (policy.heartbeat or policy.error_event or policy.opening)):
+            shape = policy.heartbeat_shape
+            self._tail = Tail(marker, COMMENT if shape == AUTO and exchange.wants_events else shape)
         if events:
             exchange.watch(now, policy.heartbeat)
 
@@ -142,11 +143,13 @@ class Answer:
             exchange.plane.totals.decoded[record.route, record.decoded, result] += 1
 
     def flush(self, now: float) -> None:
-        """Send a head that came alone: before any byte of the body exists."""
-        if self.head_sent or self._series is None:
+        """Send a head that came alone: before any byte of the body exists, unless sse.opening adds one."""
+        exchange = self._exchange
+        if self.head_sent or exchange is None:
             return
         self._count_head()
-        self._writer.flush()
+        if not exchange.policy.opening or not self._beat(now):
+            self._writer.flush()
         self._wrote(now)
 
     def body(self, data: bytes, now: float, last: bool) -> None:
@@ -315,18 +318,21 @@ class Answer:
         self._beat(now)
         return now + exchange.policy.heartbeat
 
-    def _beat(self, now: float) -> None:
-        """Break the silence for whoever counts it, unless something waits to be written: then it is no silence."""
+    def _beat(self, now: float) -> bool:
+        """Break the silence for whoever counts it, unless something waits to be written: then it is no silence. Returns
+        whether it did."""
         self._beat_at = now
-        if self._may_add and not self._writer.waiting:
-            record, series, tail = self.record, self._series, self._tail
-            assert series is not None
-            assert tail is not None
-            series.heartbeats += 1
-            record.heartbeats += 1
-            if record.timeline is not None:
-                record.timeline.heartbeats.append(now)
-            self._writer.body(tail.heartbeat, False)
+        if not self._may_add or self._writer.waiting:
+            return False
+        record, series, tail = self.record, self._series, self._tail
+        assert series is not None
+        assert tail is not None
+        series.heartbeats += 1
+        record.heartbeats += 1
+        if record.timeline is not None:
+            record.timeline.heartbeats.append(now)
+        self._writer.body(tail.heartbeat, False)
+        return True
 
     # -- the client takes it, or not
 

@@ -11,6 +11,7 @@ from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
 from unbuffer.http.request import IDEMPOTENT, RequestHead, list_members
 from unbuffer.http.response import ResponseHead
+from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
@@ -253,6 +254,11 @@ class Exchange:
         if due:
             dues.append(due)
         return min(dues, default=0.0)
+
+    @property
+    def wants_events(self) -> bool:
+        """Whether the client asks for an event-stream by name."""
+        return reads_events(self._request.fields)
 
     def watch(self, now: float, seconds: float) -> None:
         """Have the deadlines looked at in so many seconds; 0 = there is no such deadline."""

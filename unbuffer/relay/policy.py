@@ -30,6 +30,8 @@ class Policy:
     decode: bool
     guard: Guard | None
     heartbeat: float
+    heartbeat_shape: str
+    opening: bool
     error_event: bool
     terminal_marker: bytes
     server_timing: bool
@@ -92,6 +94,7 @@ def _named(settings: Settings, index: int, route: Route) -> Policy:
 
 def _policy(settings: Settings, name: str, route: Route) -> Policy:
     timeouts, limits, own = settings.timeouts, settings.limits, route.timeouts
+    sse, own_sse = settings.sse, route.sse
     return Policy(
         route=name,
         request_body_timeout=timeouts.request_body if own.request_body is None else own.request_body,
@@ -102,8 +105,12 @@ def _policy(settings: Settings, name: str, route: Route) -> Policy:
         body_rate=limits.body_rate if route.limits.body_rate is None else route.limits.body_rate,
         decode=settings.decode if route.decode is None else route.decode,
         guard=_guard(settings, route),
-        heartbeat=settings.sse.heartbeat if route.sse.heartbeat is None else route.sse.heartbeat,
-        error_event=settings.sse.error_event if route.sse.error_event is None else route.sse.error_event,
+        heartbeat=sse.heartbeat if own_sse.heartbeat is None else own_sse.heartbeat,
+        heartbeat_shape=settings.sse.heartbeat_shape
+        if route.sse.heartbeat_shape is None
+        else route.sse.heartbeat_shape,
+        opening=sse.opening if own_sse.opening is None else own_sse.opening,
+        error_event=sse.error_event if own_sse.error_event is None else own_sse.error_event,
         terminal_marker=route.terminal_marker.encode(),
         server_timing=settings.server_timing if route.server_timing is None else route.server_timing,
     )

@@ -20,6 +20,8 @@ Address = Annotated[str, Meta(min_length=1, extra={"form": "address"})]
 Path = Annotated[str, Meta(extra={"form": "path"})]
 """A file on this machine; empty = not set."""
 
+HeartbeatShape = Literal["auto", "comment", "comment_block", "blank"]
+
 Token = Annotated[str, Meta(pattern="^[A-Za-z0-9._~+/-]+=*$", extra={"secret": True})]
 """A bearer token (RFC 6750, section 2.1)."""
 
@@ -159,7 +161,15 @@ class SSE(Section, frozen=True):
     """What is added to event-streams, between two events and nowhere else."""
 
     heartbeat: Duration = 15.0
-    """Silence after which a comment is sent. Azure Application Gateway cuts after 20 s, AWS ALB and nginx after 60."""
+    """Silence after which something is sent that is no event. Azure Application Gateway cuts after 20 s, AWS ALB and
+    nginx after 60."""
+    heartbeat_shape: HeartbeatShape = "auto"
+    """What is sent. No shape is read rightly by every library that is in use (tests/clients/test_heartbeat_shapes.py),
+    hence auto: a comment to clients that ask for text/event-stream, two empty lines to others, and to them a comment
+    as well once the stream has an `id:`."""
+    opening: bool = False
+    """Whether a heartbeat follows a head at once that comes before any byte of its body: it opens EventSource where a
+    hop holds the head until then. Off: whoever sees the first byte takes it for the application's."""
     error_event: bool = False
     """Whether an `error` event tells of a failure before the connection breaks; clients must expect it."""
 
@@ -255,6 +265,8 @@ class RouteSSE(Section, frozen=True):
     """What is added to event-streams of one route; a missing one is inherited."""
 
     heartbeat: Duration | None = None
+    heartbeat_shape: HeartbeatShape | None = None
+    opening: bool | None = None
     error_event: bool | None = None
 
 
@@ -295,8 +307,8 @@ class Route(Section, frozen=True):
     authorization: RouteAuthorization = RouteAuthorization()
     sse: RouteSSE = RouteSSE()
     terminal_marker: Annotated[str, Meta(pattern=r"^[^\r\n]{0,256}$")] = ""
-    """What the last line of every stream of this route contains, such as `data: [DONE]`; one that ends without it is
-    counted as `unterminated`. Empty = not looked at."""
+    """What the last line of every stream of this route contains, such as `data: [DONE]`, or with `event: NAME` the name
+    of its last event; one that ends without it is counted as `unterminated`. Empty = not looked at."""
     server_timing: bool | None = None
     """Whether responses of this route tell the upstream's time; missing = as `server_timing` says."""
 
