@@ -1,11 +1,14 @@
 """The application dies, is away, comes back or closes idle connections; unbuffer drains."""
 
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.e2e.browser import chromium
 from tests.e2e.stack import App, Stack, Unbuffer, unbuffer, uvicorn
 from tests.peers import PATIENCE, eventually
 
@@ -133,3 +136,51 @@ def test_a_stream_that_outlasts_the_drain_is_cut(client: httpx.Client, stack: St
         assert proxy.line(gate.path("text"))["unbuffer.outcome"] == "draining"
 
     assert gate.over() == "cancelled"
+
+
+def test_an_event_source_survives_a_restart_of_the_application(
+    app: App, proxy: Unbuffer, client: httpx.Client, tmp_path: Path
+) -> None:
+    """The connection at rest is gone, the next one is refused and held; without unbuffer Chromium tries again, too."""
+    gate = app.gate()
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(proxy.url + "/plain/1")
+        browser.driver.execute_script(
+            "window.heard = []; window.source = new EventSource(arguments[0]);"
+            "source.onmessage = (event) => heard.push(event.data);",
+            gate.path("sse"),
+        )
+        browser.until(lambda: browser.driver.execute_script("return heard.length === 1") or None)
+        app.process.end(signal.SIGKILL)
+        assert proxy.line(gate.path("sse"))["unbuffer.outcome"] == "upstream_disconnect"
+        # It has come back and is held; others are told at once.
+        browser.until(lambda: _refused(proxy) or None)
+        assert client.get(f"{proxy.url}/plain/1").status_code == 503
+        assert browser.driver.execute_script("return source.readyState") == 0
+        with uvicorn(port=port_of(app)):
+            browser.until(lambda: browser.driver.execute_script("return heard.length === 2") or None)
+            assert browser.driver.execute_script("return source.readyState") == 1
+            browser.driver.execute_script("source.close()")
+
+
+def test_an_event_source_comes_back_when_it_was_held_in_vain(app: App, tmp_path: Path) -> None:
+    with unbuffer(app.url, "--set", "upstream.wait_streams=10ms") as proxy, chromium(tmp_path / "profile") as browser:
+        browser.open(proxy.url + "/plain/1")
+        gate = app.gate()
+        app.process.end(signal.SIGKILL)
+        browser.driver.execute_script(
+            "window.heard = []; window.source = new EventSource(arguments[0]);"
+            "source.onmessage = (event) => heard.push(event.data);",
+            gate.path("sse"),
+        )
+        line = proxy.lines(gate.path("sse"))[0]
+        assert (line["unbuffer.outcome"], line.get("http.response.status_code", 0)) == ("upstream_refused", 0)
+        with uvicorn(port=port_of(app)):
+            browser.until(lambda: browser.driver.execute_script("return heard.length === 1") or None)
+            browser.driver.execute_script("source.close()")
+
+
+def _refused(proxy: Unbuffer) -> bool:
+    text = httpx.get(f"{proxy.admin}/metrics", trust_env=False).text
+    found = re.search(r'^unbuffer_upstream_connects_total\{result="refused"\} ([0-9.]+)$', text, re.MULTILINE)
+    return found is not None and float(found[1]) > 1

@@ -73,6 +73,7 @@ HTTPS: Final = (("upstream.url", "https://app"),)
 CASES: Final[dict[str, Case]] = {
     "upstream.url": Case("http://127.0.0.1:1", lambda process: (process.plane.pool.target, process.probe._target)),
     "upstream.wait": of_pool("_settings.upstream.wait", 3.0),
+    "upstream.wait_streams": of_pool("_settings.upstream.wait_streams", 3.0),
     "upstream.keep_alive": of_pool("_keep_alive", 3.0),
     "upstream.idle_connections": of_pool("_most_resting", 3),
     "upstream.tls.verify": Case(False, lambda process: process.tls.verify_mode, HTTPS),

@@ -44,6 +44,16 @@ def list_members(value: bytes) -> list[bytes]:
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
+def accepts_events(fields: Fields) -> bool:
+    """Whether the request names text/event-stream in Accept, as an EventSource does; `*/*` does not."""
+    for name, value in fields:
+        if name.lower() == b"accept":
+            for member in list_members(value):
+                if member.partition(b";")[0].rstrip() == b"text/event-stream":
+                    return True
+    return False
+
+
 # Fields that are read here, or that do not go on as they are. Hop-by-hop ones (RFC 9110, section 7.6.1, and the names
 # of older practice) are dropped; framing, Host and Accept-Encoding are written anew.
 _DROP: Final = 0

@@ -278,6 +278,8 @@ class DownstreamConnection(asyncio.Protocol):
                 self._breaking = self.plane.loop.call_later(READ_FIRST, cut)
             else:
                 cut()
+        elif outcome in _RESTARTING and self.plane.settings.upstream.wait_streams and exchange.comes_back:
+            self._close()
         else:
             self._answer_failure(exchange.record, outcome, status or outcome.value.status)
 
@@ -695,6 +697,17 @@ class DownstreamConnection(asyncio.Protocol):
 
 
 _HEALTH_PATHS: Final[tuple[bytes, ...]] = (b"/livez", b"/readyz")
+
+_RESTARTING: Final[tuple[Outcome, ...]] = (
+    Outcome.UPSTREAM_REFUSED,
+    Outcome.UPSTREAM_UNREACHABLE,
+    Outcome.UPSTREAM_DNS_ERROR,
+    Outcome.CONNECT_TIMEOUT,
+    Outcome.UPSTREAM_DISCONNECT,
+    Outcome.DRAINING,
+)
+"""What a restart of the application, of its container or of unbuffer looks like from here. Without unbuffer the client
+would see a connection that is refused or breaks."""
 
 _OUTCOMES = {
     401: Outcome.UNAUTHORIZED,

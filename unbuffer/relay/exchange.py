@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
-from unbuffer.http.request import IDEMPOTENT, RequestHead, list_members
+from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members
 from unbuffer.http.response import ResponseHead
 from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
@@ -89,7 +89,7 @@ class Exchange:
 
     async def _connected(self) -> None:
         try:
-            connection = await self.plane.pool.connect()
+            connection = await self.plane.pool.connect(accepts_events(self._request.fields), self.plane.is_closing)
         except ConnectError as refusal:
             self._connecting = None
             self.finish(refusal.outcome, refusal.detail)
@@ -113,6 +113,13 @@ class Exchange:
         connection.begin(self, data, head_request=self._request.method == b"HEAD")
         if self._request_over:
             self._request_sent(now)
+
+    @property
+    def comes_back(self) -> bool:
+        """Whether the client is an EventSource, or one like it: it comes back when its connection breaks, as when an
+        application restarts, and some never after an answer such as 503."""
+        request = self._request
+        return request.method == b"GET" and accepts_events(request.fields)
 
     def request_body(self, data: bytes, last: bool) -> None:
         """Body bytes of the request, as one read brought them, without their framing; may be empty at the end."""

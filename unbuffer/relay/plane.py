@@ -123,6 +123,10 @@ class Plane:
         for connection in list(self.connections):
             yield connection.transport.get_write_buffer_size()
 
+    def is_closing(self) -> bool:
+        """Whether a drain has closed the listeners."""
+        return self.closing
+
     def drain(self) -> None:
         """The listeners are closed: connections close behind a response that says so, or once nothing has come."""
         if self.closing:

@@ -57,6 +57,8 @@ class Pool:
         self.on_up: Callable[[], None] | None = None
         """Called when a connection is made, the first one or the first since one failed."""
         self._up = False
+        self._turn = asyncio.Lock()
+        """Whose turn it is to try, of the requests that wait for an upstream that refuses."""
         self._resting: deque[UpstreamConnection] = deque()
         self._closed = False
 
@@ -106,30 +108,51 @@ class Pool:
             self._resting.pop().close()
         self._totals.upstream_idle = 0
 
-    async def connect(self) -> UpstreamConnection:
-        """A new connection. While the upstream refuses, tries again until `upstream.wait` is over.
+    async def connect(self, events: bool, leaving: Callable[[], bool]) -> UpstreamConnection:
+        """A new connection. While the upstream refuses, tries again until the wait that the settings give is over.
 
+        events: whether the request accepts an event-stream. leaving: whether nobody may wait any more, as in a drain.
         Raises ConnectError.
         """
-        give_up = time.monotonic() + self._settings.upstream.wait
-        while True:
-            started = time.monotonic()
-            try:
-                connection = await self._open()
-            except ConnectError as error:
-                self._up = False
-                self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
-                if error.outcome is not Outcome.UPSTREAM_REFUSED or started >= give_up:
-                    raise
-                await asyncio.sleep(RETRY_PAUSE)
-            else:
-                self._totals.connects["ok"] += 1
-                self._totals.connect_times.observe(time.monotonic() - started)
-                if not self._up:
-                    self._up = True
-                    if self.on_up is not None:
-                        self.on_up()
-                return connection
+        upstream = self._settings.upstream
+        wait = max(upstream.wait, upstream.wait_streams) if events else upstream.wait
+        try:
+            return await self._connect_once()
+        except ConnectError as error:
+            if error.outcome is not Outcome.UPSTREAM_REFUSED or not wait:
+                raise
+            refusal = error
+        # One of those that wait tries, however many they are, and then the next one: a crowd that comes back to an
+        # application in its restart makes no crowd of connections.
+        try:
+            async with asyncio.timeout(wait), self._turn:
+                while not leaving():
+                    if not self._up:
+                        await asyncio.sleep(RETRY_PAUSE)
+                    try:
+                        return await self._connect_once()
+                    except ConnectError as error:
+                        if error.outcome is not Outcome.UPSTREAM_REFUSED:
+                            raise
+        except TimeoutError:
+            pass
+        raise refusal
+
+    async def _connect_once(self) -> UpstreamConnection:
+        started = time.monotonic()
+        try:
+            connection = await self._open()
+        except ConnectError as error:
+            self._up = False
+            self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
+            raise
+        self._totals.connects["ok"] += 1
+        self._totals.connect_times.observe(time.monotonic() - started)
+        if not self._up:
+            self._up = True
+            if self.on_up is not None:
+                self.on_up()
+        return connection
 
     async def _open(self) -> UpstreamConnection:
         where = self.target.authority

@@ -95,6 +95,11 @@ class Upstream(Section, frozen=True):
     tls: UpstreamTLS = UpstreamTLS()
     wait: Duration = 0.0
     """How long a request is held while the upstream refuses connections; 0 = answer 503 at once."""
+    wait_streams: Duration = 30.0
+    """The same for a request that accepts an event-stream, where it is longer. A browser's EventSource comes back when
+    its connection breaks, and never after a 503: held, it does not notice a restart of the application. A GET that
+    still fails to reach it then has its connection broken, as without unbuffer; a POST gets its 503. 0 = both get the
+    answer that all get, after `wait`."""
     keep_alive: Duration = 4.0
     """How long a connection at rest is kept. Below uvicorn's 5 s, so that it never closes under a request."""
     idle_connections: Annotated[int, Meta(ge=0)] = 1024
