@@ -41,6 +41,9 @@ LAG_BOUNDS: Final[Bounds] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 OVERFLOW_ROUTE = "_other"
 """The label of the routes beyond metrics.max_routes."""
 
+ODDITIES = ("identity", "space_before_colon", "space_after_chunk_size")
+"""What is tolerated of responses: Transfer-Encoding: identity, `Name : value`, and `28 ` or `28 ; a=b` for a size."""
+
 KINDS = ("sse", "ndjson", "stream", "plain", "upgrade")
 CONNECT_RESULTS = ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
 
@@ -104,6 +107,8 @@ class Totals:
         """Requests and connections refused, by reason."""
         self.decoded: Counter[tuple[str, str, str]] = Counter()
         """Responses that came compressed, by route, coding and result."""
+        self.oddities = dict.fromkeys(ODDITIES, 0)
+        """Responses that were read although they are not quite HTTP/1.1, by what is odd."""
         self.connects = dict.fromkeys(CONNECT_RESULTS, 0)
         self.connect_times = Histogram(CONNECT_BOUNDS)
         self.loop_lag = Histogram(LAG_BOUNDS)

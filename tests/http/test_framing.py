@@ -28,6 +28,9 @@ from unbuffer.http.framing import (
         (True, [b"0005"], [], 5),
         (True, [b"9" * 18], [], 10**18 - 1),
         (False, [b"5"], [], 5),
+        # Section 7: the case of a coding means nothing.
+        (True, [], [b"Chunked"], CHUNKED),
+        (True, [], [b"CHUNKED"], CHUNKED),
         # Step 7: a request without either has no body.
         (True, [], [], 0),
         (False, [], [], 0),
@@ -70,11 +73,14 @@ def test_a_coding_other_than_chunked_is_refused(codings: list[bytes]) -> None:
     with pytest.raises(FramingError) as caught:
         request_framing(True, [], codings)
     assert caught.value.status == 501
+    if codings == [b"identity"]:
+        assert response_framing(200, False, True, [], codings) == UNTIL_CLOSE
+        return
     with pytest.raises(FramingError):
         response_framing(200, False, True, [], codings)
 
 
-@pytest.mark.parametrize("coding", [b"chunked", b"gzip"])
+@pytest.mark.parametrize("coding", [b"chunked", b"Chunked", b"gzip", b"identity"])
 def test_a_length_beside_a_coding_is_refused(coding: bytes) -> None:
     """Step 3: it may be an attempt at smuggling."""
     with pytest.raises(FramingError) as caught:

@@ -307,10 +307,10 @@ def test_what_the_upstream_learns_of_the_client(peer: Peer, claimed: bool, seen:
     assert [values(out, name) for name in FORWARDING] == seen
 
 
-def test_a_request_without_host_tells_none() -> None:
+def test_a_request_without_host_gets_the_upstreams_and_tells_none() -> None:
     head = RequestHead(b"GET", b"/", False, [])
-    out = request_to_upstream(head, Peer("192.0.2.7", False, False, True))
-    assert b"\r\nHost: \r\n" in out
+    out = request_to_upstream(head, Peer("192.0.2.7", False, False, True), b"app:8000")
+    assert b"\r\nHost: app:8000\r\n" in out
     assert b"X-Forwarded-Host" not in out
     assert b"Forwarded: for=192.0.2.7;proto=http\r\n" in out
 

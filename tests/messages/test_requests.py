@@ -11,6 +11,8 @@ from tests.messages.requests import (
     LIMITS,
     REFUSED,
     THEN_REFUSED,
+    UPSTREAM,
+    WHITE_SPACE_IN_SIZES,
     get,
     post,
     sent,
@@ -34,6 +36,7 @@ async def refused(relay: Relay, client: Peer, status: int) -> None:
 async def forwarded(relay: Relay, client: Peer, upstream: Peer | None, message: bytes) -> tuple[Peer, bytes]:
     """Have the upstream get just this message and answer it; returns its connection, and the head of the answer."""
     upstream = upstream or await relay.upstream.accept()
+    message = message.replace(UPSTREAM, UPSTREAM % relay.upstream.port)
     assert await upstream.read(len(message)) == message
     await upstream.send(OK)
     head = await client.head()
@@ -109,7 +112,9 @@ async def test_what_stands_behind_a_request_is_refused(
     assert relay.totals.connects["ok"] == 1
 
 
-@pytest.mark.parametrize(("status", "body"), [pytest.param(s, b, id=f"{n} ({r})") for n, r, s, b in BAD_BODIES])
+@pytest.mark.parametrize(
+    ("status", "body"), [pytest.param(s, b, id=f"{n} ({r})") for n, r, s, b in BAD_BODIES + WHITE_SPACE_IN_SIZES]
+)
 async def test_a_broken_body_never_looks_whole_to_the_upstream(relay: Relay, status: int, body: bytes) -> None:
     await relay.start(limits=LIMITS)
     client, upstream, head = await relay.exchange(post(CHUNKED))

@@ -18,7 +18,7 @@ from unbuffer.observe import metrics
 from unbuffer.observe.metrics import FAMILIES, Exposition
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
-from unbuffer.totals import KINDS, TTFB_BOUNDS, Totals
+from unbuffer.totals import KINDS, ODDITIES, TTFB_BOUNDS, Totals
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 
@@ -123,6 +123,7 @@ def script() -> tuple[Totals, Samples]:
     totals.requests["default", "_OTHER", 400] = 4
     totals.decoded["chat", "gzip", "ok"] = 5
     totals.rejected["streams"] = 6
+    totals.oddities["identity"] = 15
     totals.connects["ok"] = 7
     totals.connects["refused"] = 8
     totals.connect_times.observe(0.001)
@@ -198,6 +199,8 @@ def script() -> tuple[Totals, Samples]:
         expected |= histogram("unbuffer_relay_delay_seconds", chat.relay.bounds, delays, kind=kind)
     for reason in REASONS:
         expected |= one("unbuffer_rejected_requests_total", 6 if reason == "streams" else 0, reason=reason)
+    for oddity in ODDITIES:
+        expected |= one("unbuffer_upstream_oddities_total", 15 if oddity == "identity" else 0, oddity=oddity)
     for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other"):
         expected |= one("unbuffer_upstream_connects_total", {"ok": 7, "refused": 8}.get(result, 0), result=result)
     return totals, expected
@@ -321,12 +324,14 @@ async def test_counters_of_closed_sets_exist_before_the_first_event() -> None:
         for (name, labels), value in samples.items()
         if value == 0
         for _, label in labels
-        if name in ("unbuffer_upstream_connects_total", "unbuffer_rejected_requests_total")
+        if name.startswith(("unbuffer_upstream_connects_", "unbuffer_rejected_", "unbuffer_upstream_oddities_"))
     }
     assert at_zero == {
         ("unbuffer_upstream_connects_total", result)
         for result in ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
-    } | {("unbuffer_rejected_requests_total", reason) for reason in REASONS}
+    } | {("unbuffer_rejected_requests_total", reason) for reason in REASONS} | {
+        ("unbuffer_upstream_oddities_total", oddity) for oddity in ODDITIES
+    }
 
 
 async def test_every_family_is_announced_from_the_start() -> None:

@@ -38,6 +38,24 @@ def test_an_address_is_read_and_shown_as_written(text: str, address: TCPAddress 
     assert re.search(ADDRESS_PATTERN, text)
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("http://app", "app"),
+        ("http://app:80", "app"),
+        ("http://app:443", "app:443"),
+        ("https://app:443", "app"),
+        ("https://app:80", "app:80"),
+        ("http://127.0.0.1:8000", "127.0.0.1:8000"),
+        ("http://[::1]:80", "[::1]"),
+        ("http://[::1]:8080", "[::1]:8080"),
+        ("unix:/run/app.sock", "localhost"),
+    ],
+)
+def test_the_host_field_of_an_upstream_has_no_port_that_the_scheme_has(url: str, host: str) -> None:
+    assert parse_upstream(url).host_field == host
+
+
 def test_three_slashes_of_a_unix_address_are_one() -> None:
     assert parse_address("unix:///run/unbuffer.sock") == UnixAddress("/run/unbuffer.sock")
 

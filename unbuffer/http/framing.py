@@ -31,8 +31,8 @@ def request_framing(http11: bool, lengths: Sequence[bytes], codings: Sequence[by
             raise FramingError(400, "Transfer-Encoding in an HTTP/1.0 request")
         if lengths:
             raise FramingError(400, "both Content-Length and Transfer-Encoding")
-        # In this case only: the case means nothing (RFC 9112, section 7), but not every parser knows that.
-        if len(codings) > 1 or codings[0] != b"chunked":
+        # In any case (RFC 9112, section 7): Apple's NSURLConnection writes `Chunked`. What goes up is written anew.
+        if len(codings) > 1 or codings[0].lower() != b"chunked":
             raise FramingError(501, "a Transfer-Encoding other than chunked")
         return CHUNKED
     return _content_length(lengths) if lengths else 0
@@ -45,10 +45,13 @@ def response_framing(
     if head_request or status < 200 or status in (204, 304):
         return 0
     if codings:
-        if not http11:
-            raise FramingError(502, "Transfer-Encoding in an HTTP/1.0 response")
         if lengths:
             raise FramingError(502, "both Content-Length and Transfer-Encoding")
+        if len(codings) == 1 and codings[0].lower() == b"identity":
+            # RFC 2616 knew it as no coding at all. The final coding is not chunked: section 6.3, item 4.
+            return UNTIL_CLOSE
+        if not http11:
+            raise FramingError(502, "Transfer-Encoding in an HTTP/1.0 response")
         if len(codings) > 1 or codings[0].lower() != b"chunked":
             raise FramingError(502, "a Transfer-Encoding other than chunked")
         return CHUNKED

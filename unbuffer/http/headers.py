@@ -73,10 +73,15 @@ class Peer:
         object.__setattr__(self, "lines", lines)
 
 
-def request_to_upstream(head: RequestHead, peer: Peer) -> bytes:
-    """The request head for the upstream, up to and with the empty line."""
+def request_to_upstream(head: RequestHead, peer: Peer, authority: bytes = b"") -> bytes:
+    """The request head for the upstream, up to and with the empty line.
+
+    authority: the upstream's own, which stands for the Host that a request of HTTP/1.0 need not have: an empty one says
+    that there is none (RFC 9110, section 7.2), and many an application answers it with 400.
+    """
     host = head.host
-    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", host, b"\r\n", *head.passed]
+    named = host if host or head.http11 else authority
+    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", named, b"\r\n", *head.passed]
     if peer.lines:
         parts.append(peer.lines)
         if host:

@@ -452,6 +452,16 @@ FAMILIES = (
         _by_label(lambda totals: dict.fromkeys(REJECT_REASONS, 0) | totals.rejected),
     ),
     Family(
+        "unbuffer_upstream_oddities_total",
+        "counter",
+        ("oddity",),
+        "Responses that are not quite HTTP/1.1 and were relayed: identity = Transfer-Encoding: identity, "
+        "space_before_colon = `Name : value`, space_after_chunk_size = `28 ` or `28 ; a=b` (as the first or last chunk "
+        "tells).",
+        "at the response head; the last, at the chunk",
+        _by_label(lambda totals: totals.oddities),
+    ),
+    Family(
         "unbuffer_route_overflow_total",
         "counter",
         (),

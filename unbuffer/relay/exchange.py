@@ -106,7 +106,7 @@ class Exchange:
         self.record.reused = connection.used
         self.plane.totals.upstream_active += 1
         self.plane.totals.reuses += connection.used
-        data = request_to_upstream(self._request, self.downstream.peer)
+        data = request_to_upstream(self._request, self.downstream.peer, self.plane.pool.host)
         if self._held:
             data = b"".join((data, *self._held))
             self._held = []

@@ -44,6 +44,9 @@ class Pool:
 
     def __init__(self, settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> None:
         self.target = parse_upstream(settings.upstream.url)
+        self.host = self.target.host_field.encode("ascii")
+        """The Host of a request that came without one."""
+        self.oddities = totals.oddities
         gone = settings.timeouts.tcp_user
         self.socket_options = () if self.target.path else peer_options(gone, gone)
         self.watched_slot = NOT_WATCHED

@@ -20,6 +20,10 @@ _LINE_BEGINS = re.compile(
 )
 
 
+# Only at the beginning of a line; one that begins with white space is folded, and refused.
+_SPACE_BEFORE_COLON = re.compile(rb"(?:(?<=\r\n)|\A)([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+(?=:)")
+
+
 class BadResponse(Exception):
     """The upstream's bytes are no response that can be relayed."""
 
@@ -38,6 +42,7 @@ class ResponseReader:
         "_held",
         "_informational",
         "_limits",
+        "_oddities",
         "_remaining",
         "damage",
         "head",
@@ -47,7 +52,8 @@ class ResponseReader:
         "untouched",
     )
 
-    def __init__(self, limits: Limits, head_request: bool) -> None:
+    def __init__(self, limits: Limits, head_request: bool, oddities: dict[str, int]) -> None:
+        """oddities: what is tolerated is counted there, see `unbuffer.totals`."""
         self.head: ResponseHead | None = None
         self.over = False
         self.surplus = False
@@ -55,6 +61,7 @@ class ResponseReader:
         self.trailers: Fields = []
         self.untouched = True
         self._limits = limits
+        self._oddities = oddities
         self._head_request = head_request
         self._held = b""
         """What came of a head that is not complete."""
@@ -87,7 +94,7 @@ class ResponseReader:
             raise BadResponse("the response head exceeds limits.head")
         minor, status, reason = match.groups()
         try:
-            fields = read_fields(data[match.end() : end])
+            fields = self._read_fields(data[match.end() : end])
             head = ResponseHead(int(status), reason or b"", minor == b"1", fields, self._head_request)
         except (FieldError, FramingError) as error:
             raise BadResponse(f"bad response head: {error}") from None
@@ -135,10 +142,24 @@ class ResponseReader:
         """Whether a clean close of the connection completes the response."""
         return self.head is not None and self.head.framing == UNTIL_CLOSE
 
+    def _read_fields(self, section: bytes) -> Fields:
+        """As strictly as a request's, but for white space before a colon: a proxy has to remove it from a response
+        (RFC 9112, section 5.1)."""
+        try:
+            return read_fields(section)
+        except FieldError:
+            if not _SPACE_BEFORE_COLON.search(section):
+                raise
+        fields = read_fields(_SPACE_BEFORE_COLON.sub(rb"\1", section))
+        self._oddities["space_before_colon"] += 1
+        return fields
+
     def _take(self, head: ResponseHead) -> None:
         self.head = head
         if head.framing == CHUNKED:
-            self._chunked = ChunkedReader(self._limits)
+            self._chunked = ChunkedReader(self._limits, self._oddities)
         else:
+            if head.framing == UNTIL_CLOSE and any(name.lower() == b"transfer-encoding" for name, _ in head.fields):
+                self._oddities["identity"] += 1
             self._remaining = head.framing
             self.over = head.framing == 0 and head.status != 101

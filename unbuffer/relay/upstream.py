@@ -55,7 +55,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Send a request head, with what is there of the body, for `exchange`; its response is expected from now on."""
         self.exchange = exchange
         self.rested_at = 0.0
-        self._reader = ResponseReader(self._limits, head_request)
+        self._reader = ResponseReader(self._limits, head_request, self._pool.oddities)
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:

@@ -61,6 +61,14 @@ class UpstreamTarget:
     path: str
     authority: str
 
+    @property
+    def host_field(self) -> str:
+        """Host as a client of the upstream sends it (RFC 9110, section 7.2): without the scheme's own port, and
+        `localhost` on a Unix socket, as nginx has it."""
+        if self.path:
+            return "localhost"
+        return self.authority.removesuffix(":443" if self.tls else ":80")
+
 
 def parse_address(text: str) -> TCPAddress | UnixAddress:
     """Read `host:port`, `[::1]:port`, `:port` or `unix:/path`.
