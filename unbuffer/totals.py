@@ -38,6 +38,9 @@ CHUNK_SIZE_BOUNDS: Final[Bounds] = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.
 CONNECT_BOUNDS: Final[Bounds] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 LAG_BOUNDS: Final[Bounds] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
+DEFAULT_ROUTE = "default"
+"""Streams that no route and no template matches."""
+
 OVERFLOW_ROUTE = "_other"
 """The label of the routes beyond metrics.max_routes."""
 

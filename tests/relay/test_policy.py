@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unbuffer.relay.policy import DEFAULT_ROUTE, Policy, RouteTable
+from unbuffer.relay.policy import Policy, RouteTable
 from unbuffer.settings.model import (
     SSE,
     Limits,
@@ -18,6 +18,7 @@ from unbuffer.settings.model import (
     Settings,
     Timeouts,
 )
+from unbuffer.totals import DEFAULT_ROUTE
 
 ADMIN = RouteTable(Settings(routes=(Route(name="admin", prefix="/admin"),)))
 
@@ -38,6 +39,9 @@ def matches(route: Route, target: bytes, method: bytes = b"GET") -> bool:
         ("/", [b"/", b"/?a", b"/x", b"/x/y"], [b"*"]),
         ("/a.b", [b"/a.b", b"/a.b/c"], [b"/axb"]),
         ("/\u00e4", [b"/%C3%A4", b"/%c3%a4/x"], [b"/%E4", b"/a"]),
+        ("/%c3%A4", [b"/%C3%A4", b"/%c3%a4/x"], [b"/%E4", b"/a"]),
+        ("/a%2Db/", [b"/a-b", b"/a%2Db/x"], [b"/a%252Db"]),
+        ("/100%", [b"/100%25", b"/100%/x"], [b"/100"]),
     ],
 )
 def test_a_prefix_matches_whole_segments(prefix: str, inside: list[bytes], outside: list[bytes]) -> None:
@@ -51,11 +55,16 @@ def test_a_prefix_matches_whole_segments(prefix: str, inside: list[bytes], outsi
     [
         ("/v1/*/stream", [b"/v1/a/stream", b"/v1/%61/stream?x"], [b"/v1/stream", b"/v1/a/b/stream", b"/v1/a/stream/x"]),
         ("/v1/**", [b"/v1/", b"/v1/a", b"/v1/a/b"], [b"/v1", b"/v2/a"]),
-        ("/**/events", [b"/a/events", b"/a/b/events"], [b"/events2", b"/a/events/"]),
+        ("/**/events", [b"/a/events", b"/a/b/events", b"/a/events/"], [b"/events2", b"/a/events/x"]),
         ("/*.html", [b"/a.html", b"/.html"], [b"/a/b.html", b"/axhtml", b"/a.html2"]),
         ("/a+(b)?[c]", [b"/a+(b)%3F[c]"], [b"/aa", b"/a+(b)", b"/ab"]),
         ("/**", [b"/", b"/a\xff", b"/%0A"], [b"*"]),
-        ("/x", [b"/x"], [b"/x/", b"/x/y"]),
+        ("/x", [b"/x", b"/x/", b"/x/.", b"/x/y/.."], [b"/x/y", b"/xy"]),
+        ("/x/", [b"/x", b"/x/"], [b"/x/y", b"/xy"]),
+        ("/", [b"/", b"//", b"/.", b"/x/.."], [b"/x", b"*"]),
+        ("/v1/**", [b"/v1/.", b"/v1/x/..", b"/v1/%2e"], [b"/v1/..", b"/v1"]),
+        ("/a%2Db/*%3F", [b"/a-b/c%3F", b"/%61%2db/%3f"], [b"/a-b/c", b"/a-b/c%253F"]),
+        ("/%2A", [b"/*", b"/%2a/"], [b"/a"]),
     ],
 )
 def test_a_star_stays_inside_a_segment_and_two_do_not(glob: str, inside: list[bytes], outside: list[bytes]) -> None:

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unbuffer.relay.policy import DEFAULT_ROUTE, RouteTable
-from unbuffer.relay.templates import LENGTH, MOST, Templates
+from unbuffer.relay.policy import RouteTable
+from unbuffer.relay.templates import LENGTH, MOST, PREFIXES, TRIED, Templates
 from unbuffer.settings.model import Limits, Metrics, Route, Settings
-from unbuffer.totals import OVERFLOW_ROUTE
+from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE
 
 
 @pytest.mark.parametrize(
@@ -173,3 +173,31 @@ def test_they_outlive_a_reload_unless_it_switches_them_off() -> None:
     assert after.match(b"GET", b"/a/1").body_limit == 7
     off = RouteTable(Settings(metrics=Metrics(openapi="off")), after)
     assert off.match(b"GET", b"/a/1").route == DEFAULT_ROUTE
+
+
+def test_what_a_look_up_tries_is_bounded() -> None:
+    """It runs on the event loop, for each request that no route matches."""
+    alike = Templates(f"/{{x}}:verb{n}" for n in range(MOST))
+    kinds = ["/".join(("", *("{p}" if n >> bit & 1 else "s" for bit in range(10)))) for n in range(1, MOST)]
+    found = [alike.find(b"/1:verb%d" % n) for n in range(MOST)]
+    assert found == [f"/{{x}}:verb{n}" for n in range(TRIED)] + [None] * (MOST - TRIED)
+    shapes = Templates(kinds)
+    paths = [kind.replace("{p}", "1").encode() for kind in kinds]
+    assert len([path for path in paths if shapes.find(path)]) == TRIED
+
+
+def test_many_templates_that_differ_in_their_text_are_all_found() -> None:
+    names = [f"/r{n}/{{x}}:verb" for n in range(MOST)]
+    templates = Templates(names)
+    assert [templates.find(b"/r%d/1:verb" % n) for n in range(MOST)] == names
+
+
+def test_prefixes_are_bounded_and_nothing_is_always_one() -> None:
+    templates = Templates(["/a"], [f"/p{n}" for n in range(PREFIXES + 1)])
+    paths = [b"/a", *(b"/p%d/a" % n for n in range(PREFIXES + 1))]
+    assert [templates.find(path) for path in paths] == ["/a"] * (PREFIXES + 1) + [None]
+
+
+def test_a_prefix_that_is_no_template_is_text() -> None:
+    templates = Templates(["/{x}"], ["/{v"])
+    assert [templates.find(path) for path in (b"/1/2", b"/{v/2", b"/x")] == [None, "/{x}", "/{x}"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 import ssl
@@ -9,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 
 from tests.peers import Peer, connect, eventually, soon
@@ -30,10 +32,16 @@ def document(paths: Iterable[str], **more: Any) -> bytes:
     return json.dumps({"openapi": "3.1.0", "info": {}, "paths": dict.fromkeys(paths, operation), **more}).encode()
 
 
-def answer(body: bytes, status: bytes = b"200 OK") -> bytes:
+def answer(body: bytes, status: bytes = b"200 OK", coding: bytes = b"identity") -> bytes:
     """The upstream's answer with this body."""
-    head = b"HTTP/1.1 %b\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-    return head % (status, len(body)) + body
+    fields = b"Content-Type: application/json\r\nContent-Encoding: %b\r\nContent-Length: %d" % (coding, len(body))
+    return b"HTTP/1.1 %b\r\n%b\r\n\r\n%b" % (status, fields, body)
+
+
+def nested(opening: bytes, closing: bytes, inside: bytes = b"1") -> bytes:
+    """A document that goes as deep as its size allows."""
+    depth = (openapi.LARGEST - 100) // len(opening + closing)
+    return b'{"paths": {"/a": %b%b%b}}' % (opening * depth, inside, closing * depth)
 
 
 class Stage:
@@ -214,7 +222,8 @@ async def test_and_when_the_upstream_comes_back(stage: Stage) -> None:
         answer(b'{"openapi": "3.1.0"}'),
         answer(b'{"paths": []}'),
         answer(b'{"paths": {"/\xff": {}}}'),
-        answer(document(["/a"], x="y" * openapi.LARGEST)),
+        answer(document(["/a"]), coding=b"gzip"),
+        answer(document(["/a"]), coding=b"rot13"),
     ],
 )
 async def test_an_answer_that_does_not_help_is_an_answer(
@@ -232,6 +241,66 @@ async def test_an_answer_that_does_not_help_is_an_answer(
     await stage.request()
     await asyncio.sleep(0)
     assert not stage.upstream.untaken, "it is asked only once"
+
+
+@pytest.mark.parametrize(
+    ("response", "why"),
+    [
+        (answer(nested(b"[", b"]")), "it is nested too deeply; "),
+        (answer(nested(b'{"a":', b"}")), "it is nested too deeply; "),
+        (answer(b'{"x": ' + b"[" * 500_000), "it is nested too deeply; "),
+        (answer(document(["/a"], x="y" * openapi.LARGEST)), f"it has more than {openapi.LARGEST} bytes; "),
+        (answer(gzip.compress(bytes(100 << 20)), coding=b"gzip"), f"it has more than {openapi.LARGEST} bytes; "),
+    ],
+    ids=["lists", "objects", "open", "large", "bomb"],
+)
+async def test_a_document_that_is_too_much_is_said_once_and_the_next_one_is_read(
+    stage: Stage, response: bytes, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.upstream.start()
+    await stage.start()
+    for _ in range(2):
+        await stage.request()
+        peer = await stage.asked()
+        with contextlib.suppress(ConnectionError):
+            await peer.send(response)
+        await peer.ended()
+        stage.plane.reload(stage.settings)
+    await stage.request()
+    await (await stage.asked()).send(answer(document(["/a"])))
+    await eventually(lambda: stage.route(b"/a") == "/a")
+    (told,) = [record for record in caplog.records if record.name == "unbuffer"]
+    assert told.levelno == logging.WARNING
+    assert told.getMessage().startswith(f"no path templates from /openapi.json: {why}give the routes names")
+
+
+async def test_whatever_goes_wrong_the_next_answer_is_read(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(body: bytes) -> None:
+        raise MemoryError
+
+    await stage.upstream.start()
+    await stage.start()
+    await stage.request()
+    with monkeypatch.context() as patch:
+        patch.setattr(openapi, "_templates", broken)
+        await (await stage.asked()).send(answer(document(["/a"])))
+        await eventually(lambda: [r for r in caplog.records if "MemoryError" in r.getMessage()])
+    stage.plane.reload(stage.settings)
+    await stage.request()
+    await (await stage.asked()).send(answer(document(["/a"])))
+    await eventually(lambda: stage.route(b"/a") == "/a")
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"GZIP", b"br"])
+async def test_a_document_may_be_compressed_unasked(stage: Stage, coding: bytes) -> None:
+    compress = brotli.compress if coding == b"br" else gzip.compress
+    await stage.upstream.start()
+    await stage.start()
+    await stage.request()
+    await (await stage.asked()).send(answer(compress(document(["/a"])), coding=coding))
+    await eventually(lambda: stage.route(b"/a") == "/a")
 
 
 @pytest.mark.parametrize("end", ["500", "close", "reset", "silence"])

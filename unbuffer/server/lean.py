@@ -33,7 +33,16 @@ def _environment() -> Iterator[None]:
 
 
 with _environment():
-    from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, UnixConnector, web
+    from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, UnixConnector, web
     from aiohttp.typedefs import Handler
 
-__all__ = ["ClientError", "ClientSession", "ClientTimeout", "Handler", "TCPConnector", "UnixConnector", "web"]
+__all__ = [
+    "ClientError",
+    "ClientResponse",
+    "ClientSession",
+    "ClientTimeout",
+    "Handler",
+    "TCPConnector",
+    "UnixConnector",
+    "web",
+]

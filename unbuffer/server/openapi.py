@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import msgspec
 
 from unbuffer import __version__
+from unbuffer.http.coding import CodingError, Decoder, decodable, parse_codings
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.templates import Templates
-from unbuffer.server.lean import ClientError, ClientSession, ClientTimeout, TCPConnector, UnixConnector
+from unbuffer.server.lean import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, UnixConnector
 from unbuffer.settings.addresses import UpstreamTarget
 
 log = logging.getLogger("unbuffer")
@@ -32,6 +33,12 @@ RETRY = 60.0
 """Seconds until the upstream is asked again that gave no answer."""
 
 
+SERVERS = 100
+"""Servers of a document whose prefix is looked at; FastAPI names one at the most."""
+
+_INSTEAD = "give the routes names in the settings, or switch metrics.openapi off"
+
+
 class _Server(msgspec.Struct):
     url: str = ""
 
@@ -46,7 +53,11 @@ class _NoAnswer(Exception):
 
 
 class _NoTemplates(Exception):
-    """The upstream has answered, and has none."""
+    """The upstream has answered, and has none. level: of the line in the log; what looks like a document is news."""
+
+    def __init__(self, text: str, level: int = logging.DEBUG) -> None:
+        super().__init__(text)
+        self.level = level
 
 
 class TemplateReader:
@@ -80,7 +91,10 @@ class TemplateReader:
             self._tell(f"no path templates from {path} yet: {error}")
             return False
         except _NoTemplates as error:
-            self._tell(f"no path templates from {path}: {error}")
+            self._tell(f"no path templates from {path}: {error}", error.level)
+            templates = Templates()
+        except Exception as error:  # whatever an application answers, its next answer is read
+            self._tell(f"no path templates from {path}: {type(error).__name__}: {error}", logging.WARNING)
             templates = Templates()
         else:
             self._tell(f"{len(templates.names)} path templates from {path}")
@@ -88,10 +102,10 @@ class TemplateReader:
             routes.know(templates)
         return True
 
-    def _tell(self, text: str) -> None:
+    def _tell(self, text: str, level: int = logging.DEBUG) -> None:
         """Once, until there is something else to tell."""
         if text != self._told:
-            log.debug("%s", text)
+            log.log(level, "%s", text)
         self._told = text
 
     async def _fetch(self, path: str) -> Templates:
@@ -101,7 +115,9 @@ class TemplateReader:
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"unbuffer/{__version__}"}
         try:
             async with (
-                ClientSession(connector=_connector(target), timeout=ClientTimeout(total=PATIENCE)) as session,
+                ClientSession(
+                    connector=_connector(target), timeout=ClientTimeout(total=PATIENCE), auto_decompress=False
+                ) as session,
                 session.get(
                     f"{_origin(target)}{path}",
                     headers=headers,
@@ -114,15 +130,32 @@ class TemplateReader:
                     raise _NoAnswer(f"status {response.status}")
                 if response.status != 200:
                     raise _NoTemplates(f"status {response.status}")
-                body = bytearray()
-                async for data in response.content.iter_any():
-                    body += data
-                    if len(body) > LARGEST:
-                        raise _NoTemplates(f"more than {LARGEST} bytes")
+                body = await _body(response)
         except (ClientError, OSError) as error:  # TimeoutError is an OSError
             raise _NoAnswer(str(error) or type(error).__name__) from None
         # In a thread: a thousand templates take the loop some milliseconds.
-        return await asyncio.to_thread(_templates, bytes(body))
+        return await asyncio.to_thread(_templates, body)
+
+
+async def _body(response: ClientResponse) -> bytes:
+    """The whole body, decoded. A few bytes may stand for many: it never grows beyond what is allowed by more than a
+    read."""
+    codings = parse_codings(", ".join(response.headers.getall("Content-Encoding", ())).encode())
+    if not decodable(codings):
+        raise _NoTemplates(f"the content coding {', '.join(codings)}")
+    decoder = Decoder(codings)
+    body = bytearray()
+    try:
+        async for data in response.content.iter_any():
+            decoder.feed(data)
+            while piece := decoder.read():
+                body += piece
+                if len(body) > LARGEST:
+                    raise _NoTemplates(f"it has more than {LARGEST} bytes; {_INSTEAD}", logging.WARNING)
+        decoder.finish()
+    except CodingError as error:
+        raise _NoTemplates(str(error)) from None
+    return bytes(body)
 
 
 def _origin(target: UpstreamTarget) -> str:
@@ -140,9 +173,10 @@ def _templates(body: bytes) -> Templates:
         document = msgspec.json.decode(body, type=_Document)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _NoTemplates(f"not an OpenAPI document: {error}") from None
+    except RecursionError:
+        raise _NoTemplates(f"it is nested too deeply; {_INSTEAD}", logging.WARNING) from None
     # A proxy in front may have removed the prefix (FastAPI's root_path), or not.
-    prefixes = [_prefix(server.url) for server in document.servers]
-    return Templates(document.paths, tuple(dict.fromkeys(("", *prefixes))))
+    return Templates(document.paths, [_prefix(server.url) for server in document.servers[:SERVERS]])
 
 
 def _prefix(url: str) -> str:
