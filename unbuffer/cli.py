@@ -9,6 +9,7 @@ What a command needs is imported when it runs: a health check must not load a se
 
 import argparse
 import os
+import shlex
 import sys
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from unbuffer.settings.problems import Problem, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from unbuffer.server.advice import Read
     from unbuffer.settings.model import Settings
 
 EX_FAILURE = 1
@@ -34,15 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     if given[:1] == ["exec"] and "--" in given:
         at = given.index("--")
         own, app = given[:at], given[at + 1 :]
-    parser = _parser()
-    arguments = parser.parse_args(own)
+    arguments = _parsed(own, app)
     try:
         command: str = arguments.command
         if command == "serve":
-            return _run(partial(_settings, arguments))
+            return _run(partial(_settings, arguments, None))
         if command == "exec":
-            if not app:
-                parser.error("exec: give the application's command behind --, as in: unbuffer exec -- COMMAND")
             return _exec(arguments, app)
         if command in ("healthcheck", "drain"):
             return _ask(arguments)
@@ -52,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             return demo(arguments.once)
         from unbuffer.settings.dump import dump
 
-        print(dump(_settings(arguments)), end="", flush=True)
+        print(dump(_settings(arguments, warn=_warn)), end="", flush=True)
         return 0
     except BrokenPipeError:
         # `unbuffer config | head`: enough was read. The interpreter flushes once more at its end.
@@ -65,6 +64,22 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
+def _parsed(own: list[str], app: list[str]) -> argparse.Namespace:
+    """The arguments, those of the application apart; what is wrong with them is told with the usage of the command."""
+    arguments, unknown = _parser().parse_known_args(own)
+    parser: argparse.ArgumentParser = arguments.parser
+    if arguments.command == "exec" and not app:
+        words = [word for word in unknown if not word.startswith("-")]
+        at = own.index(words[0]) if words else len(own)
+        line = shlex.join(["unbuffer", *own[:at], "--"])
+        parser.error(f"the application's command stands after --, as in: {line} {shlex.join(own[at:]) or 'COMMAND'}")
+    if unknown:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    if arguments.file and arguments.config:
+        parser.error(f"two settings files, {arguments.config} and {arguments.file}: give one")
+    return arguments
+
+
 def _open_standard_files() -> None:
     """Open what the caller closed: libuv aborts the process when a socket gets the number 0, 1 or 2."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -72,7 +87,7 @@ def _open_standard_files() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - stays open
 
 
-def _run(read: "Callable[[], Settings]", app: "Sequence[str]" = ()) -> int:
+def _run(read: "Read", app: "Sequence[str]" = ()) -> int:
     from unbuffer.server.errors import StartError
     from unbuffer.server.worker import run
 
@@ -121,7 +136,11 @@ def _admin_address(arguments: argparse.Namespace) -> str:
     return Admin().address
 
 
-def _settings(arguments: argparse.Namespace, upstream: str | None = None) -> "Settings":
+def _settings(
+    arguments: argparse.Namespace,
+    upstream: str | None = None,
+    warn: "Callable[[Problem], object] | None" = None,
+) -> "Settings":
     from unbuffer.settings.load import load
 
     flags: dict[str, str | list[str]] = {}
@@ -133,7 +152,11 @@ def _settings(arguments: argparse.Namespace, upstream: str | None = None) -> "Se
         if not equals:
             raise SettingsError([Problem(f"flag --set {text}", "want KEY=VALUE, such as timeouts.silence=30s")])
         flags[path] = value
-    return load(arguments.config, os.environ, flags, upstream)
+    return load(arguments.config or arguments.file, os.environ, flags, upstream, warn)
+
+
+def _warn(problem: Problem) -> None:
+    print(f"warning: {problem}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -146,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="relay requests to the upstream")
     serve.add_argument("--upstream", metavar="URL", help="default http://127.0.0.1:8000; unix:/path works, too")
+    _add_file(serve)
     _add_serving(serve)
 
     run = commands.add_parser(
@@ -160,7 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_serving(run)
 
     config = commands.add_parser("config", help="check settings and print the effective ones")
-    config.add_argument("config", nargs="?", metavar="FILE", help="YAML file (or UNBUFFER_CONFIG)")
+    _add_file(config)
+    _add_config(config)
     _add_set(config)
 
     check = commands.add_parser("healthcheck", help="ask a running unbuffer whether it is well; exit code 0 or 1")
@@ -173,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="show the difference on an embedded FastAPI app")
     demo.add_argument("--once", action="store_true", help="show it and exit")
+    demo.set_defaults(file=None, config=None)
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
     return parser
 
 
@@ -191,8 +219,13 @@ def _add_asking(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(set=[])
 
 
+def _add_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", metavar="FILE", help="the same as --config FILE")
+
+
 def _add_config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-c", "--config", metavar="FILE", help="YAML file (or UNBUFFER_CONFIG)")
+    parser.set_defaults(file=None)
 
 
 def _add_set(parser: argparse.ArgumentParser) -> None:

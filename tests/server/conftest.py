@@ -20,6 +20,8 @@ import trustme
 
 from tests.peers import PATIENCE, Peer, ScriptedUpstream, connect, soon
 
+ROOT = str(Path(__file__).parents[2])
+
 GET = b"GET /stream?key=secret HTTP/1.1\r\nHost: app\r\n\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -136,6 +138,9 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
         if arguments[:1] != ("config",):
             # A scripted upstream gets the requests of the test and no other.
             outside["UNBUFFER_METRICS__OPENAPI"] = "off"
+        environ = outside | (env or {})
+        # The package that stands beside these tests, wherever another one is installed.
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, (environ.get("PYTHONPATH"), ROOT)))
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *python,
@@ -144,7 +149,7 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
             cwd=tmp_path,
-            env=outside | (env or {}),
+            env=environ,
             pass_fds=pass_fds,
         )
         started.append(Sidecar(process))
@@ -177,16 +182,51 @@ def serve(request: pytest.FixtureRequest, command: Start) -> Start:
     return start
 
 
+class _Reader(asyncio.StreamReader):
+    """Tells when anything has come, if only the end."""
+
+    def __init__(self) -> None:
+        super().__init__(limit=1 << 22)
+        self.began = asyncio.Event()
+
+    def feed_data(self, data: Any) -> None:
+        super().feed_data(data)
+        self.began.set()
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self.began.set()
+
+
 class Upstream(ScriptedUpstream):
-    """A scripted upstream that also listens on Unix sockets and speaks TLS."""
+    """A scripted upstream that also listens on Unix sockets and speaks TLS.
+
+    A connection that brings no byte is no request: whoever looks whether somebody listens opens one.
+    """
+
+    async def start(self) -> None:
+        """Listen on an ephemeral port."""
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def _protocol(self) -> asyncio.StreamReaderProtocol:
+        return asyncio.StreamReaderProtocol(_Reader(), self._connected)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert isinstance(reader, _Reader)
+        await reader.began.wait()
+        if reader.at_eof():
+            writer.close()
+        else:
+            await super()._connected(reader, writer)
 
     async def start_on(self, path: Path) -> None:
         """Listen on a Unix socket."""
-        self._server = await asyncio.start_unix_server(self._connected, path)
+        self._server = await asyncio.get_running_loop().create_unix_server(self._protocol, path)
 
     async def start_tls(self, context: ssl.SSLContext) -> None:
         """Listen on an ephemeral port, with TLS."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=context)
+        self._server = await asyncio.get_running_loop().create_server(self._protocol, "127.0.0.1", 0, ssl=context)
         self.port = self._server.sockets[0].getsockname()[1]
 
 

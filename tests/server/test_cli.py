@@ -18,6 +18,7 @@ from unbuffer.settings.model import Settings
 
 pytestmark = pytest.mark.process
 
+OTEL = "variables OTEL_... (tracing.otlp)"
 QUIET = ("--listen", "127.0.0.1:0", "--admin", "off")
 
 
@@ -44,13 +45,28 @@ async def test_version(command: Start) -> None:
         (("serve", "--fast"), "unrecognized arguments: --fast"),
         (("serve", "--listen"), "argument --listen: expected one argument"),
         (("config", "a.yaml", "b.yaml"), "unrecognized arguments: b.yaml"),
+        (("config", "-c", "a.yaml", "b.yaml"), "two settings files, a.yaml and b.yaml: give one"),
+        (("drain", "--fast"), "unrecognized arguments: --fast"),
+        (("demo", "now"), "unrecognized arguments: now"),
+        (("exec",), "the application's command stands after --, as in: unbuffer exec -- COMMAND"),
+        (("exec", "--"), "the application's command stands after --, as in: unbuffer exec -- COMMAND"),
+        (("exec", "--fast", "--", "app"), "unrecognized arguments: --fast"),
+        (
+            ("exec", "--admin", "off", "uvicorn", "main:app", "--uds", "{socket}"),
+            "the application's command stands after --,"
+            " as in: unbuffer exec --admin off -- uvicorn main:app --uds '{socket}'",
+        ),
     ],
 )
-async def test_a_wrong_use_is_2_and_shows_the_usage(command: Start, arguments: tuple[str, ...], complaint: str) -> None:
+async def test_a_wrong_use_is_2_and_shows_the_usage_of_the_command(
+    command: Start, arguments: tuple[str, ...], complaint: str
+) -> None:
     code, printed, errors = await output(command, *arguments)
 
     assert (code, printed) == (2, "")
-    assert errors.startswith("usage: unbuffer ")
+    known = bool(arguments) and arguments[0] != "fly"
+    assert errors.startswith(f"usage: unbuffer {arguments[0]} " if known else "usage: unbuffer [-h]")
+    assert errors.endswith(f"{complaint}\n") or not known
     assert complaint in errors
 
 
@@ -68,6 +84,28 @@ async def test_config_prints_the_effective_settings(command: Start, tmp_path: Pa
     effective = load(str(again), {}, {})
     assert (effective.upstream.url, effective.timeouts.silence) == ("http://127.0.0.1:9000", 30.0)
     assert (effective.log.format, effective.drain.timeout) == ("text", 5.0)
+
+
+@pytest.mark.parametrize("name", ["config", "serve"])
+@pytest.mark.parametrize("option", [(), ("-c",), ("--config",)])
+async def test_a_file_is_named_with_or_without_its_option(
+    command: Start, tmp_path: Path, name: str, option: tuple[str, ...]
+) -> None:
+    (tmp_path / "unbuffer.yaml").write_text("decode: perhaps\n")
+
+    code, _, errors = await output(command, name, *option, "unbuffer.yaml")
+
+    assert (code, errors) == (78, 'unbuffer.yaml:1 decode: want true or false, got "perhaps"\n')
+
+
+async def test_config_warns_of_what_is_hardly_meant(command: Start, tmp_path: Path) -> None:
+    (tmp_path / "unbuffer.yaml").write_text("routes:\n- {name: all, prefix: /}\n- {name: chat, prefix: /chat}\n")
+
+    code, printed, errors = await output(command, "config", "unbuffer.yaml")
+
+    assert (code, printed.count("name: chat")) == (0, 1)
+    assert errors.startswith('warning: unbuffer.yaml:3 routes[1]: the route "chat" gets no request: "all" (routes[0])')
+    assert errors.count("\n") == 1
 
 
 async def test_config_without_a_file_prints_the_defaults(command: Start) -> None:
@@ -133,7 +171,7 @@ async def test_the_start_tells_version_addresses_and_upstream(command: Start) ->
     await sidecar.says("upstream http")
 
     patterns = (r"admin on http://127\.0\.0\.1:\d+", r"listening on http://127\.0\.0\.1:\d+", "upstream http://.*:8000")
-    for line, pattern in zip(sidecar.errors.splitlines(), patterns, strict=True):
+    for line, pattern in zip(sidecar.errors.splitlines()[:3], patterns, strict=True):
         assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} INFO unbuffer {__version__}: {pattern}", line)
     await sidecar.end()
 
@@ -147,7 +185,48 @@ async def test_an_address_in_use_is_1_and_named(command: Start, flag: str) -> No
         code, printed, errors = await output(command, "serve", *(part for pair in arguments.items() for part in pair))
 
     assert (code, printed) == (1, "")
-    assert errors == f"unbuffer: cannot listen on {address}: Address already in use\n"
+    hint = "; this is the admin port (admin.address): give another one with --admin, or off"
+    assert (
+        errors == f"unbuffer: cannot listen on {address}: Address already in use{hint if flag == '--admin' else ''}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "report"),
+    [
+        ({"LISTEN_FDS": "x", "UNBUFFER_LISTEN": "systemd"}, 'LISTEN_FDS: want a number of sockets, got "x"'),
+        ({"LISTEN_FDS": "-1", "UNBUFFER_LISTEN": "systemd"}, 'LISTEN_FDS: want a number of sockets, got "-1"'),
+        ({"LISTEN_FDS": "0", "UNBUFFER_LISTEN": "systemd"}, 'LISTEN_FDS: want a number of sockets, got "0"'),
+        ({"LISTEN_FDS": "9" * 5000, "UNBUFFER_LISTEN": "systemd"}, 'LISTEN_FDS: want a number of sockets, got "999'),
+        ({"LISTEN_FDS": "1", "LISTEN_PID": "x\n", "UNBUFFER_LISTEN": "systemd"}, "LISTEN_PID: want a process id, got"),
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "-1"}, f"{OTEL}: max_queue_size must be a positive"),
+        (
+            {"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"},
+            f"{OTEL}: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT must be",
+        ),
+        (
+            {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "9999"},
+            f"{OTEL}: max_export_batch_size must be",
+        ),
+        ({"PORT": "http"}, 'PORT: want a port number such as 8080, got "http"'),
+    ],
+)
+async def test_a_wrong_variable_is_78_and_named(command: Start, environ: dict[str, str], report: str) -> None:
+    otlp = {"UNBUFFER_TRACING__OTLP": "http://127.0.0.1:1"} if any(name.startswith("OTEL") for name in environ) else {}
+    listen = {} if "PORT" in environ else {"UNBUFFER_LISTEN": "127.0.0.1:0"}
+
+    code, _, errors = await output(command, "serve", env={"UNBUFFER_ADMIN": "off"} | otlp | listen | environ)
+
+    assert code == 78
+    assert errors.splitlines()[-1].startswith(report)
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_TIMEOUT", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_TRACES_SAMPLER"])
+async def test_a_variable_that_opentelemetry_overlooks_does_not_end_it(command: Start, name: str) -> None:
+    arguments = ("serve", *QUIET, "--set", "tracing.otlp=http://127.0.0.1:1")
+    sidecar = await command(*arguments, env={name: "x"})
+    await sidecar.says("upstream http")
+    await sidecar.end()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ async def test_during_the_delay_all_that_comes_is_served_and_told_to_close(serve
     ports.sidecar.signal(signal.SIGTERM)
     await ports.sidecar.says(r"draining: new connections are served for 3600s \(drain.delay\)")
     assert (await fetch(ports.admin, b"/readyz")).startswith(b"HTTP/1.1 503 ")
-    await (await upstream.accept()).rest()  # readiness looked at the upstream
     for one in (idle, await ports.client()):
         await one.send(GET)
         upper = await upstream.accept()

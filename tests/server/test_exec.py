@@ -183,8 +183,8 @@ async def test_a_stream_of_an_application_that_dies_is_broken(execute: Start, ap
             2,
             "the command has {socket}, but the upstream is 127.0.0.1:9: use {port}",
         ),
-        (("--",), 2, "give the application's command behind --"),
-        (("true",), 2, "unrecognized arguments: true"),
+        (("--",), 2, "the application's command stands after --"),
+        (("true",), 2, "as in: unbuffer exec --listen 127.0.0.1:0 --admin off -- true"),
     ],
 )
 async def test_a_command_that_cannot_be_run(

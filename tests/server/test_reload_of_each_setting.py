@@ -13,6 +13,7 @@ import trustme
 
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.tcp import SocketOptions, client_options
+from unbuffer.server.advice import Advice
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import AT_START_ONLY, Reloader
 from unbuffer.settings.changes import replaced
@@ -132,7 +133,8 @@ class Process:
         logging.getLogger().setLevel(settings.log.level.upper())
 
     async def reload(self, settings: Settings) -> None:
-        await Reloader(lambda: settings, self.plane, self.probe, None, self._set_listeners, ()).reload()
+        advice = Advice(lambda warn: settings)
+        await Reloader(advice.read, advice, self.plane, self.probe, None, self._set_listeners, ()).reload()
 
     def _set_listeners(self, options: SocketOptions) -> None:
         self.listeners = options

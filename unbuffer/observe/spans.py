@@ -34,6 +34,8 @@ CLOSE_PATIENCE = 2.0
 """Seconds for the spans that are left when the process ends."""
 
 _ATTRIBUTES = [(field.otel, field.read) for field in FIELDS if field.span]
+_READS_VARIABLES = ("opentelemetry.sdk.trace.export", "opentelemetry.sdk.resources")
+"""Loggers that tell of a variable with a wrong value, for which a default is taken."""
 _EVERYDAY = (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
 
 
@@ -54,6 +56,8 @@ class Spans:
         """Spans for the collector at this URL; the variables OTEL_... say the rest."""
         # It warns of every try; whether spans were lost is what counts.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
+        for name in _READS_VARIABLES:
+            logging.getLogger(name).addFilter(_without_traceback)
         bare = urlsplit(url).path in ("", "/")
         return cls(OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces" if bare else url))
 
@@ -93,6 +97,12 @@ class Spans:
         closing.join(CLOSE_PATIENCE)
         if closing.is_alive():
             log.warning("tracing: the last spans could not be exported in time")
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """The line says what is wrong; where OpenTelemetry found out helps nobody."""
+    record.exc_info = None
+    return True
 
 
 def _parent(record: Record) -> Context:

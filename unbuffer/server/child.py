@@ -48,6 +48,11 @@ class Child:
         command = [_filled(argument, target) for argument in self._command]
         environment = _environment(target, environ)
         client_address.tell(self._command, environment)
+        if not any(place in argument for argument in self._command for place in _names(target)):
+            log.warning(
+                "the command says nothing of where to listen: give it %s, unless the application reads %s by itself",
+                *(("{socket}", "UNBUFFER_UPSTREAM_SOCKET") if target.path else ("{port}", "PORT")),
+            )
         _adopt_orphans()
         try:
             with as_found():
@@ -146,6 +151,11 @@ def _filled(argument: str, target: UpstreamTarget) -> str:
     if "{socket}" in argument and not target.path:
         raise StartError(f"the command has {{socket}}, but the upstream is {target.authority}: use {{port}}", 2)
     return argument.replace("{socket}", target.path).replace("{port}", str(target.port))
+
+
+def _names(target: UpstreamTarget) -> tuple[str, str]:
+    """What a command has that says where to listen."""
+    return ("{socket}", target.path) if target.path else ("{port}", str(target.port))
 
 
 def _environment(target: UpstreamTarget, environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,23 +4,29 @@ They stay the manager's. It goes on listening while no process is there, and the
 """
 
 import os
+import re
 import socket
 
 from unbuffer.server.errors import StartError
+from unbuffer.settings.problems import Problem, SettingsError, quote
 
 FIRST = 3
 """The first descriptor that is passed (SD_LISTEN_FDS_START)."""
 
 
 def take_passed() -> list[socket.socket]:
-    """The listening sockets that were passed to this process. Raises StartError.
+    """The listening sockets that were passed to this process.
 
-    They are taken out of the environment: the application of `unbuffer exec` is not meant.
+    They are taken out of the environment: the application of `unbuffer exec` is not meant. Raises StartError, and
+    SettingsError for variables that are wrong.
     """
     pid, count = os.environ.pop("LISTEN_PID", ""), os.environ.pop("LISTEN_FDS", "")
     os.environ.pop("LISTEN_FDNAMES", None)
     if not count:
         raise StartError("cannot listen on systemd: no socket was passed (LISTEN_FDS); is there a .socket unit?")
+    for name, text, wanted in (("LISTEN_FDS", count, "a number of sockets"), ("LISTEN_PID", pid, "a process id")):
+        if not re.fullmatch("[1-9][0-9]{0,9}", text):
+            raise SettingsError([Problem(name, f"want {wanted}, got {quote(text)}")])
     if pid != str(os.getpid()):
         # A shell or a launcher between the two has a process of its own, unless it ends in exec.
         raise StartError(f"cannot listen on systemd: the sockets are for process {pid} and this is {os.getpid()}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.tcp import OFF, SocketOptions, client_options
+from unbuffer.server.advice import Advice
 from unbuffer.server.errors import StartError
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.tls import listen_context, load_certificate, naming_upstream
@@ -36,15 +37,17 @@ class Reloader:
     def __init__(
         self,
         read: Callable[[], Settings],
+        advice: Advice,
         plane: Plane,
         probe: UpstreamProbe,
         context: ssl.SSLContext | None,
         listeners: Callable[[SocketOptions], None],
         fixed: tuple[str, ...],
     ) -> None:
-        """context: of the listeners, as long as they have TLS. listeners: gives them other socket options.
-        fixed: more settings that may not change."""
+        """advice: what is said of the settings in force. context: of the listeners, as long as they have TLS.
+        listeners: gives them other socket options. fixed: more settings that may not change."""
         self._read = read
+        self._advice = advice
         self._plane = plane
         self._probe = probe
         self._context = context
@@ -61,6 +64,7 @@ class Reloader:
     async def reload(self) -> None:
         """Read and put in force; on any problem the settings from before stay, and the log says why."""
         totals = self._plane.totals
+        url = self._plane.settings.upstream.url
         try:
             # In a thread: a file may be on a slow disk, and the streams go on meanwhile.
             settings = await asyncio.to_thread(self._read)
@@ -76,6 +80,9 @@ class Reloader:
         for path in kept:
             log.warning("reload: %s needs a restart; its old value stays in force", path)
         log.info("reloaded: upstream %s", settings.upstream.url)
+        self._advice.tell()
+        if settings.upstream.url != url:
+            await self._advice.ask(self._probe)
 
     def _paths_to_keep(self, new: Settings) -> tuple[str, ...]:
         """A listener cannot begin or stop to speak TLS; another certificate it can take."""

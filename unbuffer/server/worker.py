@@ -26,6 +26,7 @@ from unbuffer.relay.plane import Plane
 from unbuffer.relay.tcp import SocketOptions, client_options, set_options
 from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
+from unbuffer.server.advice import Advice, Read
 from unbuffer.server.child import Child
 from unbuffer.server.closing import close_listeners, remove_files, serve_accepted
 from unbuffer.server.errors import StartError
@@ -40,6 +41,7 @@ from unbuffer.server.reload import Reloader
 from unbuffer.server.tls import listen_context, naming_upstream
 from unbuffer.settings.addresses import SYSTEMD, UnixAddress, parse_address
 from unbuffer.settings.model import Settings
+from unbuffer.settings.problems import Problem, SettingsError
 from unbuffer.totals import Totals
 
 if TYPE_CHECKING:
@@ -111,13 +113,14 @@ class Signals:
         return signals
 
 
-def run(read: Callable[[], Settings], command: Sequence[str] = ()) -> int:
+def run(read: Read, command: Sequence[str] = ()) -> int:
     """Serve until a signal, or until the application ends. Returns the process's exit code.
 
     read: reads the settings, now and at every reload. command: runs the application; none = it runs by itself.
     Raises SettingsError and StartError.
     """
-    settings = read()
+    advice = Advice(read)
+    settings = advice.read()
     # Errors of the event loop's own machinery go where ours go.
     logging.basicConfig(
         stream=sys.stderr,
@@ -133,10 +136,10 @@ def run(read: Callable[[], Settings], command: Sequence[str] = ()) -> int:
         factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         limited = open_files.within_the_limit
-        return runner.run(_serve(limited(settings), lambda: limited(read()), command))
+        return runner.run(_serve(limited(settings), lambda: limited(advice.read()), advice, command))
 
 
-async def _serve(settings: Settings, read: Callable[[], Settings], command: Sequence[str]) -> int:
+async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advice, command: Sequence[str]) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(open_files.Complaints().handle)
     lifecycle = Lifecycle()
@@ -158,6 +161,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], command: Sequ
     admin = web.AppRunner(pages, access_log=None, shutdown_timeout=ADMIN_LAST_WORDS)
     child = Child(command, on_end=lifecycle.drain)
     reloading: asyncio.Future[None] | None = None
+    asking: asyncio.Future[None] | None = None
     try:
         await _listen_admin(admin, settings.admin.address)
         context = await _listen(data, settings)
@@ -165,11 +169,15 @@ async def _serve(settings: Settings, read: Callable[[], Settings], command: Sequ
             child.start(plane.pool.target, os.environ)
         # The application that was started has its address.
         listeners = partial(set_listeners, data)
-        reloader = Reloader(read, plane, probe, context, listeners, fixed=("upstream.url",) if command else ())
+        fixed = ("upstream.url",) if command else ()
+        reloader = Reloader(read, advice, plane, probe, context, listeners, fixed)
         reloading = asyncio.ensure_future(reloader.run(signals.hangup))
         if not lifecycle.draining:
             lifecycle.move(State.READY)
         log.info("unbuffer %s: upstream %s", __version__, settings.upstream.url)
+        advice.tell()
+        if not command:
+            asking = asyncio.ensure_future(advice.ask(probe))
         # What exists by now stays: looking through it would only make the garbage collector's pauses longer.
         gc.collect()
         gc.freeze()
@@ -186,8 +194,9 @@ async def _serve(settings: Settings, read: Callable[[], Settings], command: Sequ
         return signals.code or (0 if child.ended_as_told else child.code)
     finally:
         templates.cancel()
-        if reloading is not None:
-            reloading.cancel()
+        for task in (reloading, asking):
+            if task is not None:
+                task.cancel()
         await _close(data)
         plane.close()
         child.kill()
@@ -209,10 +218,13 @@ def _spans(url: str) -> "Spans | None":
         return None
     try:
         from unbuffer.observe.spans import Spans
+
+        return Spans.to(url)
     except ModuleNotFoundError as error:
         text = f"tracing.otlp needs OpenTelemetry, but {error.name} is not installed: pip install 'unbuffer[otel]'"
         raise StartError(text, EX_UNAVAILABLE) from None
-    return Spans.to(url)
+    except ValueError as error:  # OpenTelemetry reads its variables, some of them when it is imported
+        raise SettingsError([Problem("variables OTEL_... (tracing.otlp)", str(error))]) from None
 
 
 async def _delay(seconds: float, *cut_short: asyncio.Event) -> None:
@@ -279,7 +291,11 @@ async def _listen_admin(runner: web.AppRunner, text: str) -> None:
     if text == "off":
         return
     await runner.setup()
-    await _start(runner, text, 128, None)
+    try:
+        await _start(runner, text, 128, None)
+    except StartError as error:
+        text = f"{error}; this is the admin port (admin.address): give another one with --admin, or off"
+        raise StartError(text) from None
     for address in runner.addresses:
         log.info("unbuffer %s: admin on %s", __version__, _shown(address, "http"))
 

@@ -105,6 +105,14 @@ def parse_upstream(url: str) -> UpstreamTarget:
         raise ValueError(f"want a URL such as http://127.0.0.1:8000, got {quote(url)}; {why}") from None
 
 
+def check_host(text: str) -> None:
+    """Raises ValueError, with a sentence, for what is neither a host name nor an IP address."""
+    if re.fullmatch("[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*", text):
+        ipaddress.IPv6Address(text)
+    elif not text or _host_and_port(text)[1] is not None or "[" in text:
+        raise ValueError("it is a host name or an IP address, without a port")
+
+
 def _parse_http(url: str) -> UpstreamTarget:
     match = _URL.fullmatch(url)
     if match is None:

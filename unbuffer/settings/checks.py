@@ -4,13 +4,16 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from itertools import combinations
 from operator import attrgetter
+from urllib.parse import urlsplit
 
 from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.model import Listen, ListenTLS, Route, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
+from unbuffer.settings.routes import mistake
 from unbuffer.settings.tokens import read_tokens
 from unbuffer.settings.values import show_size
+from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE
 
 Finding = tuple[tuple[str, ...], str]
 """The paths of the settings that do not fit together, the one to mend first, and what is wrong."""
@@ -35,7 +38,8 @@ def contradictions(settings: Settings, routes: Mapping[str, Route]) -> Iterator[
     yield from _credentials(settings, routes)
     yield from _authorization(settings, routes)
     yield from _upstream_tls(settings)
-    yield from _routes(routes)
+    yield from _tracing(settings)
+    yield from _routes(settings, routes)
 
 
 def _addresses(settings: Settings) -> Iterator[Finding]:
@@ -173,11 +177,25 @@ def _upstream_tls(settings: Settings) -> Iterator[Finding]:
             yield (f"upstream.tls.{name}", "upstream.url"), message
 
 
-def _routes(routes: Mapping[str, Route]) -> Iterator[Finding]:
+def _tracing(settings: Settings) -> Iterator[Finding]:
+    try:
+        _ = urlsplit(settings.tracing.otlp).port
+    except ValueError as error:
+        yield ("tracing.otlp",), f"cannot be used: {error}, in {quote(settings.tracing.otlp)}"
+
+
+def _routes(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:
     for path, route in routes.items():
         if (route.prefix is None) == (route.glob is None):
             got = "neither" if route.prefix is None else "both"
             yield (path, f"{path}.prefix", f"{path}.glob"), f"want exactly one of prefix and glob, got {got}"
-    for (first, one), (path, other) in combinations(routes.items(), 2):
-        if one.name == other.name:
-            yield (f"{path}.name", f"{first}.name"), f"{quote(other.name)} is the name of {first} already"
+        elif why := mistake(route, settings.limits.target):
+            yield (f"{path}.prefix" if route.glob is None else f"{path}.glob",), why
+    named: dict[str, str] = {}
+    for path, route in routes.items():
+        first = named.setdefault(route.name, path)
+        if route.name in (DEFAULT_ROUTE, OVERFLOW_ROUTE):
+            message = f"{quote(route.name)} is the name of what no route matches; give the route another one"
+            yield (f"{path}.name",), message
+        elif first != path:
+            yield (f"{path}.name", f"{first}.name"), f"{quote(route.name)} is the name of {first} already"

@@ -4,8 +4,8 @@ Nothing is constructed from YAML. Nodes are composed, and every scalar is read f
 its setting, so that `off`, `1:30` and `0x10` mean what stands there.
 """
 
+import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,18 +16,25 @@ from unbuffer.settings.fields import Block, Setting, every_setting, fields, join
 from unbuffer.settings.given import Given, Written
 from unbuffer.settings.model import Section, Settings
 from unbuffer.settings.problems import did_you_mean, quote
+from unbuffer.settings.values import show_size
 
 # The settings are four levels deep. libyaml's composer recurses in C and would overflow the stack.
 _DEEPEST = 20
+_LARGEST = 1 << 20
+"""Bytes. A device such as /dev/zero has no end, and a wrong path may name anything."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
 
 def read_file(given: Given, name: str) -> None:
     """Take the settings of the file with this name; an empty file has none."""
     try:
-        data = Path(name).read_bytes()
-    except OSError as error:
-        return given.problem(name, f"cannot be read: {error.strerror}")
+        with open(name, "rb") as file:
+            data = file.read(_LARGEST + 1)
+    except (OSError, ValueError) as error:  # no file has a name with NUL in it
+        return given.problem(name, f"cannot be read: {getattr(error, 'strerror', error)}")
+    if len(data) > _LARGEST:
+        return given.problem(name, f"cannot be read: more than {show_size(_LARGEST)}")
     try:
         root = _compose(data.decode())
     except UnicodeDecodeError as error:
@@ -131,6 +138,8 @@ def _compose(text: str) -> Node | None:
         mark: Any = event.start_mark
         if isinstance(event, ScalarEvent | CollectionStartEvent) and event.tag:
             raise yaml.MarkedYAMLError(problem=f"the tag {quote(event.tag)} is not used here", problem_mark=mark)
+        if isinstance(event, ScalarEvent) and _SURROGATE.search(event.value):
+            raise yaml.MarkedYAMLError(problem="half a character (a surrogate)", problem_mark=mark)
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         if depth > _DEEPEST:

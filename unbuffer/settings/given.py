@@ -41,6 +41,11 @@ class Given:
         self.wheres[path] = where
         self.values[path] = tuple(values) if setting.many else values[0]
 
+    def where(self, paths: Iterable[str]) -> str:
+        """Where the first of these settings that any source has stands; the first path if none has."""
+        first, *others = paths
+        return next((self.wheres[path] for path in (first, *others) if path in self.wheres), first)
+
     def refuse(self, path: str, where: str, message: str) -> None:
         """Report a setting that is wrong or missing."""
         self.refused.add(path)

@@ -14,6 +14,7 @@ from unbuffer.settings.addresses import (
     parse_address,
     parse_upstream,
 )
+from unbuffer.settings.advice import advice
 from unbuffer.settings.checks import contradictions
 from unbuffer.settings.dump import dump
 from unbuffer.settings.fields import Block, every_setting, fields, join, long_form
@@ -54,6 +55,7 @@ def load(
     environ: Mapping[str, str],
     flags: Mapping[str, str | list[str]],
     upstream: str | None = None,
+    warn: Callable[[Problem], object] | None = None,
 ) -> Settings:
     """Read the settings from all sources.
 
@@ -61,6 +63,7 @@ def load(
     environ: variables such as UNBUFFER_TIMEOUTS__SILENCE; PORT where nothing else sets listen.address.
     flags: dotted paths with the text of their values: `{"upstream": "http://127.0.0.1:9000"}`.
     upstream: the URL where nothing else sets upstream.url; None = the model's.
+    warn: is told what is allowed and yet hardly meant.
 
     Raises SettingsError with every problem of every source.
     """
@@ -82,10 +85,13 @@ def load(
     routes = dict(zip(given.lists.get("routes", ()), settings.routes, strict=True))
     for paths, message in contradictions(settings, routes):
         if given.refused.isdisjoint(paths):
-            where = next((given.wheres[path] for path in paths if path in given.wheres), paths[0])
-            given.problem(where, message)
+            given.problem(given.where(paths), message)
     if given.problems:
         raise SettingsError(given.problems)
+    if warn is not None:
+        tokens_in = file if file and given.wheres.get("authorization.tokens", "").startswith(f"{file}:") else ""
+        for paths, message in advice(settings, routes, tokens_in if settings.authorization.tokens else ""):
+            warn(Problem(given.where(paths), message))
     return settings
 
 
@@ -168,5 +174,6 @@ def _build(section: type[_S], path: str, given: Given) -> _S:
         else:
             if field.required and here not in given.refused:
                 given.refuse(here, given.wheres[path], f"{name} is missing")
-            values[name] = field.default
+            # What is missing or wrong gets a text in its place: the report says the rest.
+            values[name] = "" if field.required else field.default
     return section(**values)

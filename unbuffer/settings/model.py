@@ -45,8 +45,9 @@ class Listen(Section, frozen=True):
     address: tuple[Address, ...] = ("127.0.0.1:8080",)
     """One address or a list of them. `systemd` takes the sockets that a service manager passes (LISTEN_FDS)."""
     tls: ListenTLS = ListenTLS()
-    backlog: Annotated[int, Meta(ge=1)] = 1024
-    """Connections the kernel queues before they are accepted; nginx has 511, HAProxy its maxconn."""
+    backlog: Annotated[int, Meta(ge=1, le=65535)] = 1024
+    """Connections the kernel queues before they are accepted, as many as it can (net.core.somaxconn); nginx has 511,
+    HAProxy its maxconn."""
     half_close: bool = False
     """Whether a client that closes its sending side still waits for the answer. By default it has left, as with
     nginx and HAProxy: the upstream stops generating for nobody."""
@@ -83,7 +84,7 @@ class UpstreamTLS(Section, frozen=True):
     """PEM file with the client certificate to present."""
     key: Path = ""
     """PEM file with its private key; empty = in the certificate file."""
-    server_name: str = ""
+    server_name: Annotated[str, Meta(extra={"form": "host"})] = ""
     """The name to ask for and to check; empty = the host in the URL."""
 
 
@@ -296,7 +297,8 @@ class Route(Section, frozen=True):
     """A named class of requests. The first one that matches is taken.
 
     Exactly one of `prefix` and `glob` is given. A prefix matches whole path segments: `/v1` matches `/v1` and
-    `/v1/chat` but not `/v10`. In a glob `*` stands for anything inside a segment and `**` for anything.
+    `/v1/chat` but not `/v10`. In a glob `*` stands for anything inside a segment and `**` for anything. Both are
+    written as in a URL; a slash at the end makes no difference.
     """
 
     name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.:/{}-]{0,63}$")]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 # it. The path of a Unix socket may hold "@" and has no user.
 _USER_INFO = re.compile(r"(?<!^unix)://.*@", re.DOTALL)
 
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]")
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -23,7 +25,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+        """One line, whatever a file or a variable is called."""
+        return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], f"{self.where}: {self.message}")
 
 
 class SettingsError(Exception):

@@ -1,16 +1,22 @@
 """The file of bearer tokens: one a line, `#` begins a comment. No message quotes what stands in it."""
 
 import re
-from pathlib import Path
 
 # The syntax of RFC 6750, section 2.1.
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+
+_LARGEST = 1 << 20
+"""Bytes. Every token is compared with each request."""
 
 
 def read_tokens(name: str) -> tuple[str, ...]:
     """The tokens of a file, at least one. Raises OSError, and ValueError with a whole sentence."""
     tokens = []
-    for number, line in enumerate(Path(name).read_bytes().splitlines(), 1):
+    with open(name, "rb") as file:
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise ValueError(f"{name} has more than {_LARGEST} bytes")
+    for number, line in enumerate(data.splitlines(), 1):
         token = line.strip()
         if not token or token.startswith(b"#"):
             continue

@@ -10,7 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from unbuffer.settings.addresses import ADDRESS_PATTERN, SYSTEMD, UPSTREAM_PATTERN, parse_address, parse_upstream
+from unbuffer.settings.addresses import (
+    ADDRESS_PATTERN,
+    SYSTEMD,
+    UPSTREAM_PATTERN,
+    check_host,
+    parse_address,
+    parse_upstream,
+)
 from unbuffer.settings.problems import quote, redact
 
 _DURATION = r"0|(?=[0-9])(?:([0-9]{1,13})h)?(?:([0-9]{1,13})m)?(?:([0-9]{1,13})s)?(?:([0-9]{1,13})ms)?"
@@ -128,6 +135,15 @@ def _check_path(text: str) -> str:
     return text
 
 
+def _check_host(text: str) -> str:
+    try:
+        if text:
+            check_host(text)
+        return text
+    except ValueError as why:
+        raise ValueError(f"want a host name such as app.internal, or nothing, got {quote(text)}; {why}") from None
+
+
 def _check_network(text: str) -> str:
     try:
         if text != "unix":
@@ -164,6 +180,7 @@ _FORMS = (
         _as_it_is,
     ),
     Form("upstream", "a URL such as http://127.0.0.1:8000", UPSTREAM_PATTERN, _check_upstream, redact),
+    Form("host", "a host name such as app.internal, or nothing", "^[A-Za-z0-9._:-]*$", _check_host, _as_it_is),
     Form("network", "a network such as 10.0.0.0/8, or unix", "", _check_network, _as_it_is),
 )
 FORMS = {form.name: form for form in _FORMS}

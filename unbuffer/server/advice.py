@@ -1,0 +1,43 @@
+"""Warnings about the settings in force: each one once, and again only when it had gone meanwhile."""
+
+import logging
+from collections.abc import Callable
+
+from unbuffer.server.probe import UpstreamProbe
+from unbuffer.settings.model import Settings
+from unbuffer.settings.problems import Problem
+
+log = logging.getLogger("unbuffer")
+
+Read = Callable[[Callable[[Problem], object]], Settings]
+"""Reads the settings, and hands over what is worth a warning."""
+
+
+class Advice:
+    """What was found when the settings were read last."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._found: list[Problem] = []
+        self._said: set[Problem] = set()
+        self._why_not = ""
+
+    def read(self) -> Settings:
+        """The settings; what there is to say about them waits until they are in force."""
+        self._found = []
+        return self._read(self._found.append)
+
+    def tell(self) -> None:
+        """Say what is new."""
+        for problem in self._found:
+            if problem not in self._said:
+                log.warning("%s", problem)
+        self._said = set(self._found)
+
+    async def ask(self, probe: UpstreamProbe) -> None:
+        """Say so if nobody takes connections at upstream.url."""
+        _, why_not = await probe.check()
+        if why_not and why_not != self._why_not:
+            todo = "requests fail until it is there; start it, or name another one with --upstream (upstream.url)"
+            log.warning("%s: %s", why_not, todo)
+        self._why_not = why_not
