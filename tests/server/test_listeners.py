@@ -123,7 +123,7 @@ async def test_the_socket_of_a_living_process_is_not_taken(
     late = await serve(*(part for pair in other.items() for part in pair))
     assert await late.exit() == 1
 
-    assert late.errors.endswith(f"unbuffer: cannot listen on unix:{path}: Address already in use\n")
+    assert f"unbuffer: cannot listen on unix:{path}: Address already in use" in late.errors
     await streams_through(await living.client_on(path), upstream)
     await living.end()
 
