@@ -100,6 +100,7 @@ CASES: Final[dict[str, Case]] = {
     "forwarded.trusted_proxies": Case(
         ("192.0.2.0/24", "unix"), lambda process: (process.plane._trusted, process.plane._trusts_unix)
     ),
+    "cors.origins": Case(("https://app.example",), lambda process: process.plane.origins),
     "credentials.query": of_policy("guard", "key"),
     "credentials.header": of_policy("guard.query", "X-Key", *QUERY),
     "credentials.scheme": of_policy("guard.query", "Token", *QUERY),

@@ -52,8 +52,8 @@ class Guard:
     query: QueryCredential | None
     tokens: BearerTokens | None
 
-    def admit(self, head: RequestHead) -> None:
-        """Make the head what the upstream may see of it.
+    def admit(self, head: RequestHead, preflight: bool = False) -> None:
+        """Make the head what the upstream may see of it. preflight: it is one, which has no token to show.
 
         Raises BadRequest: 400, or 401 where the token is wrong or, then without a text, missing.
         """
@@ -61,7 +61,7 @@ class Guard:
             _drop_other_spellings(head, self.query.field)
             if b"?" in head.target:
                 _move(head, self.query)
-        if self.tokens is not None:
+        if self.tokens is not None and not preflight:
             _check(head, self.tokens)
 
 

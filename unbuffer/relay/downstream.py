@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from unbuffer.http.cors import is_preflight
 from unbuffer.http.credentials import Guard, challenge
 from unbuffer.http.headers import Peer, own_answer, plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
@@ -281,7 +282,7 @@ class DownstreamConnection(asyncio.Protocol):
         elif outcome in _RESTARTING and self.plane.settings.upstream.wait_streams and exchange.comes_back:
             self._close()
         else:
-            self._answer_failure(exchange.record, outcome, status or outcome.value.status)
+            self._answer_failure(exchange, outcome, status or outcome.value.status)
 
     # -- what the plane asks for
 
@@ -457,7 +458,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _admits(self, guard: Guard, request: RequestHead) -> bool:
         try:
-            guard.admit(request)
+            guard.admit(request, is_preflight(request, self.plane.origins))
         except BadRequest as error:
             self._bad_request(error)
             return False
@@ -536,13 +537,15 @@ class DownstreamConnection(asyncio.Protocol):
         totals.fold(record, totals.of("default", "plain"))
         self.plane.on_record(record)
 
-    def _answer_failure(self, record: Record, outcome: Outcome, status: int) -> None:
+    def _answer_failure(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
+        record = exchange.record
+        extra = _extra(status, record.detail)
+        status, fields = exchange.own_fields(status)
         close = self.close_after = self._leaves
         text = self.plane.told(outcome, record.detail)
         record.status = status
         self.plane.totals.requests[record.route, record.method_label, status] += 1
-        extra = _extra(status, record.detail)
-        self.write(own_answer(status, outcome.value.error, text, close, extra, record.method == "HEAD"))
+        self.write(own_answer(status, outcome.value.error, text, close, extra + fields, record.method == "HEAD"))
         self._next()
 
     def _linger(self) -> None:

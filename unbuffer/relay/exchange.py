@@ -7,6 +7,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from unbuffer.http.cors import answer_fields, is_preflight, preflight_fields
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
 from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members
@@ -113,6 +114,15 @@ class Exchange:
         connection.begin(self, data, head_request=self._request.method == b"HEAD")
         if self._request_over:
             self._request_sent(now)
+
+    def own_fields(self, status: int) -> tuple[int, bytes]:
+        """What an own answer of this status has for a page of another origin: the status, since the preflight of a
+        request that would get this answer must let it come, and fields."""
+        origins = self.plane.origins
+        fields = answer_fields(self._request, origins)
+        if status >= 500 and is_preflight(self._request, origins):
+            return 200, fields + preflight_fields(self._request)
+        return status, fields
 
     @property
     def comes_back(self) -> bool:

@@ -81,6 +81,7 @@ class Plane:
         self.settings = settings
         self.pool = pool
         pool.on_up = self._upstream_up
+        self.origins = frozenset(origin.encode("ascii") for origin in settings.cors.origins)
         self._trusts_unix = "unix" in settings.forwarded.trusted_proxies
         self._trusted = [
             ipaddress.ip_network(n, strict=False) for n in settings.forwarded.trusted_proxies if n != "unix"

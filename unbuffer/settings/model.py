@@ -180,6 +180,15 @@ class SSE(Section, frozen=True):
     """Whether an `error` event tells of a failure before the connection breaks; clients must expect it."""
 
 
+class CORS(Section, frozen=True):
+    """Pages of other origins that may read what unbuffer itself answers: a browser hides an answer without these fields
+    from them, status and all. What the application answers is the application's to open."""
+
+    origins: tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+$")], ...] = ()
+    """As browsers write them in `Origin`. There is no `*`: named origins may read the answer to a request with
+    credentials as well, and their preflights, which carry none, reach the application without a token."""
+
+
 class Credentials(Section, frozen=True):
     """A query parameter that goes up as a header field: a browser's EventSource and WebSocket can set no field."""
 
@@ -337,6 +346,7 @@ class Settings(Section, frozen=True):
     """Whether answers of unbuffer's own and error events tell clients what exactly happened between unbuffer and the
     upstream. Off: that has addresses in it, and the access log has it in any case."""
     forwarded: Forwarded = Forwarded()
+    cors: CORS = CORS()
     credentials: Credentials = Credentials()
     authorization: Authorization = Authorization()
     drain: Drain = Drain()
