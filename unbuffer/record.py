@@ -132,6 +132,19 @@ class Timeline:
             self._bytes_down = bytes_down
 
 
+UNKNOWN: Final = 0
+"""Nobody looked: no event-stream and no lines of JSON, or one that did not end well."""
+
+SAID: Final = 1
+"""A last word of those that `http.last_word` knows."""
+
+UNSAID: Final = 2
+"""None, as nearly always on this route, or nothing is known of it yet."""
+
+MISSING: Final = 3
+"""None, where nearly all other streams of the route and kind have one."""
+
+
 class Record:
     """One stream's life in numbers. Times are seconds of `time.monotonic`; 0.0 = has not happened.
 
@@ -166,6 +179,7 @@ class Record:
         "heartbeats",
         "kind",
         "last_at",
+        "last_word",
         "max_gap",
         "method",
         "outcome",
@@ -228,6 +242,8 @@ class Record:
         """Who says he has made the answer to a stream: its Server field, 64 bytes at most."""
         self.varies = False
         """Whether it says that it depends on Accept-Encoding, as compressors do that have left it alone."""
+        self.last_word = UNKNOWN
+        """What the end of a stream that ended well was found to say: one of the constants above."""
         self.trace = ""
         """The trace id of `traceparent`, 32 hex digits."""
         self.parent = ""

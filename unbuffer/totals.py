@@ -9,7 +9,7 @@ from collections import Counter
 from typing import Final
 
 from unbuffer.outcome import Outcome
-from unbuffer.record import Exemplar, Histogram, Record
+from unbuffer.record import MISSING, SAID, UNKNOWN, Exemplar, Histogram, Record
 
 Bounds = tuple[float, ...]
 """Of a histogram, ascending. (Each constant says so: compiled, one whose length is known is copied with every use.)"""
@@ -51,12 +51,25 @@ KINDS = ("sse", "ndjson", "stream", "plain", "upgrade")
 CONNECT_RESULTS = ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
 
 
+FEW_ENDS: Final = 50
+"""Streams that ended well from which on it is known how those of a route and kind end."""
+
+NEARLY_ALL: Final = 0.96
+"""Share of them with a last word from which on one without it stands out; it does until HALF of them have none."""
+
+HALF: Final = 0.5
+
+MANY_ENDS: Final = 500
+"""Streams after which those before count half: an application may change."""
+
+
 class Series:
     """The numbers of one (route, kind). A running exchange holds it, so a chunk costs no look-up."""
 
     __slots__ = (
-        "active", "bytes_down", "bytes_read", "chunks", "chunks_by_magnitude", "durations", "gaps", "heartbeats",
-        "kind", "outcomes", "relay", "route", "stalled", "stalling", "stalls", "ttfb", "ttfc",
+        "active", "bytes_down", "bytes_read", "chunks", "chunks_by_magnitude", "durations", "ends",
+        "expects_last_word", "gaps", "heartbeats", "kind", "last_words", "missing", "outcomes", "relay", "route",
+        "stalled", "stalling", "stalls", "ttfb", "ttfc",
     )  # fmt: skip
 
     def __init__(self, route: str, kind: str, relay: Histogram) -> None:
@@ -81,6 +94,30 @@ class Series:
         """Streams whose client's buffer is full now."""
         self.stalls = 0
         self.heartbeats = 0
+        self.ends = 0
+        """Of late: streams that ended well."""
+        self.last_words = 0
+        """How many of them had a last word."""
+        self.expects_last_word = False
+        """Whether a stream here ends with a last word, as a rule."""
+        self.missing = 0
+        """Streams that ended well without the last word that is the rule here."""
+
+    def end(self, record: Record) -> None:
+        """One that ended well. Without a last word where that is the rule, it is MISSING."""
+        said = record.last_word == SAID
+        if self.expects_last_word and not said:
+            record.last_word = MISSING
+            self.missing += 1
+        self.ends += 1
+        self.last_words += said
+        if self.ends >= FEW_ENDS and self.last_words >= NEARLY_ALL * self.ends:
+            self.expects_last_word = True
+        elif self.last_words < HALF * self.ends:
+            self.expects_last_word = False
+        if self.ends == MANY_ENDS:
+            self.ends >>= 1
+            self.last_words >>= 1
 
     @property
     def chunk_sizes(self) -> Histogram:
@@ -152,6 +189,8 @@ class Totals:
         series.durations.observe(record.ended - record.started)
         if record.chunks:
             series.chunks.observe(record.chunks)
+        if record.last_word != UNKNOWN:
+            series.end(record)
         if record.bytes_up:
             self.request_bytes[record.route] += record.bytes_up
         if record.trace:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import Response, StreamingResponse
+from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from unbuffer.demo.app import HOLD, blocking, streams
 from unbuffer.demo.compression import Compress
@@ -51,6 +52,16 @@ for _application in (app, _late_ones):
     _application.add_api_route("/late/events", late_events)
     _application.add_api_route("/late/text", late_text)
 app.mount("/gzip", GZipMiddleware(_late_ones))
+
+
+@app.get("/parting", response_class=EventSourceResponse)
+async def parting(fails: bool = False) -> AsyncIterator[ServerSentEvent]:
+    """Events with a last word; what is raised before it ends the stream as cleanly."""
+    yield ServerSentEvent(raw_data="0")
+    if fails:
+        await asyncio.sleep(0.1)  # what is raised before the first event has gone out breaks the stream
+        raise RuntimeError
+    yield ServerSentEvent(raw_data="[DONE]")
 
 
 @app.get("/cut")

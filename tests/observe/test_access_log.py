@@ -283,6 +283,7 @@ def test_the_keys_may_be_those_of_the_elastic_common_schema() -> None:
     assert own == {field.ecs for field in FIELDS if field.ecs.startswith("unbuffer.")} - {
         "unbuffer.seen",
         "unbuffer.cause",
+        "unbuffer.last_word",
         "unbuffer.lines_lost",
     }
 
@@ -590,4 +591,4 @@ def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:
     names = [field.plain for field in FIELDS]
     shown = list(json.loads(line))
     assert shown == sorted(shown, key=names.index)
-    assert set(shown) == set(names) - {"", "seen", "cause", "decoded", "detail", "lines_lost"}
+    assert set(shown) == set(names) - {"", "seen", "cause", "last_word", "decoded", "detail", "lines_lost"}

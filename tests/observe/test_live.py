@@ -10,7 +10,7 @@ from unbuffer.observe import live
 from unbuffer.observe.live import HELLO, Live, News, Picture, Recent, Row, Watcher, event
 from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
-from unbuffer.record import Record, Rhythm, Timeline
+from unbuffer.record import MISSING, SAID, Record, Rhythm, Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
 
 EPOCH = 1_700_000_000.0
@@ -132,6 +132,14 @@ def test_an_ended_stream_has_its_outcome_and_the_time_of_day(process: Process) -
     assert (row.outcome, row.age, row.ended) == ("client_disconnect", 3.0, EPOCH + 103.0)
     assert row.gap == 1.5
     assert row.outcome in HELLO.outcomes
+
+
+def test_a_stream_without_the_last_word_of_the_others_is_told_so(process: Process) -> None:
+    whole, cut = process.begin(), process.begin()
+    whole.last_word, cut.last_word = SAID, MISSING
+    for record in (whole, cut):
+        process.end(record, 105.0)
+    assert [row.unsaid for row in process.news(process.watch()).ended] == [False, True]
 
 
 def test_the_verdict_stands_with_what_it_was_seen_by(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:

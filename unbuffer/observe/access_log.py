@@ -20,7 +20,7 @@ import msgspec
 
 from unbuffer.observe.fields import FIELDS, Ended, ms
 from unbuffer.observe.verdict import Judgement
-from unbuffer.record import Record
+from unbuffer.record import MISSING, Record
 
 log = logging.getLogger("unbuffer")
 
@@ -195,6 +195,8 @@ def text_line(one: Ended) -> bytes:
         words.append(f"verdict={judgement.verdict.value}")
         if judgement.causes:
             words.append(f"cause={judgement.causes[0]}")
+    if record.last_word == MISSING:
+        words.append("last_word=missing")
     if record.head_at:
         words.append(f"ttfb={ms(record.head_at - started)}ms")
     if record.first_at:

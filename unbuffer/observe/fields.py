@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from unbuffer.observe.verdict import Judgement
 from unbuffer.outcome import Outcome
-from unbuffer.record import Record
+from unbuffer.record import MISSING, Record
 
 Value = str | int | float | bool | list[str]
 
@@ -198,6 +198,14 @@ FIELDS = (
         "unbuffer.cause",
         "What most likely made a `lump`, `bursts` or `headers_withheld`: [metrics.md](metrics.md#causes).",
         lambda one: one.judgement.causes[0] if one.judgement and one.judgement.causes else None,
+    ),
+    Field(
+        "last_word",
+        "unbuffer.last_word",
+        "unbuffer.last_word",
+        "`missing` where the stream ended cleanly, but without the last word of nearly all others of its route: "
+        "[outcomes.md](outcomes.md#last-words).",
+        lambda one: "missing" if one.record.last_word == MISSING else None,
     ),
     Field(
         "ttfb_ms",

@@ -18,7 +18,7 @@ from msgspec import Struct
 from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.verdict import ADVICE, Verdict, judge
 from unbuffer.outcome import Outcome
-from unbuffer.record import Record, Timeline
+from unbuffer.record import MISSING, Record, Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
 
 T = TypeVar("T")
@@ -62,6 +62,7 @@ class Row(Struct, omit_defaults=True):
     gap      since the latest chunk until now, or to the end
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
     seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
+    unsaid   it ended without the last word of nearly all others of its route
     outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
     """
 
@@ -82,6 +83,7 @@ class Row(Struct, omit_defaults=True):
     verdict: str = ""
     seen: str = ""
     causes: tuple[str, ...] = ()
+    unsaid: bool = False
     outcome: str = ""
     ended: float = 0.0
 
@@ -359,6 +361,7 @@ class Live:
             verdict=judgement.verdict.value if judgement else "",
             seen=judgement.seen if judgement else "",
             causes=judgement.causes if judgement else (),
+            unsaid=record.last_word == MISSING,
             outcome=record.outcome.label if record.outcome else "",
             ended=0.0 if runs else _seconds(record.ended + offset),
         )

@@ -378,6 +378,15 @@ FAMILIES = (
         lambda now: _verdicts(now.totals),
     ),
     Family(
+        "unbuffer_missing_last_words_total",
+        "counter",
+        ("route", "kind"),
+        "Streams that ended cleanly, but without the last word (such as data: [DONE]) of nearly all others of their "
+        "route and kind: most likely cut by the application.",
+        "at the end of the stream",
+        _by_series(attrgetter("missing")),
+    ),
+    Family(
         "unbuffer_upstream_stalls_total",
         "counter",
         ("scope",),

@@ -9,11 +9,12 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coding import decodable
+from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
 from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, unmarked
 from unbuffer.outcome import WHOLE, Outcome
-from unbuffer.record import PAUSE, SAMPLE, Record, Rhythm
+from unbuffer.record import PAUSE, SAID, SAMPLE, UNSAID, Record, Rhythm
 from unbuffer.relay.decoding import Decoding
 from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.stalls import STALL
@@ -34,8 +35,10 @@ class Answer:
 
     __slots__ = (
         "_beat_at",
+        "_before",
         "_decoding",
         "_exchange",
+        "_latest",
         "_resumed_at",
         "_series",
         "_tail",
@@ -57,6 +60,8 @@ class Answer:
         self._decoding: Decoding | None = None
         self._tail: Tail | None = None
         """Kept only where something may be added to the body, or its end is looked at."""
+        self._before = self._latest = b""
+        """The two latest reads of the body, decoded: their last `KEPT` bytes."""
         self._beat_at = 0.0
         """Time of the latest heartbeat."""
         self._resumed_at = 0.0
@@ -189,6 +194,8 @@ class Answer:
             self._tail.feed(data)
         if chunks < SAMPLE and record.rhythm is not None:
             record.rhythm.sample(data)
+        self._before = self._latest
+        self._latest = data if size <= KEPT else data[-KEPT:]
         record.bytes_down += size
         series.bytes_down += size
         if not self.head_sent:
@@ -221,6 +228,8 @@ class Answer:
             if record.heartbeats and not record.bytes_down:
                 data = unmarked(data)
             self._tail.feed(data)
+        self._before = self._latest
+        self._latest = data[-KEPT:]
         record.bytes_down += len(data)
         series.bytes_down += len(data)
         if record.chunks <= SAMPLE and record.rhythm is not None:
@@ -294,9 +303,14 @@ class Answer:
 
     def _over(self) -> None:
         """A response ends that its framing calls complete: without the route's terminal marker it is cut."""
-        exchange, tail = self._exchange, self._tail
+        exchange, tail, record = self._exchange, self._tail, self.record
         if exchange is not None:
-            exchange.finish(Outcome.COMPLETED if tail is None or tail.terminated else Outcome.UNTERMINATED)
+            if tail is not None and not tail.terminated:
+                exchange.finish(Outcome.UNTERMINATED)
+                return
+            if record.chunks and record.status == 200 and (record.kind == "sse" or record.kind == "ndjson"):
+                record.last_word = SAID if has_last_word(self._before + self._latest) else UNSAID
+            exchange.finish(Outcome.COMPLETED)
 
     # -- what is added to a stream of events
 

@@ -154,12 +154,18 @@ function showStream() {
 
 function showVerdict(row) {
   const place = $("verdict");
-  place.dataset.ending = ending(row.outcome);
+  place.dataset.ending = ending(row);
   place.dataset.verdict = row.verdict ?? "";
   const parts = [];
   // How it ended weighs more than how it came. Of an end as it should be there is nothing to say.
   if (row.outcome && row.outcome !== "completed") {
     parts.push(bold(label(row.outcome)), ` ${hello.outcomes[row.outcome]} `);
+  }
+  if (row.unsaid) {
+    parts.push(
+      bold("no last word"),
+      " It ended cleanly, but without the last word of nearly all others of its route: the application may have failed. ",
+    );
   }
   if (row.verdict) {
     const seen = row.seen ? `, ${row.seen}` : "";

@@ -60,7 +60,7 @@ class Row {
     write(this.about, about.join(" · "));
     const state = !runs ? stream.outcome : stream.paused ? "held by client" : stream.status ? "running" : "waiting";
     const values = [
-      label(state),
+      stream.unsaid ? "no last word" : label(state),
       stream.verdict ? verdict(stream.verdict) : "–",
       runs ? age(stream.age) : gap(stream.age),
       number(stream.chunks),
@@ -71,7 +71,7 @@ class Row {
       stream.stall ? gap(stream.stall) : "–",
     ];
     values.forEach((value, i) => write(this.cells[i], value));
-    this.tr.dataset.ending = ending(stream.outcome);
+    this.tr.dataset.ending = ending(stream);
     this.cells[0].dataset.state = state;
     this.cells[1].dataset.verdict = stream.verdict ?? "";
     // What was not read, because the client took nothing, was no silence.
