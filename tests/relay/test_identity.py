@@ -15,7 +15,7 @@ from tests.peers import DATE, PATIENCE, Peer, eventually, read_again, stop_readi
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.decoding import STEP
-from unbuffer.settings.model import Route
+from unbuffer.settings.model import Decode, Route
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -83,7 +83,7 @@ async def whole(client: Peer) -> bytes:
 @codings
 @pytest.mark.parametrize("framing", ["chunked", "length", "until close"])
 async def test_every_flushed_event_arrives_before_the_next(relay: Relay, coding: str, framing: str) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, head = await relay.exchange(GET)
     assert head.count(b"Accept-Encoding:") == 1
     assert b"\r\nAccept-Encoding: identity\r\n" in head
@@ -112,7 +112,7 @@ async def test_every_flushed_event_arrives_before_the_next(relay: Relay, coding:
 
 
 async def test_a_chain_of_codings_in_several_fields(relay: Relay) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     body = coded("br", coded("gzip", b"content"))
     await upstream.send(
@@ -126,7 +126,7 @@ async def test_a_chain_of_codings_in_several_fields(relay: Relay) -> None:
 
 
 async def test_an_http_1_0_client_gets_the_content_until_close(relay: Relay) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     body = coded("gzip", b"content")
     await upstream.send(head_of("gzip", b"Content-Length: %d" % len(body)) + body)
@@ -139,7 +139,7 @@ async def test_an_http_1_0_client_gets_the_content_until_close(relay: Relay) -> 
 
 
 async def test_the_client_goes_on_behind_a_decoded_body(relay: Relay) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     for content in (b"little", b"much" * 100_000, b"little"):
         body = coded("gzip", content)
@@ -154,7 +154,7 @@ async def test_the_client_goes_on_behind_a_decoded_body(relay: Relay) -> None:
 
 @pytest.mark.parametrize("together", [True, False], ids=["one-read", "own-read"])
 async def test_trailers_behind_a_decoded_body(relay: Relay, together: bool) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\nConnection: TE\r\n\r\n"))
     end = b"0\r\nX-Sum: 42\r\n\r\n"
     content = b"x" * 300_000
@@ -170,7 +170,7 @@ async def test_trailers_behind_a_decoded_body(relay: Relay, together: bool) -> N
 
 @pytest.mark.parametrize("framed", [b"Content-Length: 0", b"Transfer-Encoding: chunked"])
 async def test_a_coded_body_without_a_byte_is_empty(relay: Relay, framed: bytes) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(head_of("gzip", framed) + (b"0\r\n\r\n" if b"chunked" in framed else b""))
     head = await client.head()
@@ -185,7 +185,7 @@ async def test_a_coded_body_without_a_byte_is_empty(relay: Relay, framed: bytes)
 async def test_a_bomb_is_paced_by_the_client_that_reads_it(relay: Relay, framing: str) -> None:
     """However much comes out: what is held for the client stays small, and nothing is decoded ahead of it."""
     size = 16 * MIB
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     stop_reading(client)
     bomb = gzip.compress(bytes(size))
@@ -213,7 +213,7 @@ async def test_a_bomb_is_paced_by_the_client_that_reads_it(relay: Relay, framing
 async def test_others_have_their_turn_while_a_bomb_goes_off(relay: Relay) -> None:
     """One turn of the loop unpacks a few pieces at the most; between two of them another stream gets its event, and no
     more of the bomb is read than what they came out of."""
-    await relay.start()
+    await relay.start(decode="always")
     series = relay.totals.of("default", "sse")
     turns = [0]
 
@@ -258,7 +258,7 @@ async def cut_off(relay: Relay, client: Peer, upstream: Peer, content: bytes, de
 
 @codings
 async def test_damage_breaks_the_message(relay: Relay, coding: str) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(head_of(coding, b"Transfer-Encoding: chunked"))
     await client.head()
@@ -272,7 +272,7 @@ async def test_damage_breaks_the_message(relay: Relay, coding: str) -> None:
 @pytest.mark.parametrize("framing", ["chunked", "length", "until close"])
 async def test_a_truncated_body_breaks_the_message(relay: Relay, coding: str, framing: str) -> None:
     """Its own framing is whole: only the coding knows that something is missing."""
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     piece = Coder(coding).add(b"event")
     framed = {"chunked": [b"Transfer-Encoding: chunked"], "length": [b"Content-Length: %d" % len(piece)]}
@@ -285,7 +285,7 @@ async def test_a_truncated_body_breaks_the_message(relay: Relay, coding: str, fr
 
 
 async def test_garbage_behind_a_coded_body_breaks_the_message(relay: Relay) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     body = coded("gzip", b"event") + b"garbage"
     await upstream.send(head_of("gzip", b"Content-Length: %d" % len(body)) + body)
@@ -294,7 +294,7 @@ async def test_garbage_behind_a_coded_body_breaks_the_message(relay: Relay) -> N
 
 
 async def test_damage_ends_in_a_reset_for_an_http_1_0_client(relay: Relay) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(b"GET / HTTP/1.0\r\n\r\n")
     await upstream.send(head_of("gzip"))
     await client.head()
@@ -308,7 +308,7 @@ async def test_damage_ends_in_a_reset_for_an_http_1_0_client(relay: Relay) -> No
 
 async def test_damage_from_the_first_byte_is_answered(relay: Relay) -> None:
     """As long as nothing has gone out, an answer can still say so."""
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(head_of("gzip", b"Content-Length: 4") + b"oops")
     head = await client.head()
@@ -320,7 +320,7 @@ async def test_damage_from_the_first_byte_is_answered(relay: Relay) -> None:
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 async def test_an_upstream_that_leaves_inside_a_coded_body(relay: Relay, how: str) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(head_of("gzip", b"Content-Length: 1000") + Coder("gzip").add(b"event"))
     await client.head()
@@ -367,7 +367,7 @@ async def test_what_cannot_be_decoded_is_untouched(relay: Relay, method: bytes, 
     ("coding", "known"), [(b"compress", "other"), (b"gzip, aes128gcm", "other"), (b"gzip, gzip, gzip, gzip", "other")]
 )
 async def test_an_unknown_coding_is_passed_through(relay: Relay, coding: bytes, known: str) -> None:
-    await relay.start()
+    await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(fields(b"Content-Encoding: " + coding, b'ETag: "tag"', b"Content-Length: 3") + b"\0\1\2")
     head = await client.head()
@@ -379,8 +379,8 @@ async def test_an_unknown_coding_is_passed_through(relay: Relay, coding: bytes, 
     assert dict(relay.totals.decoded) == {("default", known, "passed_through"): 1}
 
 
-@pytest.mark.parametrize(("everywhere", "on_route"), [(True, False), (False, None), (False, False)])
-async def test_a_route_may_leave_codings_on(relay: Relay, everywhere: bool, on_route: bool | None) -> None:
+@pytest.mark.parametrize(("everywhere", "on_route"), [("always", "never"), ("never", None), ("streams", None)])
+async def test_a_route_may_leave_codings_on(relay: Relay, everywhere: Decode, on_route: Decode | None) -> None:
     await relay.start(decode=everywhere, routes=(Route(name="raw", prefix="/raw", decode=on_route),))
     client, upstream, head = await relay.exchange(GET.replace(b"/ ", b"/raw/x "))
     assert b"\r\nAccept-Encoding: identity\r\n" in head
@@ -395,7 +395,7 @@ async def test_a_route_may_leave_codings_on(relay: Relay, everywhere: bool, on_r
 
 
 async def test_a_route_may_have_codings_decoded(relay: Relay) -> None:
-    await relay.start(decode=False, routes=(Route(name="plain", prefix="/plain", decode=True),))
+    await relay.start(decode="never", routes=(Route(name="plain", prefix="/plain", decode="always"),))
     client, upstream, _ = await relay.exchange(GET.replace(b"/ ", b"/plain "))
     body = coded("gzip", b"content")
     await upstream.send(head_of("gzip", b"Content-Length: %d" % len(body)) + body)

@@ -93,7 +93,7 @@ CASES: Final[dict[str, Case]] = {
     "timeouts.tcp_user": Case(300.0, lambda process: (process.plane.pool.socket_options, dict_of(process.listeners))),
     "limits.body": of_policy("body_limit", 3),
     "limits.body_rate": of_policy("body_rate", 3),
-    "decode": of_policy("decode", False),
+    "decode": of_policy("decode", "never"),
     "sse.heartbeat": of_policy("heartbeat", 3.0),
     "sse.error_event": of_policy("error_event", True),
     "server_timing": of_policy("server_timing", True),

@@ -22,7 +22,7 @@ def test_a_file_without_settings_means_the_defaults(write: Write, content: str) 
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(write: Write) -> None:
-    assert load(write("\ufeffdecode: false"), {}, {}).decode is False
+    assert load(write("\ufeffdecode: never"), {}, {}).decode == "never"
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_a_missing_file_and_a_directory_are_one_clear_line(problems: Problems, w
 
 def test_an_unreadable_file_does_not_hide_other_problems(problems: Problems, write: Write) -> None:
     Path(write("")).unlink()
-    lines = problems(environ={"UNBUFFER_CONFIG": "unbuffer.yaml", "UNBUFFER_DECODE": "maybe"})
-    assert lines[1:] == ['UNBUFFER_DECODE: want true or false, got "maybe"']
+    lines = problems(environ={"UNBUFFER_CONFIG": "unbuffer.yaml", "UNBUFFER_SERVER_TIMING": "maybe"})
+    assert lines[1:] == ['UNBUFFER_SERVER_TIMING: want true or false, got "maybe"']
 
 
 def test_words_that_yaml_1_1_takes_for_something_else_mean_what_stands_there(write: Write) -> None:
@@ -110,7 +110,7 @@ routes:
 
     assert settings.admin.address == "off"
     assert settings.log.format == "off"
-    assert settings.decode is False
+    assert settings.decode == "never"
     assert settings.listen.address == (":1", ":2", "[::1]:3", "unix:/run/on")
     assert (settings.limits.headers, settings.limits.body) == (100, 1024)
     assert [route.name for route in settings.routes] == ["12:30", "2001-01-01", "on", "1.50"]
@@ -131,12 +131,13 @@ routes:
         ("limits: {headers: 1_000}", 'unbuffer.yaml:1 limits.headers: want a whole number, got "1_000"'),
         ("limits: {headers: 1e3}", 'unbuffer.yaml:1 limits.headers: want a whole number, got "1e3"'),
         ("limits: {headers: true}", 'unbuffer.yaml:1 limits.headers: want a whole number, got "true"'),
-        ("decode: 1", 'unbuffer.yaml:1 decode: want true or false, got "1"'),
-        ("decode: ''", 'unbuffer.yaml:1 decode: want true or false, got ""'),
-        ("decode:", "unbuffer.yaml:1 decode: want true or false, got nothing"),
-        ("decode: ~", "unbuffer.yaml:1 decode: want true or false, got nothing"),
-        ("decode: [true]", "unbuffer.yaml:1 decode: want true or false, got a list"),
-        ("decode: {a: b}", "unbuffer.yaml:1 decode: want true or false, got a block of settings"),
+        ("server_timing: 1", 'unbuffer.yaml:1 server_timing: want true or false, got "1"'),
+        ("decode: sometimes", 'unbuffer.yaml:1 decode: want streams, always or never, got "sometimes"'),
+        ("server_timing: ''", 'unbuffer.yaml:1 server_timing: want true or false, got ""'),
+        ("server_timing:", "unbuffer.yaml:1 server_timing: want true or false, got nothing"),
+        ("server_timing: ~", "unbuffer.yaml:1 server_timing: want true or false, got nothing"),
+        ("server_timing: [true]", "unbuffer.yaml:1 server_timing: want true or false, got a list"),
+        ("server_timing: {a: b}", "unbuffer.yaml:1 server_timing: want true or false, got a block of settings"),
         ("listen: {tls: {key: }}", "unbuffer.yaml:1 listen.tls.key: want the path of a file, got nothing"),
         ("log: {format: yes}", 'unbuffer.yaml:1 log.format: want json, text or off, got "yes"'),
         (
@@ -230,5 +231,7 @@ def test_an_anchor_inside_itself_ends(problems: Problems) -> None:
 
 def test_the_file_is_named_as_the_user_named_it(tmp_path: Path, problems: Problems) -> None:
     path = tmp_path / "sub.yaml"
-    path.write_text("decode: maybe")
-    assert problems(environ={"UNBUFFER_CONFIG": str(path)}) == [f'{path}:1 decode: want true or false, got "maybe"']
+    path.write_text("server_timing: maybe")
+    assert problems(environ={"UNBUFFER_CONFIG": str(path)}) == [
+        f'{path}:1 server_timing: want true or false, got "maybe"'
+    ]

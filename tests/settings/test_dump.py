@@ -59,7 +59,7 @@ def test_every_form_is_the_one_people_write() -> None:
         "  head: 32KiB",
         "  body: 10MB",
         "  keep_alive: 620s",
-        "decode: true",
+        "decode: streams",
         "routes: []",
     ):
         assert f"{line}\n" in text
@@ -98,7 +98,7 @@ def test_texts_that_yaml_reads_as_something_else_survive() -> None:
         upstream=Upstream(url="https://app", tls=UpstreamTLS(server_name="null")),
         log=Log(format="off"),
         routes=(
-            Route(name="12:30", prefix="/~", methods=("GET", "M-SEARCH"), decode=False),
+            Route(name="12:30", prefix="/~", methods=("GET", "M-SEARCH"), decode="never"),
             Route(name="0", glob="/**/!x/*"),
         ),
     )

@@ -42,8 +42,8 @@ def test_a_short_form_and_a_long_form_set_the_same_value(write: Write) -> None:
         ("UNBUFFER_LISTEN", "127.0.0.1:1", "listen.address", ("127.0.0.1:1",)),
         ("UNBUFFER_LISTEN", ":1, [::1]:2,unix:/x", "listen.address", (":1", "[::1]:2", "unix:/x")),
         ("UNBUFFER_LISTEN__HALF_CLOSE", "true", "listen.half_close", True),
-        ("UNBUFFER_DECODE", "off", "decode", False),
-        ("UNBUFFER_DECODE", "No", "decode", False),
+        ("UNBUFFER_DECODE", "off", "decode", "never"),
+        ("UNBUFFER_LISTEN__HALF_CLOSE", "Yes", "listen.half_close", True),
         ("UNBUFFER_LIMITS__BODY", "10MB", "limits.body", 10_000_000),
         ("UNBUFFER_LOG__FORMAT", "off", "log.format", "off"),
         ("UNBUFFER_TIMEOUTS__SILENCE", " 1m30s\n", "timeouts.silence", 90.0),
@@ -171,11 +171,11 @@ def test_one_flag_with_commas_is_a_list() -> None:
 
 
 def test_the_environment_names_the_file_when_no_flag_does(write: Write) -> None:
-    file = write("decode: false")
-    Path("other.yaml").write_text("decode: true")
+    file = write("decode: never")
+    Path("other.yaml").write_text("decode: always")
 
-    assert load(None, {"UNBUFFER_CONFIG": file}, {}).decode is False
-    assert load("other.yaml", {"UNBUFFER_CONFIG": file}, {}).decode is True
+    assert load(None, {"UNBUFFER_CONFIG": file}, {}).decode == "never"
+    assert load("other.yaml", {"UNBUFFER_CONFIG": file}, {}).decode == "always"
 
 
 def test_port_is_listened_on_when_nothing_else_says_where(write: Write) -> None:
@@ -268,3 +268,20 @@ def test_the_upstream_of_exec_holds_where_nothing_else_names_one(tmp_path: Path)
     assert load(None, {}, {"upstream": "http://127.0.0.1:9"}, own).upstream.url == "http://127.0.0.1:9"
     file.write_text("upstream: http://127.0.0.1:9\n")
     assert load(str(file), {}, {}, own).upstream.url == "http://127.0.0.1:9"
+
+
+@pytest.mark.parametrize("text", ["streams", "always", "never"])
+def test_what_is_decoded_has_a_name(write: Write, text: str) -> None:
+    assert load(write(f"decode: {text}"), {}, {}).decode == text
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [("true", "always"), ("yes", "always"), ("On", "always"), ("false", "never"), ("no", "never"), ("OFF", "never")],
+)
+def test_a_switch_of_decoding_means_what_it_meant(write: Write, text: str, meant: str) -> None:
+    """Files are older than the names."""
+    route = f"routes: [{{name: a, prefix: /a, decode: {text}}}]"
+    settings = load(write(f"decode: {text}\n{route}\n"), {}, {})
+    assert (settings.decode, settings.routes[0].decode) == (meant, meant)
+    assert load(None, {"UNBUFFER_DECODE": text}, {}).decode == meant

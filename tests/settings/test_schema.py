@@ -64,6 +64,7 @@ BAD = [
     "limits: {headers: 0}",
     "limits: {body: -1}",
     "decode: 1",
+    "decode: streaming",
     "log: {format: xml}",
     "log: json",
     "routes: {}",

@@ -6,6 +6,7 @@ Framing is rebuilt, never copied. Everything else keeps its order, case, repetit
 from dataclasses import dataclass, field
 from typing import Final
 
+from unbuffer.http.coded import OF_CODED_BYTES, announced, weak
 from unbuffer.http.date import date_line
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import Fields, RequestHead, named_fields
@@ -139,8 +140,9 @@ class Delivery:
     """How a response goes out: its framing towards the client, whether the connection ends behind it, and more.
 
     framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. decoded: the content codings
-    were removed. http11: the client's version. trailers: the client takes trailer fields. waited: seconds until the
-    upstream's head was there, to tell the client of; negative = untold.
+    were removed, or would have been from the body that this head stands for. http11: the client's version. trailers:
+    the client takes trailer fields. waited: seconds until the upstream's head was there, to tell the client of;
+    negative = untold.
     """
 
     # No NamedTuple: compiled, its attributes would cost a look-up each.
@@ -172,7 +174,9 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
                 dated = True
                 parts += (name, b": ", value, b"\r\n")
             elif key == b"trailer" and delivery.trailers and delivery.framing == CHUNKED:
-                parts.append(b"%b: %b\r\n" % (name, value))
+                names = announced(value) if delivery.decoded else value
+                if names:
+                    parts.append(b"%b: %b\r\n" % (name, names))
             continue
         if streams:
             if key == b"cache-control":
@@ -181,11 +185,12 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
             elif key == b"incremental":
                 incremental = True
         if delivery.decoded:
-            if key in _OF_THE_CODING:
+            if key in OF_CODED_BYTES:
                 continue
-            if key == b"etag" and value.startswith(b'"'):
-                # The decoded body has other bytes than the tag stands for (RFC 9110, section 8.8.1).
-                value = b"W/" + value
+            if key == b"etag":
+                value = weak(value)
+            elif key == b"accept-ranges":
+                value = b"none"
         parts += (name, b": ", value, b"\r\n")
     if streams:
         if not no_transform:
@@ -214,10 +219,6 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
         parts.append(b"Connection: keep-alive\r\n")
     parts.append(b"\r\n")
     return b"".join(parts)
-
-
-# Statements about the coded bytes, which the client never sees.
-_OF_THE_CODING: Final = frozenset((b"content-encoding", b"content-md5", b"content-digest"))
 
 
 def informational_to_downstream(head: ResponseHead) -> bytes:

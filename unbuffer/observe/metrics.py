@@ -400,7 +400,7 @@ FAMILIES = (
         "counter",
         ("route", "encoding", "result"),
         "Responses that came compressed although identity was asked for: "
-        "ok = decoded, error = damaged, passed_through = left as they came.",
+        "ok = decoded, error = damaged, passed_through = left as they came, as complete files are.",
         "at the end of the body; what is passed through, at its response head",
         lambda now: iter(list(now.totals.decoded.items())),
     ),

@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
+from unbuffer.http.coded import goes_out_decoded, without_coded
 from unbuffer.http.coding import decodable
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
@@ -76,7 +77,7 @@ class Answer:
             return
         self._answered(exchange, head.kind, head.status, now)
         record, policy, downstream = self.record, exchange.policy, exchange.downstream
-        decoded = bool(head.codings) and self._decode_codings(head, policy.decode)
+        decoded = (bool(head.codings) or head.status == 304) and self._goes_out_decoded(exchange, head)
         if downstream.stalled:
             self.downstream_full()  # with the response before this one
         downstream.respond(head, decoded, now - record.started if policy.server_timing else -1.0)
@@ -128,13 +129,16 @@ class Answer:
         if events:
             exchange.watch(now, policy.heartbeat)
 
-    def _decode_codings(self, head: ResponseHead, wanted: bool) -> bool:
-        """Set up the decoder, if this body can be decoded (a range of coded bytes cannot)."""
+    def _goes_out_decoded(self, exchange: "Exchange", head: ResponseHead) -> bool:
+        """Whether the head speaks of a decoded body; if that body comes, set up its decoder."""
+        policy = exchange.policy
+        decoded = goes_out_decoded(head, policy.decode, self.record.method == "HEAD")
+        if head.status == 304:
+            return decoded or (policy.decode != "never" and exchange.revalidates_decoded(head))
         if not head.framing or head.status == 206:
-            return False
-        able = decodable(head.codings)
-        self.record.decoded = "+".join(head.codings) if able else "other"
-        if able and wanted:
+            return decoded
+        self.record.decoded = "+".join(head.codings) if decodable(head.codings) else "other"
+        if decoded:
             self._decoding = Decoding(self, head.codings)
             return True
         self._count_decoded("passed_through")
@@ -297,6 +301,8 @@ class Answer:
             return
         if not self.head_sent:
             self._count_head()
+        if trailers and (self._decoding is not None or self.record.heartbeats):
+            trailers = without_coded(trailers)
         self._writer.end(trailers)
         self._wrote(now)
         self._over()

@@ -5,12 +5,13 @@ The response has its own way down (`answer.py`). Every ending, whatever the caus
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from unbuffer.http.coded import is_of_decoded, ranges_over_coded, value_of
 from unbuffer.http.cors import answer_fields, is_preflight, preflight_fields
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
-from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members
+from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members, without
 from unbuffer.http.response import ResponseHead
 from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
@@ -23,6 +24,8 @@ from unbuffer.relay.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
+
+_RANGE: Final = frozenset((b"range", b"if-range"))
 
 
 class Exchange:
@@ -170,6 +173,27 @@ class Exchange:
         """Read the upstream again."""
         if self.upstream is not None and not self.upstream.transport.is_closing():
             self.upstream.transport.resume_reading()
+
+    def asks_for_whole(self, head: ResponseHead) -> bool:
+        """Ask once more, without Range, if this answer counts in coded bytes where the client gets decoded ones.
+
+        Ranges are optional for a server (RFC 9110, section 14.2): that the client gets the whole is always right.
+        """
+        request, upstream = self._request, self.upstream
+        asked = value_of(request.fields, b"range")
+        again = bool(asked) and request.framing == 0 and request.method in IDEMPOTENT
+        if not again or upstream is None or not ranges_over_coded(head, self.policy.decode, asked):
+            return False
+        request.fields = [field for field in request.fields if field[0].lower() not in _RANGE]
+        request.passed = without(request.passed, _RANGE)
+        self._forget_upstream(upstream)
+        upstream.close()
+        self._connect()
+        return True
+
+    def revalidates_decoded(self, head: ResponseHead) -> bool:
+        """Whether the client asked if a response is still good that it has decoded, and this 304 says yes."""
+        return is_of_decoded(head, value_of(self._request.fields, b"if-none-match"))
 
     # -- after 101 both sides are a tunnel of bytes
 

@@ -25,7 +25,7 @@ class Policy:
     client_stall_timeout: float
     body_limit: int
     body_rate: int
-    decode: bool
+    decode: str
     guard: Guard | None
     heartbeat: float
     heartbeat_shape: str

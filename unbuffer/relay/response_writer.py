@@ -44,7 +44,7 @@ class ResponseWriter:
 
         decoded, waited: see `Delivery`. close: the connection ends after this response. Returns whether it must.
         """
-        framing, length = head.framing, -1 if head.status == 204 else head.length
+        framing, length = head.framing, -1 if head.status == 204 or decoded else head.length
         if framing and (decoded or framing < 0):
             framing, length = CHUNKED if self._http11 else UNTIL_CLOSE, -1
         close = close or framing == UNTIL_CLOSE

@@ -147,6 +147,8 @@ class UpstreamConnection(asyncio.Protocol):
                 if data and self.exchange is exchange:
                     _tunnel_down(exchange, data, now)
                 return
+            if (head.status == 206 or head.status == 416) and exchange.asks_for_whole(head):
+                return
             if head.status < 200:
                 answer.informational(head)
                 continue

@@ -144,7 +144,7 @@ def _one(kind: Any) -> tuple[Any, bool]:
 
 
 def _form(base: Any, name: str | None) -> Form:
-    if get_origin(base) is Literal:
+    if get_origin(base) is Literal and name is None:
         return choice(get_args(base))
     return FORMS[name or _FORM_OF_TYPE[base]]
 

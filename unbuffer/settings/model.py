@@ -22,6 +22,9 @@ Path = Annotated[str, Meta(extra={"form": "path"})]
 
 HeartbeatShape = Literal["auto", "comment", "comment_block", "blank"]
 
+Decode = Annotated[Literal["streams", "always", "never"], Meta(extra={"form": "decoding"})]
+"""Which compressed responses are decoded. `true` is `always` and `false` is `never`, as it once was a switch."""
+
 Token = Annotated[str, Meta(pattern="^[A-Za-z0-9._~+/-]+=*$", extra={"secret": True})]
 """A bearer token (RFC 6750, section 2.1)."""
 
@@ -317,8 +320,8 @@ class Route(Section, frozen=True):
     """Empty = every method."""
     timeouts: RouteTimeouts = RouteTimeouts()
     limits: RouteLimits = RouteLimits()
-    decode: bool | None = None
-    """Whether compressed responses are decoded on this route; missing = as `decode` says."""
+    decode: Decode | None = None
+    """Which compressed responses are decoded on this route; missing = as `decode` says."""
     credentials: RouteCredentials = RouteCredentials()
     authorization: RouteAuthorization = RouteAuthorization()
     sse: RouteSSE = RouteSSE()
@@ -337,8 +340,10 @@ class Settings(Section, frozen=True):
     admin: Admin = Admin()
     timeouts: Timeouts = Timeouts()
     limits: Limits = Limits()
-    decode: bool = True
-    """Decode responses that the upstream compressed although it was asked not to."""
+    decode: Decode = "streams"
+    """Which responses that the upstream compressed, although it was asked not to, are decoded. `streams`: those of
+    unknown length, without `no-transform` of the upstream; a body with a length is complete, so nothing in it is held
+    back, and a download stays as it is. `always`, `never`."""
     sse: SSE = SSE()
     server_timing: bool = False
     """Whether responses tell how long the upstream's head took (`Server-Timing`). Off: it is nobody else's business."""

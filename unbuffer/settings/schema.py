@@ -89,6 +89,8 @@ def _one_value(setting: Setting) -> list[JSON]:
             return [{"const": 0}, text]
         case "size":
             return [value, text]
+        case "decoding":
+            return [value, {"type": "boolean"}]
         case _:
             return [value | text if setting.form.pattern else value]
 

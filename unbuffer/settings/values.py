@@ -28,6 +28,7 @@ _COUNT = r"[0-9]{1,15}"
 
 _MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 _BYTES = {"GiB": 1 << 30, "GB": 10**9, "MiB": 1 << 20, "MB": 10**6, "KiB": 1 << 10, "kB": 1000, "B": 1}
+_DECODINGS = ("streams", "always", "never")
 _SWITCHES = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -96,6 +97,14 @@ def choice(names: tuple[str, ...]) -> Form:
     return Form("choice", wanted, "", parse, _as_it_is)
 
 
+def _parse_decoding(text: str) -> str:
+    if text in _DECODINGS:
+        return text
+    if text.lower() in _SWITCHES:
+        return "always" if _SWITCHES[text.lower()] else "never"
+    raise ValueError(f"want streams, always or never, got {quote(text)}")
+
+
 def _parse_count(text: str) -> int:
     if not re.fullmatch(_COUNT, text):
         raise ValueError(f"want a whole number, got {quote(text)}")
@@ -162,6 +171,7 @@ _FORMS = (
     Form("size", "a size such as 64KiB", f"^{_SIZE}$", parse_size, show_size),
     Form("count", "a whole number", "", _parse_count, _as_it_is),
     Form("switch", "true or false", "", _parse_switch, _as_it_is),
+    Form("decoding", "streams, always or never", "", _parse_decoding, _as_it_is),
     Form("text", "text", "", str, _as_it_is),
     Form("path", "the path of a file", "", _check_path, _as_it_is),
     Form("address", "an address such as 127.0.0.1:8080", ADDRESS_PATTERN, _check_address, _as_it_is),

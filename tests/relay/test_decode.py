@@ -1,0 +1,262 @@
+"""`decode`: what is decoded, and that GET, HEAD, 206, 304 and 416 of one resource tell one story.
+
+The upstream has one resource, which it sends with gzip whatever it is asked for; the client tells what it got.
+"""
+
+import gzip
+import itertools
+from dataclasses import dataclass
+
+import pytest
+
+from tests.peers import Peer
+from tests.relay.conftest import Relay
+from unbuffer.outcome import Outcome
+from unbuffer.settings.model import SSE, Decode, Route
+
+CONTENT = b"line of a file\n" * 400
+CODED = gzip.compress(CONTENT)
+DIGESTS = (b"Repr-Digest", b"Content-Digest", b"Digest", b"Content-MD5")
+SAID = b"".join(b"%b: x\r\n" % name for name in DIGESTS)
+STRONG, WEAK = b'"v1"', b'W/"v1"'
+
+
+def fields_of(head: bytes) -> dict[bytes, bytes]:
+    """The fields of a head, lower-case names; none comes twice."""
+    pairs = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:-2]]
+    fields = {name.lower(): value for name, value in pairs}
+    assert len(fields) == len(pairs)
+    return fields
+
+
+@dataclass(frozen=True)
+class Resource:
+    """known: its length is stated; HEAD states it, too. no_transform: the application asks for it to be left alone."""
+
+    known: bool
+    no_transform: bool
+
+    def head(self, status: bytes = b"200 OK", length: int = len(CODED)) -> bytes:
+        """With everything that can be said of coded bytes."""
+        control = b"Cache-Control: private, No-Transform\r\n" if self.no_transform else b""
+        framed = b"Content-Length: %d\r\n" % length if self.known else b"Transfer-Encoding: chunked\r\n"
+        return (
+            b"HTTP/1.1 %b\r\nContent-Encoding: gzip\r\nETag: %b\r\nAccept-Ranges: bytes\r\nVary: Accept-Encoding\r\n"
+            b"%b%b%b\r\n" % (status, STRONG, SAID, control, framed)
+        )
+
+    def body(self, data: bytes) -> bytes:
+        """In its framing."""
+        return data if self.known else b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+
+
+RESOURCES = [Resource(*flags) for flags in itertools.product((True, False), repeat=2)]
+DECODE: list[Decode] = ["streams", "always", "never"]
+every_way = pytest.mark.parametrize(
+    ("decode", "resource"),
+    list(itertools.product(DECODE, RESOURCES)),
+    ids=lambda one: one if isinstance(one, str) else f"{'length' if one.known else 'chunked'}-{one.no_transform}",
+)
+
+
+def is_decoded(decode: Decode, resource: Resource) -> bool:
+    """The rule, in its shortest form."""
+    return decode == "always" or (decode == "streams" and not resource.known and not resource.no_transform)
+
+
+def tells_of(head: bytes, decoded: bool, length: int | None) -> None:
+    """See that all of the head is about the decoded body, or all of it about the coded one."""
+    fields = fields_of(head)
+    assert (b"content-encoding" in fields) is not decoded
+    assert fields[b"etag"] == (WEAK if decoded else STRONG)
+    assert fields[b"accept-ranges"] == (b"none" if decoded else b"bytes")
+    assert fields[b"vary"] == b"Accept-Encoding"
+    assert [name for name in DIGESTS if name.lower() in fields] == ([] if decoded else list(DIGESTS))
+    assert fields.get(b"content-length") == (b"%d" % length if length is not None and not decoded else None)
+
+
+async def body_of(client: Peer, head: bytes) -> bytes:
+    fields = fields_of(head)
+    if b"content-length" in fields:
+        return await client.read(int(fields[b"content-length"]))
+    body = b""
+    while piece := await client.chunk():
+        body += piece
+    return body
+
+
+@every_way
+async def test_every_way_to_ask_gets_the_same_story(relay: Relay, decode: Decode, resource: Resource) -> None:
+    await relay.start(decode=decode)
+    decoded = is_decoded(decode, resource)
+    length = len(CODED) if resource.known else None
+
+    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await upstream.send(resource.head() + resource.body(CODED))
+    head = await client.head()
+    tells_of(head, decoded, length)
+    assert await body_of(client, head) == (CONTENT if decoded else CODED)
+    tag = fields_of(head)[b"etag"]
+
+    await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await upstream.head()
+    await upstream.send(resource.head())
+    tells_of(await client.head(), decoded, length)
+
+    # A client that has the response asks whether it is still good: with the tag that it was given.
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: %b\r\n\r\n" % tag)
+    assert b"If-None-Match: %b\r\n" % tag in await upstream.head()
+    await upstream.send(b"HTTP/1.1 304 Not Modified\r\nETag: %b\r\nVary: Accept-Encoding\r\n\r\n" % STRONG)
+    assert fields_of(await client.head())[b"etag"] == tag
+
+    # And with a server that says of a 304 all that it says of a 200.
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: %b\r\n\r\n" % tag)
+    await upstream.head()
+    await upstream.send(resource.head(b"304 Not Modified"))
+    tells_of(await client.head(), decoded, length)
+    for _ in range(4):
+        assert await relay.outcome() is Outcome.COMPLETED
+
+
+@every_way
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+async def test_no_part_of_a_coded_body_reaches_who_has_it_decoded(
+    relay: Relay, decode: Decode, resource: Resource, method: bytes
+) -> None:
+    """`curl -C -` asks for the rest, counts in bytes that it has, and looks at nothing but the status."""
+    await relay.start(decode=decode)
+    request = b'%b / HTTP/1.1\r\nHost: a\r\nRange: bytes=9-\r\nIf-Range: "v1"\r\nX-Last: 1\r\n\r\n' % method
+    client, upstream, head = await relay.exchange(request)
+    assert b"\r\nRange: bytes=9-\r\n" in head
+    total = b"%d" % len(CODED) if resource.known else b"*"
+    part = b"Content-Range: bytes 9-%d/%b\r\n\r\n" % (len(CODED) - 1, total)
+    body = resource.body(CODED[9:]) if method == b"GET" else b""
+    await upstream.send(resource.head(b"206 Partial Content", len(CODED) - 9)[:-2] + part + body)
+    if is_decoded(decode, resource):
+        upstream = await relay.upstream.accept()
+        assert await upstream.head() == head.replace(b'Range: bytes=9-\r\nIf-Range: "v1"\r\n', b"")
+        await upstream.send(resource.head() + (resource.body(CODED) if method == b"GET" else b""))
+        seen = await client.head()
+        assert seen.startswith(b"HTTP/1.1 200 OK\r\n")
+        tells_of(seen, True, None)
+        expected = CONTENT
+    else:
+        seen = await client.head()
+        assert seen.startswith(b"HTTP/1.1 206 Partial Content\r\n")
+        tells_of(seen, False, len(CODED) - 9 if resource.known else None)
+        expected = CODED[9:]
+    if method == b"GET":
+        assert await body_of(client, seen) == expected
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("decode", DECODE)
+@pytest.mark.parametrize(("first", "again"), [(b"100", True), (b"50", False), (b"7", False)])
+async def test_who_has_more_than_there_is_has_it_decoded(
+    relay: Relay, decode: Decode, first: bytes, again: bool
+) -> None:
+    """curl takes 416 for the news that its file is complete. At 50 of 50 it is."""
+    await relay.start(decode=decode)
+    client, upstream, head = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=%b-\r\n\r\n" % first)
+    refusal = b"HTTP/1.1 416 Range Not Satisfiable\r\nContent-Range: bytes */50\r\nContent-Length: 0\r\n\r\n"
+    await upstream.send(refusal)
+    if again and decode != "never":
+        upstream = await relay.upstream.accept()
+        assert await upstream.head() == head.replace(b"Range: bytes=100-\r\n", b"")
+        await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert await client.read(2) == b"ok"
+    else:
+        assert (await client.head()).startswith(b"HTTP/1.1 416 ")
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+async def test_a_server_that_sends_parts_unasked_is_not_asked_for_ever(relay: Relay) -> None:
+    await relay.start(decode="always")
+    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nRange: bytes=9-\r\n\r\n")
+    part = Resource(True, False).head(b"206 Partial Content", 3) + b"abc"
+    await upstream.send(part)
+    again = await relay.upstream.accept()
+    await again.head()
+    await again.send(part)
+    assert (await client.head()).startswith(b"HTTP/1.1 206 ")
+    assert await client.read(3) == b"abc"
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("known", "seen"),
+    [
+        (WEAK, WEAK),
+        (b'"v0", W/"v1" , W/"v2"', WEAK),
+        (b'W/"v1", "v1"', STRONG),  # it has both: the strong one says more
+        (STRONG, STRONG),
+        (b'W/"v2"', STRONG),
+        (b"*", STRONG),
+    ],
+)
+async def test_a_304_has_the_tag_that_the_client_knows(relay: Relay, known: bytes, seen: bytes) -> None:
+    """RFC 9111, section 4.3.4: with another one a cache has nothing to renew, and asks each time."""
+    await relay.start()
+    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: %b\r\n\r\n" % known)
+    await upstream.send(b"HTTP/1.1 304 Not Modified\r\nETag: %b\r\nRepr-Digest: x\r\n\r\n" % STRONG)
+    fields = fields_of(await client.head())
+    assert fields[b"etag"] == seen
+    assert (b"repr-digest" in fields) is (seen == STRONG)
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+TAKES = b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"
+
+
+@pytest.mark.parametrize("decode", DECODE)
+async def test_digests_in_trailers_go_with_the_coding(relay: Relay, decode: Decode) -> None:
+    await relay.start(decode=decode)
+    client, upstream, _ = await relay.exchange(TAKES)
+    head = Resource(False, False).head()[:-2] + b"Trailer: Repr-Digest, X-Sum ,content-md5\r\nTrailer: Digest\r\n\r\n"
+    trailers = b"0\r\nRepr-Digest: x\r\nX-Sum: 42\r\ncontent-md5: y\r\nETag: %b\r\n\r\n" % STRONG
+    await upstream.send(head + b"%x\r\n%b\r\n" % (len(CODED), CODED) + trailers)
+    seen = await client.head()
+    lines = [line for line in seen.split(b"\r\n") if line.startswith(b"Trailer: ")]
+    if decode == "never":
+        assert lines == [b"Trailer: Repr-Digest, X-Sum ,content-md5", b"Trailer: Digest"]
+        assert await client.chunks_of(len(CODED)) == CODED
+        assert await client.head() == trailers
+    else:
+        assert lines == [b"Trailer: X-Sum"]
+        assert await client.chunks_of(len(CONTENT)) == CONTENT
+        assert await client.head() == b"0\r\nX-Sum: 42\r\nETag: %b\r\n\r\n" % WEAK
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("heartbeat", [0.001, 0.0])
+async def test_a_digest_behind_a_stream_with_heartbeats_is_dropped(relay: Relay, heartbeat: float) -> None:
+    """It is of the application's bytes, and the client has more of them."""
+    await relay.start(sse=SSE(heartbeat=heartbeat))
+    client, upstream, _ = await relay.exchange(TAKES)
+    await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await client.head()
+    if heartbeat:
+        assert await client.chunk()
+    else:
+        await upstream.send(b"2\r\n\n\n\r\n")
+        assert await client.chunk() == b"\n\n"
+    await upstream.send(b"0\r\nContent-Digest: x\r\nX-Sum: 42\r\n\r\n")
+    while (line := await client.until(b"\r\n")) != b"0\r\n":
+        await client.read(int(line, 16) + 2)
+    assert await client.head() == (b"X-Sum: 42\r\n\r\n" if heartbeat else b"Content-Digest: x\r\nX-Sum: 42\r\n\r\n")
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+async def test_a_route_has_its_own(relay: Relay) -> None:
+    routes = (Route(name="files", prefix="/files", decode="never"), Route(name="all", prefix="/all", decode="always"))
+    await relay.start(routes=routes)
+    for path, known, decoded in ((b"/files", False, False), (b"/all", True, True), (b"/", False, True)):
+        client, upstream, _ = await relay.exchange(b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path)
+        resource = Resource(known, False)
+        await upstream.send(resource.head() + resource.body(CODED))
+        head = await client.head()
+        tells_of(head, decoded, len(CODED) if known else None)
+        assert await body_of(client, head) == (CONTENT if decoded else CODED)
+        await upstream.close()
+        assert await relay.outcome() is Outcome.COMPLETED

@@ -1,0 +1,88 @@
+"""Which responses go out without their content codings, and what of their heads and trailers holds then.
+
+GET, HEAD, 206, 304 and 416 of a resource tell one story: of what a client with this unbuffer in front of it gets.
+"""
+
+import re
+from typing import Final
+
+from unbuffer.http.coding import decodable
+from unbuffer.http.request import Fields
+from unbuffer.http.response import ResponseHead
+
+# A digest of the content, or of the representation with its codings (RFC 9530, RFC 3230, RFC 1864): the client has
+# neither of them.
+OF_CODED_BYTES: Final = frozenset((b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5"))
+_TAG: Final = re.compile(rb'(?:W/)?"[^"]*"')
+_FIRST: Final = re.compile(rb"bytes=([0-9]{1,18})-[0-9]*")
+_UNSATISFIED: Final = re.compile(rb"bytes \*/([0-9]{1,18})")
+
+
+def goes_out_decoded(head: ResponseHead, decode: str, head_request: bool) -> bool:
+    """Whether the body is decoded; of a head alone (HEAD, 304), whether that of a GET with this head would be.
+
+    decode: as the setting says, "streams", "always" or "never". A body of unknown length may be a stream; one with a
+    length is complete where it was made, and its compressor holds nothing back.
+    """
+    if decode == "never" or head.status in (204, 206) or not decodable(head.codings):
+        return False
+    bodiless = head_request or head.status == 304
+    length = head.length if bodiless else head.framing
+    return bool(head.codings) and length != 0 and (decode == "always" or (length < 0 and not _no_transform(head)))
+
+
+def ranges_over_coded(head: ResponseHead, decode: str, asked: bytes) -> bool:
+    """Whether the answer to this Range counts in bytes that the client does not have: it got them decoded.
+
+    206: a part of coded bytes, where the whole goes out decoded. 416: the client has more bytes than there are coded
+    ones; curl -C - takes that for a file that is complete.
+    """
+    if decode == "never":
+        return False
+    if head.status == 206:
+        unknown = head.length < 0 or value_of(head.fields, b"content-range").endswith(b"/*")
+        codings = head.codings
+        return bool(codings) and decodable(codings) and (decode == "always" or (unknown and not _no_transform(head)))
+    first, total = _FIRST.fullmatch(asked), _UNSATISFIED.fullmatch(value_of(head.fields, b"content-range"))
+    return first is not None and total is not None and int(first[1]) > int(total[1])
+
+
+def is_of_decoded(head: ResponseHead, known: bytes) -> bool:
+    """Whether this 304 speaks of a response that the client has decoded. known: its If-None-Match.
+
+    A 304 says nothing of codings, but the client does: it has as weak what the upstream calls by a strong tag. With
+    that tag a cache would find nothing to renew (RFC 9111, section 4.3.4).
+    """
+    tag = value_of(head.fields, b"etag")
+    tags = _TAG.findall(known)
+    return tag.startswith(b'"') and b"W/" + tag in tags and tag not in tags
+
+
+def weak(tag: bytes) -> bytes:
+    """The entity tag for the decoded body, which has other bytes (RFC 9110, section 8.8.1)."""
+    return b"W/" + tag if tag.startswith(b'"') else tag
+
+
+def without_coded(trailers: Fields) -> Fields:
+    """The trailer fields that hold of a body which did not go out as it came."""
+    return [
+        (name, weak(value) if name.lower() == b"etag" else value)
+        for name, value in trailers
+        if name.lower() not in OF_CODED_BYTES
+    ]
+
+
+def announced(names: bytes) -> bytes:
+    """The value of Trailer without the fields that `without_coded` takes out; empty = none is left."""
+    kept = (name.strip(b" \t") for name in names.split(b","))
+    return b", ".join(name for name in kept if name and name.lower() not in OF_CODED_BYTES)
+
+
+def value_of(fields: Fields, wanted: bytes) -> bytes:
+    """The values of all fields with this name, in lower case, as one list."""
+    return b", ".join(value for name, value in fields if name.lower() == wanted)
+
+
+def _no_transform(head: ResponseHead) -> bool:
+    """RFC 9111, section 5.2.2.6."""
+    return value_of(head.fields, b"cache-control").lower().find(b"no-transform") >= 0
