@@ -21,6 +21,7 @@ REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([\x21-\x
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 # As a number: CPython takes 13 ns to find one in bytes, and 95 ns for `b"#" in target`.
 _FRAGMENT: Final = ord("#")
+_WITH_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
 # Trace Context, section 3.2: no version ff, no id of zeros, and nothing behind the flags in version 00.
 _TRACEPARENT = re.compile(
@@ -113,6 +114,19 @@ def _meaning_of(name: bytes) -> int:
             _meanings.clear()
         _meanings[name] = meaning
     return meaning
+
+
+def shown_path(target: bytes) -> str:
+    """What of a request target, refused ones included, may stand in a log, a metric, a page or a span: its path.
+
+    Credentials travel in the query and in the user information of a URL; a fragment is nobody's business. Of what is
+    neither a path nor a URL, or has an @ where a path does not begin it, nothing is shown: where it ends nobody knows.
+    """
+    path = target.partition(b"?")[0].partition(b"#")[0]
+    if not path.startswith(b"/") and path != b"*":
+        match = None if b"@" in path else _WITH_AUTHORITY.fullmatch(path)
+        path = match[1] if match else b""
+    return path.decode("ascii", "replace")
 
 
 def named_fields(connection: Iterable[bytes]) -> frozenset[bytes]:

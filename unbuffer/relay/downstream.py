@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from unbuffer.http.cors import is_preflight
 from unbuffer.http.credentials import Guard, challenge
 from unbuffer.http.headers import Peer, own_answer, plain_answer
-from unbuffer.http.request import BadRequest, RequestHead
+from unbuffer.http.request import BadRequest, RequestHead, shown_path
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
@@ -527,9 +527,9 @@ class DownstreamConnection(asyncio.Protocol):
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
         """Count and log what never became an exchange."""
         reader, now = self._reader, time.monotonic()
-        method, path = (reader.method, reader.target.partition(b"?")[0]) if reader else (b"", b"")
+        method, path = (reader.method, shown_path(reader.target)) if reader else (b"", "")
         client = self.peer.address or "unix"
-        record = Record(self._since or now, method.decode("ascii"), path.decode("ascii"), "", client, "default")
+        record = Record(self._since or now, method.decode("ascii"), path, "", client, "default")
         record.outcome, record.status, record.detail, record.ended = outcome, status, detail, now
         totals = self.plane.totals
         if status:

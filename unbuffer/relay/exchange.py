@@ -11,7 +11,7 @@ from unbuffer.http.coded import is_of_decoded, ranges_over_coded, value_of
 from unbuffer.http.cors import answer_fields, is_preflight, preflight_fields
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
-from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members, without
+from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members, shown_path, without
 from unbuffer.http.response import ResponseHead
 from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
@@ -52,7 +52,7 @@ class Exchange:
         self.record = Record(
             now,
             request.method.decode("ascii"),
-            request.target.partition(b"?")[0].decode("ascii"),
+            shown_path(request.target),
             "1.1" if request.http11 else "1.0",
             downstream.peer.address or "unix",
             self.policy.route,
