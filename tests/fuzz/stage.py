@@ -42,6 +42,8 @@ class Message:
     @property
     def own(self) -> bool:
         """Whether unbuffer itself says what went wrong."""
+        if self.start[:1] == (b"503",) and {(b"cache-control", b"no-store"), (b"retry-after", b"1")} <= {*self.fields}:
+            return True  # also at the end of a drain, which is no error
         return any(name == b"proxy-status" and b"unbuffer; error=" in value for name, value in self.fields)
 
 
@@ -101,14 +103,15 @@ class Server:
 class Stage:
     """One client connection, as many upstream connections as it takes, and what was recorded."""
 
-    def __init__(self, loop: MemoryLoop) -> None:
+    def __init__(self, loop: MemoryLoop, settings: Settings) -> None:
         loop.opened.clear()
         loop.failures.clear()
         self.loop = loop
         self.totals = Totals()
         self.records: list[Record] = []
-        self.plane = Plane(SETTINGS, self.totals, loop, self.records.append)
-        self.client = Wire(loop, DownstreamConnection(self.plane))
+        self.plane = Plane(settings, self.totals, loop, self.records.append)
+        self.connection = DownstreamConnection(self.plane)
+        self.client = Wire(loop, self.connection)
         self.answers: list[tuple[Record, Message]] = []
         """Each stream that was answered with what the client got, once all has ended."""
         self._servers: dict[Wire, Server] = {}
@@ -167,9 +170,7 @@ class Stage:
                 assert record.outcome not in WHOLE, record.outcome
                 continue
             last = index == len(self.records) - 1
-            answer, rest = read_answer(
-                rest, record.method, ends=last and self.client.closed and not self.client.aborted
-            )
+            answer, rest = read_answer(rest, record.method, ends=last and self.client.ended)
             tunnel = answer.start == (b"101",)
             assert answer.whole == (record.outcome in WHOLE or answer.own) or tunnel, (record.outcome, answer)
             self.answers.append((record, answer))
@@ -213,10 +214,10 @@ def _loop() -> MemoryLoop:
     return MemoryLoop()
 
 
-def play(scenario: Callable[[Stage], Coroutine[Any, Any, None]]) -> Stage:
+def play(scenario: Callable[[Stage], Coroutine[Any, Any, None]], settings: Settings = SETTINGS) -> Stage:
     """Play a scenario to its end, on one loop for all, and check what must hold then. Returns the stage behind it."""
     loop = _loop()
-    stage = Stage(loop)
+    stage = Stage(loop, settings)
     loop.run_until_complete(scenario(stage))
     loop.run_until_complete(stage.leave())
     stage.check()

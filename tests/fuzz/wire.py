@@ -35,6 +35,11 @@ class Wire(asyncio.Transport):
         self._told_full = False
         protocol.connection_made(self)
 
+    @property
+    def ended(self) -> bool:
+        """Whether the protocol ended in good order what it wrote: the other side sees an end and no reset."""
+        return self.said_all or (self.closed and not self.aborted)
+
     # -- what the other side does
 
     def deliver(self, data: bytes) -> None:
@@ -52,7 +57,7 @@ class Wire(asyncio.Transport):
 
     def reset(self) -> None:
         """The other side has reset the connection."""
-        self._lose(ConnectionResetError())
+        self.lose(ConnectionResetError())
 
     def stall(self) -> None:
         """The other side takes nothing from now on."""
@@ -66,7 +71,7 @@ class Wire(asyncio.Transport):
             self._told_full = False
             self._protocol.resume_writing()
         if self._closing:
-            self._lose(None)
+            self.lose(None)
 
     # -- what the protocol does
 
@@ -111,11 +116,11 @@ class Wire(asyncio.Transport):
     def close(self) -> None:
         self.closed = self._closing = True
         if not self._unsent:
-            self._lose(None)
+            self.lose(None)
 
     def abort(self) -> None:
         self.aborted = True
-        self._lose(None)
+        self.lose(None)
 
     # -- what happens
 
@@ -132,7 +137,8 @@ class Wire(asyncio.Transport):
             elif not self._protocol.eof_received():
                 self.close()
 
-    def _lose(self, error: Exception | None) -> None:
+    def lose(self, error: Exception | None) -> None:
+        """The connection is lost, in order or for this reason."""
         self._closing = True
         self._loop.call_soon(self._lost, error)
 

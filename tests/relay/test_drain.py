@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.peers import Peer, eventually, soon, stop_reading
-from tests.relay.conftest import Relay, finished, own_answer
+from tests.relay.conftest import Relay, finished, narrow_client, own_answer
 from unbuffer.outcome import Outcome
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -244,3 +244,23 @@ async def test_half_a_request_head_cannot_hold_the_end_up(relay: Relay) -> None:
     await soon(relay.plane.shutdown(AT_ONCE))
     await client.ended()
     assert not relay.plane.connections
+
+
+@pytest.mark.parametrize("request_head", [GET, GET10.replace(b"Connection: keep-alive\r\n", b"")], ids=["1.1", "1.0"])
+async def test_the_rest_of_a_whole_response_goes_out_at_the_end(relay: Relay, request_head: bytes) -> None:
+    """It has its outcome, and waits for its client."""
+    await relay.start()
+    loop = asyncio.get_running_loop()
+    body = bytes(60000)
+    with await narrow_client(relay) as client:
+        await soon(loop.sock_sendall(client, request_head))
+        upstream = await relay.upstream.accept()
+        await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await finished(relay, Outcome.COMPLETED, 200)
+        (connection,) = relay.plane.connections
+        assert connection.transport.get_write_buffer_size()
+        relay.plane.end_streams()
+        read = b""
+        while data := await soon(loop.sock_recv(client, 65536)):
+            read += data
+        assert read.endswith(b"\r\n\r\n" + body)

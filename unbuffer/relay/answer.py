@@ -310,13 +310,17 @@ class Answer:
     def _over(self) -> None:
         """A response ends that its framing calls complete: without the route's terminal marker it is cut."""
         exchange, tail, record = self._exchange, self._tail, self.record
-        if exchange is not None:
-            if tail is not None and not tail.terminated:
-                exchange.finish(Outcome.UNTERMINATED)
-                return
-            if record.chunks and record.status == 200 and (record.kind == "sse" or record.kind == "ndjson"):
-                record.last_word = SAID if has_last_word(self._before + self._latest) else UNSAID
-            exchange.finish(Outcome.COMPLETED)
+        if exchange is None:
+            return
+        if self._writer.lost:
+            exchange.client_lost(None)  # who is yet to be told so, in this turn of the loop
+            return
+        if tail is not None and not tail.terminated:
+            exchange.finish(Outcome.UNTERMINATED)
+            return
+        if record.chunks and record.status == 200 and (record.kind == "sse" or record.kind == "ndjson"):
+            record.last_word = SAID if has_last_word(self._before + self._latest) else UNSAID
+        exchange.finish(Outcome.COMPLETED)
 
     # -- what is added to a stream of events
 

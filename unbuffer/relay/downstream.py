@@ -313,11 +313,11 @@ class DownstreamConnection(asyncio.Protocol):
             set_options(self.transport.get_extra_info("socket"), client_options(self.plane.settings, *running) or OFF)
 
     def end(self, outcome: Outcome) -> None:
-        """End whatever runs."""
+        """End whatever runs. What was written of a response that is complete may still go out."""
         if self._exchange is not None:
             self._exchange.finish(outcome)
-        else:
-            self.abort()
+        elif self._phase != _ENDING:
+            self._close()
 
     # -- reading
 

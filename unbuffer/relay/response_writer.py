@@ -88,6 +88,11 @@ class ResponseWriter:
         return self._framing == UNTIL_CLOSE
 
     @property
+    def lost(self) -> bool:
+        """Whether nothing that is written arrives any more."""
+        return self._transport.is_closing()
+
+    @property
     def waiting(self) -> int:
         """Bytes written that the system has not taken."""
         return self._transport.get_write_buffer_size()
