@@ -291,7 +291,7 @@ FAMILIES = (
         "histogram",
         ("kind",),
         "Time that unbuffer itself adds to a chunk.",
-        "from the read of a chunk to the accepted write of the same bytes; bytes that wait behind it for a client that "
+        "from the read of a chunk to the accepted write of the same bytes; bytes that wait after it for a client that "
         "is slow count as backpressure",
         _by_label(lambda totals: totals.relay),
     ),
@@ -371,7 +371,7 @@ FAMILIES = (
         "unbuffer_stream_verdicts_total",
         "counter",
         ("route", "verdict"),
-        "Streams by how they came from the upstream: streamed = as they were made, lump = all at once behind a wait, "
+        "Streams by how they came from the upstream: streamed = as they were made, lump = all at once after a wait, "
         "bursts = in clumps of one size or on one beat, headers_withheld = the head waited for the first chunk, "
         "short = too little to judge.",
         "at the end of the stream",
