@@ -98,7 +98,7 @@ class Outcome(Enum):
         "silence_timeout",
         504,
         "connection_read_timeout",
-        "The upstream sent nothing of the response body for timeouts.silence.",
+        "The upstream sent nothing of the response body but keep-alives for timeouts.silence.",
     )
     UPSTREAM_DISCONNECT = Ending(
         "upstream_disconnect",

@@ -64,12 +64,16 @@ class Rhythm:
     alike          clumps that were as big as the one before, within 2 %
     clump          bytes of the latest clump that is complete
     offset         where in the body the current clump began
+    aside          bytes of keep-alives, as they were read, which are no part of a clump; given: the same, decoded
     begun          when it began; 0.0 = with the body
     ends           events that ended in the first reads, decoded; 0 where they cannot be told (kind "stream")
     sampled        bytes in which they were counted
     """
 
-    __slots__ = ("_kind", "alike", "begun", "clump", "clumps", "ends", "offset", "pauses", "sampled", "squares")
+    __slots__ = (
+        "_kind", "alike", "aside", "begun", "clump", "clumps", "ends", "given", "offset", "pauses", "sampled",
+        "squares",
+    )  # fmt: skip
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
@@ -82,9 +86,12 @@ class Rhythm:
         self.sampled = 0
         self.offset = 0
         self.begun = 0.0
+        self.aside = 0
+        self.given = 0
 
     def pause(self, gap: float, offset: int, now: float) -> None:
         """A clump begins now, behind a pause of `gap` seconds, at this offset in the body."""
+        offset -= self.aside
         size = offset - self.offset
         self.offset = offset
         self.begun = now
@@ -111,9 +118,10 @@ class Timeline:
     count       how many there have been since the beginning, those that are no longer kept as well
     pauses      from when to when the upstream was not read because the client's buffer was full
     heartbeats  when each was sent
+    keepalives  when each of the application's own was read
     """
 
-    __slots__ = ("_bytes_down", "chunks", "count", "heartbeats", "pauses")
+    __slots__ = ("_bytes_down", "chunks", "count", "heartbeats", "keepalives", "pauses")
 
     def __init__(self, length: int, bytes_down: int) -> None:
         """length: how many chunks are kept, and a tenth of that of the rest. bytes_down: what the client had before."""
@@ -121,6 +129,7 @@ class Timeline:
         self.count = 0
         self.pauses: deque[tuple[float, float]] = deque(maxlen=length // 10)
         self.heartbeats: deque[float] = deque(maxlen=length // 10)
+        self.keepalives: deque[float] = deque(maxlen=length // 10)
         self._bytes_down = bytes_down
 
     def wrote(self, read_at: float, accepted_at: float, bytes_down: int) -> None:
@@ -130,6 +139,11 @@ class Timeline:
             self.chunks.append((read_at, accepted_at, size))
             self.count += 1
             self._bytes_down = bytes_down
+
+    def kept_alive(self, read_at: float, size: int) -> None:
+        """A keep-alive of so many bytes was read, and is written next: it is no chunk."""
+        self.keepalives.append(read_at)
+        self._bytes_down += size
 
 
 UNKNOWN: Final = 0
@@ -151,10 +165,11 @@ class Record:
     started        request head complete
     sent_at        request sent to the upstream, body and all
     head_at        final response head read from the upstream
-    first_at       first bytes of the response body read from the upstream
-    last_at        latest bytes of the response body read from the upstream
+    first_at       first chunk read from the upstream
+    last_at        latest chunk read from the upstream
     ended          the outcome is known
-    chunks         reads that brought response body bytes
+    chunks         reads that brought response body bytes, keep-alives aside
+    keepalives     reads of an event-stream or of NDJSON that brought nothing but keep-alives (`unbuffer.http.content`)
     bytes_up       request body bytes sent to the upstream
     bytes_read     response body bytes read from the upstream, as the upstream coded them
     bytes_down     response body bytes given to the client, without framing
@@ -177,6 +192,7 @@ class Record:
         "first_at",
         "head_at",
         "heartbeats",
+        "keepalives",
         "kind",
         "last_at",
         "last_word",
@@ -230,6 +246,7 @@ class Record:
         self.stalls = 0
         self.paused_at = 0.0
         self.heartbeats = 0
+        self.keepalives = 0
         self.rhythm: Rhythm | None = None
         """Of streams only; None in what has a known length, and in tunnels."""
         self.timeline: Timeline | None = None

@@ -68,8 +68,8 @@ class Series:
 
     __slots__ = (
         "active", "bytes_down", "bytes_read", "chunks", "chunks_by_magnitude", "durations", "ends",
-        "expects_last_word", "gaps", "heartbeats", "kind", "last_words", "missing", "outcomes", "relay", "route",
-        "stalled", "stalling", "stalls", "ttfb", "ttfc",
+        "expects_last_word", "gaps", "heartbeats", "keepalives", "kind", "last_words", "missing", "outcomes", "relay",
+        "route", "stalled", "stalling", "stalls", "ttfb", "ttfc",
     )  # fmt: skip
 
     def __init__(self, route: str, kind: str, relay: Histogram) -> None:
@@ -87,6 +87,7 @@ class Series:
         self.relay = relay
         """Shared by all routes of a kind: the delay is unbuffer's own and does not depend on the route."""
         self.bytes_read = 0
+        """Of the chunks."""
         self.bytes_down = 0
         self.stalled = 0.0
         """Seconds of the stalls that are over."""
@@ -94,6 +95,7 @@ class Series:
         """Streams whose client's buffer is full now."""
         self.stalls = 0
         self.heartbeats = 0
+        self.keepalives = 0
         self.ends = 0
         """Of late: streams that ended well."""
         self.last_words = 0

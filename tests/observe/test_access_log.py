@@ -108,6 +108,7 @@ def a_full_record() -> Record:
     record.reused = True
     record.decoded = "gzip"
     record.heartbeats = 3
+    record.keepalives = 4
     record.trace = "0af7651916cd43dd8448eb211c80319c"
     return record
 
@@ -189,6 +190,7 @@ def test_a_json_line_holds_everything_that_is_known() -> None:
             "unbuffer.silence_ms": 1500.0,
             "unbuffer.stall_ms": 62.5,
             "unbuffer.heartbeats": 3,
+            "unbuffer.keepalives": 4,
             "unbuffer.reused": True,
             "unbuffer.decoded": "gzip",
             "unbuffer.detail": "the upstream reset the connection",
@@ -247,6 +249,7 @@ def test_the_keys_may_be_short_ones() -> None:
             "silence_ms": 1500.0,
             "stall_ms": 62.5,
             "heartbeats": 3,
+            "keepalives": 4,
             "reused": True,
             "decoded": "gzip",
             "detail": "the upstream reset the connection",
@@ -345,7 +348,7 @@ def test_a_text_line_is_for_people() -> None:
     assert logged("text", a_full_record(), judgement=LUMP) == (
         b'2026-03-01T12:00:00.250Z 192.0.2.1 "POST /v1/chat" 200 sse upstream_disconnect route=chat duration=2500.0ms'
         b" verdict=lump ttfb=125.0ms ttfc=250.0ms chunks=7 up=11 down=33 max_gap=750.0ms stall=62.5ms heartbeats=3"
-        b' detail="the upstream reset the connection"\n'
+        b' keepalives=4 detail="the upstream reset the connection"\n'
     )
 
 

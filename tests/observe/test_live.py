@@ -96,6 +96,7 @@ def test_a_running_stream_is_told_as_it_was_measured(process: Process) -> None:
     chunk(record, 103.5, 40)
     record.stalled = 0.5
     record.heartbeats = 2
+    record.keepalives = 3
 
     (row,) = process.news(process.watch()).running
     assert row == Row(
@@ -112,6 +113,7 @@ def test_a_running_stream_is_told_as_it_was_measured(process: Process) -> None:
         max_gap=2.5,
         stall=0.5,
         heartbeats=2,
+        keepalives=3,
     )
 
 

@@ -115,6 +115,7 @@ def script() -> tuple[Totals, Samples]:
     chat.stalled = 1.5
     chat.stalls = 2
     chat.heartbeats = 4
+    chat.keepalives = 15
     totals.fold(ended(Outcome.COMPLETED, 100.0, 60.0, 20, 10), chat)
     totals.fold(ended(Outcome.COMPLETED, 100.0, 0.25, 1, 0), chat)
     totals.fold(ended(Outcome.UPSTREAM_REFUSED, 100.0, 0.5, 0, 7), chat)
@@ -154,6 +155,7 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_client_backpressure_events_total", 2, **of)
         | one("unbuffer_backpressured_streams", 0, **of)
         | one("unbuffer_heartbeats_total", 4, **of)
+        | one("unbuffer_upstream_keepalives_total", 15, **of)
         | one("unbuffer_streams_total", 2, outcome="completed", **of)
         | one("unbuffer_streams_total", 1, outcome="upstream_refused", **of)
         | one("unbuffer_requests_total", 2, route="chat", method="POST", code="200")
@@ -185,6 +187,7 @@ def script() -> tuple[Totals, Samples]:
     for name in ("seconds", "events"):
         expected |= one(f"unbuffer_client_backpressure_{name}_total", 0, **others)
     expected |= one("unbuffer_heartbeats_total", 0, **others)
+    expected |= one("unbuffer_upstream_keepalives_total", 0, **others)
     for name, counts in (
         ("unbuffer_upstream_ttfb_seconds", other.ttfb),
         ("unbuffer_time_to_first_chunk_seconds", other.ttfc),

@@ -154,7 +154,7 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         Settings(
             timeouts=Timeouts(request_body=1.0, response_head=2.0, silence=3.0, client_stall=4.0),
             limits=Limits(body=5),
-            sse=SSE(heartbeat=6.0, heartbeat_shape="comment"),
+            sse=SSE(heartbeat=6.0, heartbeat_shape="comment", heartbeat_padding=7, keepalive_events=("ping",)),
             routes=(
                 Route(
                     name="own",
@@ -162,7 +162,14 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
                     timeouts=RouteTimeouts(request_body=10.0, response_head=20.0, silence=0.0, client_stall=40.0),
                     limits=RouteLimits(body=0),
                     decode="never",
-                    sse=RouteSSE(heartbeat=0.0, heartbeat_shape="blank", opening=True, error_event=True),
+                    sse=RouteSSE(
+                        heartbeat=0.0,
+                        heartbeat_shape="blank",
+                        heartbeat_padding=0,
+                        opening=True,
+                        keepalive_events=("ö",),
+                        error_event=True,
+                    ),
                     terminal_marker="[DONE]",
                     server_timing=True,
                 ),
@@ -183,6 +190,8 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         heartbeat=0.0,
         heartbeat_shape="blank",
         opening=True,
+        heartbeat_padding=0,
+        keepalive_events=(b"\xc3\xb6",),
         error_event=True,
         terminal_marker=b"[DONE]",
         server_timing=True,
@@ -200,6 +209,8 @@ def test_a_route_states_what_it_changes_and_inherits_the_rest() -> None:
         heartbeat=6.0,
         heartbeat_shape="comment",
         opening=False,
+        heartbeat_padding=7,
+        keepalive_events=(b"ping",),
         error_event=False,
         terminal_marker=b"",
         server_timing=False,

@@ -189,6 +189,15 @@ def reads_events(fields: Fields) -> bool:
     return any(name.lower() == b"accept" and value.lower().find(b"text/event-stream") >= 0 for name, value in fields)
 
 
+def padded(heartbeat: bytes, size: int) -> bytes:
+    """The heartbeat, filled up to so many bytes if it has fewer: a comment with spaces, empty lines with more."""
+    more = size - len(heartbeat)
+    if heartbeat.startswith(b":"):
+        return heartbeat[:1] + b" " * more + heartbeat[1:]
+    end = heartbeat[: len(heartbeat) // 2]
+    return heartbeat + end * (more // len(end))
+
+
 def unmarked(data: bytes) -> bytes:
     """The first bytes of a stream in which something was written before them, as long as they were.
 

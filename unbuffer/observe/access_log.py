@@ -210,6 +210,8 @@ def text_line(one: Ended) -> bytes:
     ]
     if record.heartbeats:
         words.append(f"heartbeats={record.heartbeats}")
+    if record.keepalives:
+        words.append(f"keepalives={record.keepalives}")
     if record.detail:
         words.append(f"detail={json.dumps(record.detail)}")
     if one.lost:

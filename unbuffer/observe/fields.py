@@ -218,7 +218,7 @@ FIELDS = (
         "ttfc_ms",
         "unbuffer.ttfc_ms",
         "unbuffer.ttfc_ms",
-        "From the whole request head to the first read of the response body from the upstream.",
+        "From the whole request head to the first chunk of the response body read from the upstream.",
         lambda one: ms(one.record.first_at - one.record.started) if one.record.first_at else None,
     ),
     Field(
@@ -233,7 +233,7 @@ FIELDS = (
         "chunks",
         "unbuffer.chunks",
         "unbuffer.chunks",
-        "Reads that brought bytes of the response body.",
+        "Reads that brought bytes of the response body, keep-alives aside.",
         lambda one: one.record.chunks,
     ),
     Field(
@@ -268,7 +268,7 @@ FIELDS = (
         "silence_ms",
         "unbuffer.silence_ms",
         "unbuffer.silence_ms",
-        "From the last word of the upstream to the end: a round number tells of a timeout on the way.",
+        "From the last chunk, or the head, to the end: a round number tells of a timeout on the way.",
         _silence,
     ),
     Field(
@@ -284,6 +284,13 @@ FIELDS = (
         "unbuffer.heartbeats",
         "Heartbeats that broke the silence of an event-stream, or opened it.",
         lambda one: one.record.heartbeats or None,
+    ),
+    Field(
+        "keepalives",
+        "unbuffer.keepalives",
+        "unbuffer.keepalives",
+        "Reads that brought nothing but keep-alives of the application.",
+        lambda one: one.record.keepalives or None,
     ),
     Field(
         "reused",

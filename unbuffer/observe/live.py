@@ -59,7 +59,7 @@ class Row(Struct, omit_defaults=True):
     """One stream in the table. Times in seconds.
 
     age      from the request head until now, or to the end
-    gap      since the latest chunk until now, or to the end
+    gap      since the latest chunk until now, or to the end; keep-alives are no chunks
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
     seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
     unsaid   it ended without the last word of nearly all others of its route
@@ -80,6 +80,7 @@ class Row(Struct, omit_defaults=True):
     stall: float = 0.0
     paused: bool = False
     heartbeats: int = 0
+    keepalives: int = 0
     verdict: str = ""
     seen: str = ""
     causes: tuple[str, ...] = ()
@@ -95,12 +96,14 @@ class Picture(Struct, omit_defaults=True):
     missed      chunks that came before anybody looked
     pauses      from when to when the upstream was not read because the client's buffer was full; all that are kept
     heartbeats  when each was sent; all that are kept
+    keepalives  when each of the application's own was read; all that are kept
     """
 
     marks: list[tuple[float, float, int]]
     missed: int = 0
     pauses: list[tuple[float, float]] = []
     heartbeats: list[float] = []
+    keepalives: list[float] = []
 
 
 class Chosen(Struct, omit_defaults=True):
@@ -358,6 +361,7 @@ class Live:
             stall=_seconds(stall),
             paused=record.paused_at > 0.0,
             heartbeats=record.heartbeats,
+            keepalives=record.keepalives,
             verdict=judgement.verdict.value if judgement else "",
             seen=judgement.seen if judgement else "",
             causes=judgement.causes if judgement else (),
@@ -399,6 +403,7 @@ def _picture(watcher: Watcher, record: Record, now: float) -> Picture | None:
         0 if record.decoded else record.chunks - timeline.count,
         [(_ms(begin - started), _ms(end - started)) for begin, end in pauses],
         [_ms(sent - started) for sent in timeline.heartbeats],
+        [_ms(read - started) for read in timeline.keepalives],
     )
 
 

@@ -91,7 +91,7 @@ _SHORT: Final = Judgement(Verdict.SHORT)
 
 
 def judge(record: Record) -> Judgement | None:
-    """How this stream arrived; None for what is no stream or has brought nothing of its body."""
+    """How this stream arrived; None for what is no stream or has brought nothing, keep-alives aside."""
     rhythm = record.rhythm
     if rhythm is None or not record.chunks:
         return None
@@ -113,11 +113,12 @@ def _is_lump(record: Record, rhythm: Rhythm, asked: float) -> bool:
     begun = rhythm.begun or record.first_at
     if rhythm.clumps >= FEW_CLUMPS or begun - asked < WAIT:
         return False
-    if record.bytes_read - rhythm.offset < NEARLY_ALL * record.bytes_read:
+    size = record.bytes_read - rhythm.aside
+    if size - rhythm.offset < NEARLY_ALL * size:
         return False
     if record.kind == "stream":
         # Events of text cannot be counted, but what was written once comes in one read, or fills a few.
-        events = float(record.chunks) if record.bytes_read < record.chunks * LARGE else 0.0
+        events = float(record.chunks) if size < record.chunks * LARGE else 0.0
     else:
         events = _events(record, rhythm)
     return events >= MANY_EVENTS and record.last_at - begun < events * MADE
@@ -140,4 +141,4 @@ def _collector(record: Record, rhythm: Rhythm) -> str:
 
 def _events(record: Record, rhythm: Rhythm) -> float:
     """How many there were, by the size that the first ones had."""
-    return rhythm.ends * record.bytes_down / rhythm.sampled if rhythm.sampled else 0.0
+    return rhythm.ends * (record.bytes_down - rhythm.given) / rhythm.sampled if rhythm.sampled else 0.0

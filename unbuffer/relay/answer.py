@@ -1,6 +1,6 @@
 """The response on its way down, from its head to its end or to the outcome that cuts it short.
 
-A chunk takes one straight way: `body` counts it, decodes it if it must, and has it written. `Exchange.finish` closes
+A chunk takes one straight way: `body` decodes it if it must, counts it, and has it written. `Exchange.finish` closes
 the answer: from then on nothing of it is written or counted, whatever else came in the same read.
 """
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coded import goes_out_decoded, without_coded
 from unbuffer.http.coding import decodable
+from unbuffer.http.content import DATA, LF, ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
-from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, unmarked
+from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, padded, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import PAUSE, SAID, SAMPLE, UNSAID, Record, Rhythm
 from unbuffer.relay.decoding import Decoding
@@ -37,6 +38,7 @@ class Answer:
     __slots__ = (
         "_beat_at",
         "_before",
+        "_content",
         "_decoding",
         "_exchange",
         "_latest",
@@ -59,12 +61,14 @@ class Answer:
         """Where it is counted: from the response head on, until it is closed."""
         self._writer = writer
         self._decoding: Decoding | None = None
+        self._content: ContentReader | None = None
+        """Of bodies in which there are keep-alives."""
         self._tail: Tail | None = None
         """Kept only where something may be added to the body, or its end is looked at."""
         self._before = self._latest = b""
         """The two latest reads of the body, decoded: their last `KEPT` bytes."""
         self._beat_at = 0.0
-        """Time of the latest heartbeat."""
+        """Time of the latest heartbeat, or of the latest keep-alive of the upstream's own that stands for one."""
         self._resumed_at = 0.0
         """When the client last took what it had been sent, so that the upstream was read again."""
 
@@ -86,6 +90,8 @@ class Answer:
         if head.framing and head.streams:
             record.rhythm = Rhythm(head.kind)
             record.server, record.varies = maker(head.fields)
+            if decoded or not head.codings:
+                self._content = content_reader(head.kind, policy.keepalive_events)
             self._keep_tail(exchange, head, decoded, now)
             if exchange.plane.on_stream is not None:
                 exchange.plane.on_stream(record)
@@ -169,28 +175,43 @@ class Answer:
             return
         size = len(data)
         chunks = record.chunks
-        # Histogram.observe, written out: this is what every chunk pays.
-        if chunks:
-            gap = now - record.last_at
-            gaps = series.gaps
-            gaps.counts[bisect_left(GAP_BOUNDS, gap)] += 1
-            gaps.sum += gap
-            if gap > record.max_gap:
-                record.max_gap = gap
-            if gap >= PAUSE and record.rhythm is not None:
-                record.rhythm.pause(gap, record.bytes_read, now)
-                if gap >= STALL:
-                    self._silence_over(now)
+        decoding = self._decoding
+        if decoding is not None:
+            data = decoding.feed(data, last)
+        content = self._content
+        # The usual read of an event-stream is told without a call: one event, or several, without a type.
+        if (
+            content is not None
+            and not (content.between and data[:5] == DATA and data[-1] == data[-2] == LF)
+            and not content.read(data)
+        ):
+            self._kept_alive(size, len(data), now)
+            chunks = SAMPLE  # it tells nothing of how large an event is
         else:
-            record.first_at = now
-            series.ttfc.observe(now - record.started)
-        record.last_at = now
-        record.chunks = chunks + 1
+            # Histogram.observe, written out: this is what every chunk pays.
+            if chunks:
+                gap = now - record.last_at
+                gaps = series.gaps
+                gaps.counts[bisect_left(GAP_BOUNDS, gap)] += 1
+                gaps.sum += gap
+                if gap > record.max_gap:
+                    record.max_gap = gap
+                if gap >= PAUSE and record.rhythm is not None:
+                    record.rhythm.pause(gap, record.bytes_read, now)
+                    if gap >= STALL:
+                        self._silence_over(now)
+            else:
+                record.first_at = now
+                series.ttfc.observe(now - record.started)
+            record.last_at = now
+            record.chunks = chunks + 1
+            series.chunks_by_magnitude[(size - 1).bit_length()] += 1
+            series.bytes_read += size
         record.bytes_read += size
-        series.chunks_by_magnitude[(size - 1).bit_length()] += 1
-        series.bytes_read += size
-        if self._decoding is not None:
-            self._decoding.feed(data, now, last)
+        if decoding is not None:
+            if data:
+                self._give(data, now, chunks)
+            decoding.settle(now)
             return
         if self._tail is not None:
             if record.heartbeats and not record.bytes_down:
@@ -223,8 +244,28 @@ class Answer:
         if exchange is not None and now - since >= STALL:
             exchange.plane.stalls.over(record, since, now)
 
+    def _kept_alive(self, size: int, given: int, now: float) -> None:
+        """A read of `size` bytes had no content; given: the bytes of its text, 0 where a decoder has none of it yet."""
+        exchange, series, record = self._exchange, self._series, self.record
+        if exchange is None or series is None or not given:
+            return
+        record.keepalives += 1
+        series.keepalives += 1
+        if record.rhythm is not None:
+            record.rhythm.aside += size
+            record.rhythm.given += given
+        if given >= exchange.policy.heartbeat_padding:
+            self._beat_at = now
+        if record.timeline is not None:
+            record.timeline.kept_alive(now, given)
+
     def decoded(self, data: bytes, now: float) -> None:
-        """Body bytes that a decoder gave. Not empty."""
+        """More than one step of a decoder is in a read: the next one. The first one has told what the read is."""
+        content = self._content is None or self._content.read(data)
+        self._give(data, now, self.record.chunks - 1 if content else SAMPLE)
+
+    def _give(self, data: bytes, now: float, chunks: int) -> None:
+        """Body bytes that a decoder gave, not empty. chunks: how many there were before."""
         series, record = self._series, self.record
         if series is None:
             return
@@ -236,7 +277,7 @@ class Answer:
         self._latest = data[-KEPT:]
         record.bytes_down += len(data)
         series.bytes_down += len(data)
-        if record.chunks <= SAMPLE and record.rhythm is not None:
+        if chunks < SAMPLE and record.rhythm is not None:
             record.rhythm.sample(data)
         if not self.head_sent:
             self._count_head()
@@ -348,14 +389,15 @@ class Answer:
         self._beat_at = now
         if not self._may_add or self._writer.waiting:
             return False
-        record, series, tail = self.record, self._series, self._tail
+        exchange, record, series, tail = self._exchange, self.record, self._series, self._tail
+        assert exchange is not None
         assert series is not None
         assert tail is not None
         series.heartbeats += 1
         record.heartbeats += 1
         if record.timeline is not None:
             record.timeline.heartbeats.append(now)
-        self._writer.body(tail.heartbeat, False)
+        self._writer.body(padded(tail.heartbeat, exchange.policy.heartbeat_padding), False)
         return True
 
     # -- the client takes it, or not
@@ -421,5 +463,5 @@ class Answer:
             event = error_event(outcome.label, outcome.value.status, told)
             self._writer.body(event, False)
         # Also for the cyclic garbage collector: nothing is left for it.
-        self._exchange = self._series = self._decoding = self._tail = None
+        self._exchange = self._series = self._decoding = self._content = self._tail = None
         return series

@@ -19,21 +19,26 @@ class Decoding:
     behind: the decoder holds more than was given out; the upstream is not read meanwhile.
     """
 
-    __slots__ = ("_answer", "_decoder", "_ending", "_trailers", "behind")
+    __slots__ = ("_answer", "_damage", "_decoder", "_ending", "_full", "_trailers", "behind")
 
     def __init__(self, answer: "Answer", codings: tuple[str, ...]) -> None:
         self._answer = answer
         self._decoder = Decoder(codings)
+        self._damage = ""
+        """Why the latest step was the last one; empty = it was not."""
+        self._full = False
+        """The latest step was a whole one: the decoder may have more."""
         self._ending = False
         """The response is complete, as far as the upstream is concerned."""
         self._trailers: Fields = []
         self.behind = False
 
-    def feed(self, data: bytes, now: float, last: bool) -> None:
-        """Coded bytes, as one read brought them."""
+    def feed(self, data: bytes, last: bool) -> bytes:
+        """Coded bytes, as one read brought them. Returns the first step of what they stand for; `settle` has to follow
+        when that has been given out."""
         self._decoder.feed(data)
         self._ending = last
-        self.go_on(now)
+        return self._step()
 
     def end(self, trailers: Fields) -> None:
         """The response is complete; nothing of its body came with the news."""
@@ -43,10 +48,15 @@ class Decoding:
 
     def go_on(self, now: float) -> None:
         """Give out what the decoder has, one step for one turn of the loop, and only while the client takes it."""
-        answer, decoder = self._answer, self._decoder
+        data = self._step()
+        if data:
+            self._answer.decoded(data, now)
+        self.settle(now)
+
+    def _step(self) -> bytes:
+        decoder = self._decoder
         pieces: list[bytes] = []
         room = STEP
-        damage = ""
         try:
             while room > 0 and (piece := decoder.read(room)):
                 pieces.append(piece)
@@ -54,12 +64,16 @@ class Decoding:
             if room > 0 and self._ending:
                 decoder.finish()
         except CodingError as error:
-            damage = str(error)
-        if pieces:
-            answer.decoded(b"".join(pieces), now)
-        if damage:
-            answer.damaged(damage)
-        elif room <= 0:
+            self._damage = str(error)
+        self._full = room <= 0
+        return b"".join(pieces)
+
+    def settle(self, now: float) -> None:
+        """What comes of a step when its bytes have been given out."""
+        answer = self._answer
+        if self._damage:
+            answer.damaged(self._damage)
+        elif self._full:
             self.behind = True
             answer.fall_behind()
         elif self._ending:

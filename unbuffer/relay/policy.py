@@ -30,6 +30,8 @@ class Policy:
     heartbeat: float
     heartbeat_shape: str
     opening: bool
+    heartbeat_padding: int
+    keepalive_events: tuple[bytes, ...]
     error_event: bool
     terminal_marker: bytes
     server_timing: bool
@@ -104,10 +106,13 @@ def _policy(settings: Settings, name: str, route: Route) -> Policy:
         decode=settings.decode if route.decode is None else route.decode,
         guard=_guard(settings, route),
         heartbeat=sse.heartbeat if own_sse.heartbeat is None else own_sse.heartbeat,
-        heartbeat_shape=settings.sse.heartbeat_shape
-        if route.sse.heartbeat_shape is None
-        else route.sse.heartbeat_shape,
+        heartbeat_shape=sse.heartbeat_shape if own_sse.heartbeat_shape is None else own_sse.heartbeat_shape,
+        heartbeat_padding=sse.heartbeat_padding if own_sse.heartbeat_padding is None else own_sse.heartbeat_padding,
         opening=sse.opening if own_sse.opening is None else own_sse.opening,
+        keepalive_events=tuple(
+            name.encode()
+            for name in (sse.keepalive_events if own_sse.keepalive_events is None else own_sse.keepalive_events)
+        ),
         error_event=sse.error_event if own_sse.error_event is None else own_sse.error_event,
         terminal_marker=route.terminal_marker.encode(),
         server_timing=settings.server_timing if route.server_timing is None else route.server_timing,

@@ -26,6 +26,7 @@ _FORM_OF_FIELD: dict[tuple[type[Section], str], str] = {
 
 PATTERNS = {
     r"^[^\r\n]{0,256}$": "one line of text, at most 256 characters",
+    r"^[^\x00-\x1f\x7f]{1,64}$": "the type of an event such as ping, at most 64 characters",
     "^/": "a path that begins with /",
     "^(off|/[!-~]*)$": "a path such as /openapi.json, or off",
     r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$": "a URL such as http://127.0.0.1:4318, or off",
@@ -136,10 +137,10 @@ def _field(section: type[Section], info: FieldInfo) -> Setting | Block:
 
 def _one(kind: Any) -> tuple[Any, bool]:
     """The type of one value, and whether there may be many."""
+    if NoneType in get_args(kind):
+        kind = next(arg for arg in get_args(kind) if arg is not NoneType)
     if get_origin(kind) is tuple:
         return get_args(kind)[0], True
-    if NoneType in get_args(kind):
-        return next(arg for arg in get_args(kind) if arg is not NoneType), False
     return kind, False
 
 

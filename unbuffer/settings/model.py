@@ -166,19 +166,29 @@ class Forwarded(Section, frozen=True):
     """Also send `Forwarded` (RFC 7239)."""
 
 
+EventType = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
+Padding = Annotated[int, Meta(ge=0, le=4096, extra={"form": "size"})]
+
+
 class SSE(Section, frozen=True):
-    """What is added to event-streams, between two events and nowhere else."""
+    """Event-streams: what is added, between two events and nowhere else, and what of them is no content."""
 
     heartbeat: Duration = 15.0
-    """Silence after which something is sent that is no event. Azure Application Gateway cuts after 20 s, AWS ALB and
-    nginx after 60."""
+    """Time without an event or a keep-alive of the upstream's own after which something is sent that is no event.
+    Azure Application Gateway cuts after 20 s, AWS ALB and nginx after 60."""
     heartbeat_shape: HeartbeatShape = "auto"
     """What is sent. No shape is read rightly by every library that is in use (tests/clients/test_heartbeat_shapes.py),
     hence auto: a comment to clients that ask for text/event-stream, two empty lines to others, and to them a comment
     as well once the stream has an `id:`."""
+    heartbeat_padding: Padding = 0
+    """Bytes that it is filled up to, 4 KiB at the most; 0 = as short as can be. For whoever in front passes
+    nothing on until so many bytes are there."""
     opening: bool = False
     """Whether a heartbeat follows a head at once that comes before any byte of its body: it opens EventSource where a
     hop holds the head until then. Off: whoever sees the first byte takes it for the application's."""
+    keepalive_events: tuple[EventType, ...] = ()
+    """Types of events that are keep-alives although they have data, such as Anthropic's `ping`. Comments, empty lines
+    and events without data always are."""
     error_event: bool = False
     """Whether an `error` event tells of a failure before the connection breaks; clients must expect it."""
 
@@ -280,11 +290,14 @@ class RouteLimits(Section, frozen=True):
 
 
 class RouteSSE(Section, frozen=True):
-    """What is added to event-streams of one route; a missing one is inherited."""
+    """Event-streams of one route; what is missing is inherited."""
 
     heartbeat: Duration | None = None
     heartbeat_shape: HeartbeatShape | None = None
+    heartbeat_padding: Padding | None = None
     opening: bool | None = None
+    keepalive_events: tuple[EventType, ...] | None = None
+    """In place of those above."""
     error_event: bool | None = None
 
 

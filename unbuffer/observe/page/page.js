@@ -81,6 +81,7 @@ function takeChosen(chosen) {
     missed: got?.missed ?? 0,
     pauses: got?.pauses ?? [],
     heartbeats: got?.heartbeats ?? [],
+    keepalives: got?.keepalives ?? [],
   };
   if (ends && chosen.pinned) {
     const judged = chosen.row.verdict ? `, ${verdict(chosen.row.verdict)}` : "";

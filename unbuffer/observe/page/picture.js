@@ -43,7 +43,7 @@ export class Picture {
     this.drawing = new Drawing("stream-heading", caption.id);
   }
 
-  // stream: { row, head, marks, missed, pauses, heartbeats, kept }; seconds: how much is shown, 0 = all.
+  // stream: { row, head, marks, missed, pauses, heartbeats, keepalives, kept }; seconds: how much is shown, 0 = all.
   draw(stream, seconds) {
     const width = Math.max(this.frame.clientWidth, 280);
     const now = stream.row.age * 1000;
@@ -79,6 +79,13 @@ export class Picture {
         d: stream.heartbeats
           .filter((sent) => sent >= from)
           .map((sent) => `M${x(sent).toFixed(1)} ${DOWN[0] + 9}l7 7-7 7-7-7z`)
+          .join(""),
+      }),
+      svg("path", {
+        class: "alives",
+        d: stream.keepalives
+          .filter((read) => read >= from)
+          .map((read) => `M${x(read).toFixed(1)} ${UP[0] + 9}l7 7-7 7-7-7z`)
           .join(""),
       }),
       text(width - 4, UP[0] - 9, "name up last", "upstream"),
@@ -187,6 +194,7 @@ export class Picture {
     }
     if (pauses.length) words.push(`The client held the stream back for ${gap(row.stall)}.`);
     if (row.heartbeats) words.push(`Heartbeats sent: ${number(row.heartbeats)}.`);
+    if (row.keepalives) words.push(`Keep-alives of the application: ${number(row.keepalives)}.`);
     if (missed) words.push(`${counted(missed, "chunk")} came before anybody looked.`);
     const content = words.join(" ");
     if (this.caption.textContent !== content) this.caption.textContent = content;

@@ -1,0 +1,163 @@
+"""Tells what a stream says from what only keeps its connection alive, read by read, wherever a read is cut.
+
+An event-stream is read as the HTML standard interprets one (section 9.2.6): a comment, an empty line, and an event to
+which no `data` belongs reach no listener. Of NDJSON the empty lines are nothing. Bounded: of a line that goes on in the
+next read so much is kept as tells what it is.
+"""
+
+from typing import Final
+
+LF: Final = 0x0A
+_LF: Final = b"\n"
+_CR: Final = b"\r"
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+
+DATA: Final = b"data:"
+_EVENT: Final = b"event:"
+_COMMENT: Final = b":"
+_OTHER: Final = b"id:"
+"""In place of any line that is neither a comment nor one of the two above."""
+
+# What ends an event and the read with it. Behind a lone CR a LF may come; such a stream is read line by line.
+_EVENT_ENDS: Final[tuple[bytes, ...]] = (b"\n\n", b"\n\r\n")
+
+
+class ContentReader:
+    """One body. between: nothing is under way, as at the end of a read that ended with an event."""
+
+    __slots__ = ("between",)
+
+    def __init__(self) -> None:
+        self.between = False
+
+    def read(self, data: bytes) -> bool:
+        """Read on. Returns whether these bytes brought content."""
+        raise NotImplementedError
+
+
+class EventReader(ContentReader):
+    """An event-stream.
+
+    Content is every byte of a `data` line from the name on, what else comes of the same event behind that, and the
+    empty line that ends it. The type counts where its line comes before the data: what was said is not taken back.
+    """
+
+    __slots__ = ("_alive", "_begun", "_data", "_kept", "_line", "_longest", "_types", "_untyped", "_was_cr")
+
+    def __init__(self, keepalives: tuple[bytes, ...] = ()) -> None:
+        """keepalives: types of events that are keep-alives, whatever their data."""
+        super().__init__()
+        self._types = keepalives
+        self._untyped = not keepalives
+        self._longest = max(map(len, keepalives), default=0)
+        self._begun = False
+        """Whether the place of a byte order mark is behind us."""
+        self._line = b""
+        """The line under way, or a shorter one that means the same."""
+        self._alive = False
+        """Whether the event under way is of a type that is a keep-alive."""
+        self._data = False
+        """Whether the event under way has data that is content."""
+        self._was_cr = False
+        """Whether the latest byte was a CR: a LF behind it is part of that line end."""
+
+    def read(self, data: bytes) -> bool:
+        if not self.between:
+            return self._read_lines(data)
+        # What the beginning tells: at once where every event with data is content.
+        if not (b"\ndata:" in data if self._untyped else self._begins_with_content(data)) and data[:5] != DATA:
+            return self._read_lines(data)
+        if data[-1] != LF or not data.endswith(_EVENT_ENDS):
+            over = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
+            self._read_lines(data[over:] if over > 2 else data)
+        return True
+
+    def _begins_with_content(self, data: bytes) -> bool:
+        """Whether it begins with an event of another type than those, as far as that is simple to tell."""
+        if not data.startswith(_EVENT):
+            return False
+        end = data.find(_LF)
+        name = data[len(_EVENT) : end].removesuffix(_CR)
+        return data.startswith(DATA, end + 1) and _CR not in name and name.removeprefix(b" ") not in self._types
+
+    def _read_lines(self, data: bytes) -> bool:
+        if not data:
+            return False
+        if self._was_cr and data.startswith(_LF):
+            self._was_cr = False
+            return self._read_lines(data[1:])
+        self._was_cr = data.endswith(_CR)
+        text = self._line + data
+        if not self._begun:
+            if len(text) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(text):
+                self._line = text
+                return False
+            self._begun = True
+            text = text.removeprefix(_BYTE_ORDER_MARK)
+        *lines, rest = text.replace(b"\r\n", _LF).replace(_CR, _LF).split(_LF)
+        content = False
+        for line in lines:
+            if line:
+                content = self._says(line) or content
+            else:
+                content = content or self._data
+                self._data = self._alive = False
+        content = (bool(rest) and self._goes_on(rest)) or content
+        self._line = self._short(rest)
+        self.between = not (rest or self._data or self._alive or self._was_cr)
+        return content
+
+    def _says(self, line: bytes) -> bool:
+        """A whole line that is not empty. Returns whether it is content."""
+        if line.startswith(_COMMENT):
+            return False
+        name, _, value = line.partition(b":")
+        if name == b"event":
+            self._alive = value.removeprefix(b" ") in self._types
+        elif name == b"data" and not self._alive:
+            self._data = True
+        return self._data
+
+    def _goes_on(self, line: bytes) -> bool:
+        """As much as there is of a line. A type is known at the end of its line, a name at the colon."""
+        if line.startswith(_COMMENT):
+            return False
+        if line.startswith(DATA) and not self._alive:
+            self._data = True
+        return self._data
+
+    def _short(self, line: bytes) -> bytes:
+        """What has to be kept of a line under way."""
+        if line.startswith(DATA):
+            return DATA
+        if line.startswith(_COMMENT):
+            return _COMMENT
+        if line.startswith(_EVENT):
+            return line[: len(_EVENT) + self._longest + 2]
+        return line if DATA.startswith(line) or _EVENT.startswith(line) else _OTHER
+
+
+class LineReader(ContentReader):
+    """NDJSON: content is every line that is not empty, and its end."""
+
+    __slots__ = ("_inside",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._inside = False
+        """Whether a line is under way that is not empty."""
+
+    def read(self, data: bytes) -> bool:
+        if not data:
+            return False
+        content = self._inside or not data.isspace()
+        end = data.rfind(_LF)
+        self._inside = content if end < 0 else bool(data[end + 1 :].strip())
+        return content
+
+
+def content_reader(kind: str, keepalives: tuple[bytes, ...]) -> ContentReader | None:
+    """For a body of this kind, as `ResponseHead` has it; None where every read is content."""
+    if kind == "sse":
+        return EventReader(keepalives)
+    return LineReader() if kind == "ndjson" else None
