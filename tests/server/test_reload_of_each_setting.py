@@ -95,6 +95,8 @@ CASES: Final[dict[str, Case]] = {
     "limits.body_rate": of_policy("body_rate", 3),
     "decode": of_policy("decode", "never"),
     "sse.heartbeat": of_policy("heartbeat", 3.0),
+    "sse.heartbeat_shape": of_policy("heartbeat_shape", "blank"),
+    "sse.opening": of_policy("opening", True),
     "sse.error_event": of_policy("error_event", True),
     "server_timing": of_policy("server_timing", True),
     "forwarded.trusted_proxies": Case(
