@@ -21,8 +21,11 @@ PROGRAMS = {
     "with_openai.py": "v1",
     "with_langchain.py": "v1",
     "with_genai.py": "gemini",
+    "with_genai_async.py": "gemini",
+    "with_litellm.py": "gemini",
     "with_fetch.mjs": "text",
     "with_openai.mjs": "v1",
+    "with_genai.mjs": "gemini",
 }
 """What each of them is told to read, by the last part of its path."""
 

@@ -1,0 +1,10 @@
+"""litellm: the words of a model of Gemini."""
+
+import sys
+
+import litellm
+
+question = {"model": "gemini/m", "messages": [{"role": "user", "content": "count"}], "stream": True}
+for chunk in litellm.completion(**question, api_base=sys.argv[1] + "/models/m", api_key="none"):
+    if word := chunk.choices[0].delta.content:
+        print(word)
