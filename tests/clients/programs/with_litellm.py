@@ -2,7 +2,7 @@
 
 import sys
 
-import litellm
+import litellm  # type: ignore[import-not-found]
 
 question = {"model": "gemini/m", "messages": [{"role": "user", "content": "count"}], "stream": True}
 for chunk in litellm.completion(**question, api_base=sys.argv[1] + "/models/m", api_key="none"):
