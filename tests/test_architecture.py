@@ -20,7 +20,7 @@ ROOT = Path(unbuffer.__file__).parent
 LAYERS = (
     ("unbuffer", "unbuffer.outcome", "unbuffer.record", "unbuffer.totals"),
     ("unbuffer.settings", "unbuffer.http"),
-    ("unbuffer.relay", "unbuffer.observe", "unbuffer.check"),
+    ("unbuffer.relay", "unbuffer.observe"),
     ("unbuffer.server", "unbuffer.demo", "unbuffer.cli", "unbuffer.__main__"),
 )
 # In these rows the units may import each other too; in the others they stand apart.
@@ -32,7 +32,7 @@ LIBRARIES = {
     "yaml": ("unbuffer.settings",),
     "msgspec": ("unbuffer.settings", "unbuffer.observe.access_log", "unbuffer.observe.live", "unbuffer.server.openapi"),
     "opentelemetry": ("unbuffer.observe.spans",),
-    "aiohttp": ("unbuffer.server.lean", "unbuffer.demo", "unbuffer.check"),
+    "aiohttp": ("unbuffer.server.lean", "unbuffer.demo"),
     "uvloop": ("unbuffer.server",),
     "brotli": ("unbuffer.http.coding",),
     "backports": ("unbuffer.http.coding",),
