@@ -96,6 +96,8 @@ CASES: Final[dict[str, Case]] = {
     "decode": of_policy("decode", "never"),
     "sse.heartbeat": of_policy("heartbeat", 3.0),
     "sse.heartbeat_shape": of_policy("heartbeat_shape", "blank"),
+    "sse.heartbeat_padding": of_policy("heartbeat_padding", 64),
+    "sse.keepalive_events": of_policy("keepalive_events", ("ping",)),
     "sse.opening": of_policy("opening", True),
     "sse.error_event": of_policy("error_event", True),
     "server_timing": of_policy("server_timing", True),
