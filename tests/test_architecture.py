@@ -168,6 +168,18 @@ def tasks(trees: dict[str, ast.Module]) -> dict[str, int]:
     return found
 
 
+def foreign_privates(tree: ast.Module) -> list[str]:
+    """Attributes with an underscore of anything but the object itself."""
+    return [
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+    ]
+
+
 # -- the product keeps them
 
 
@@ -199,6 +211,11 @@ def test_mypy_looks_closely_at_all_that_is_compiled() -> None:
     overrides = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
     (closely,) = [set(one["module"]) for one in overrides if one.get("warn_unreachable")]
     assert closely == compiled
+
+
+def test_what_aiohttp_keeps_to_itself_is_reached_for_in_one_file(trees: dict[str, ast.Module]) -> None:
+    found = {name for name, tree in trees.items() if name.startswith("unbuffer.server") and foreign_privates(tree)}
+    assert found == {"unbuffer.server.listeners"}
 
 
 def test_a_stream_costs_one_task_at_most(trees: dict[str, ast.Module]) -> None:

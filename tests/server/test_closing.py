@@ -3,22 +3,20 @@
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
-from aiohttp import web
+from msgspec.structs import replace
 
 from tests.peers import PATIENCE, Peer, ScriptedUpstream, eventually, soon
 from tests.server.conftest import Files
 from unbuffer.relay.plane import Plane
-from unbuffer.server import closing
-from unbuffer.server.closing import close_listeners, serve_accepted
-from unbuffer.server.worker import DataServer
-from unbuffer.settings.model import Settings
+from unbuffer.server import listeners
+from unbuffer.server.listeners import Listeners
+from unbuffer.settings.model import Listen, ListenTLS, Settings
 from unbuffer.settings.model import Upstream as To
 from unbuffer.totals import Totals
 
@@ -33,35 +31,34 @@ LOOP_FACTORIES: Mapping[str, Callable[[], asyncio.AbstractEventLoop]] = {
 }
 
 
-class Listening:
-    """A data plane behind a listener, as the worker has them."""
+class Listening(Listeners):
+    """The listeners of a process, of which a test opens one."""
 
-    def __init__(self, plane: Plane, runner: web.ServerRunner) -> None:
+    def __init__(self, plane: Plane) -> None:
+        super().__init__(plane)
         self.plane = plane
-        self.runner = runner
-        self.context: ssl.SSLContext | None = None
 
-    async def listen(self, where: str | tuple[str, int], context: ssl.SSLContext | None = None) -> None:
-        self.context = context
-        if isinstance(where, str):
-            await web.UnixSite(self.runner, where, ssl_context=context).start()
-        else:
-            await web.TCPSite(self.runner, *where, ssl_context=context).start()
+    async def listen(self, address: str, certificate: str = "") -> None:
+        tls = ListenTLS(certificate=certificate)
+        await self.open(replace(self.plane.settings, listen=Listen(address=(address,), tls=tls)))
+
+    @property
+    def addresses(self) -> list[Any]:
+        return self._runner.addresses
 
     def connect(self) -> socket.socket:
         """A client's connection, made without a turn of the loop: the kernel completes it, nobody accepts it."""
-        (address,) = self.runner.addresses
+        (address,) = self.addresses
         sock = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
         sock.settimeout(PATIENCE)
         sock.connect(address)
         return sock
 
-    async def close(self) -> None:
+    async def end(self) -> None:
         """As the drain does it, up to where it waits for the streams."""
-        accepted = await close_listeners(self.runner)
+        accepted = await self.stop()
         self.plane.drain()
-        assert self.runner.server is not None
-        await serve_accepted(self.runner.server, accepted, self.context)
+        await self.serve(accepted)
 
 
 @pytest.fixture
@@ -79,10 +76,9 @@ async def listening(upstream: ScriptedUpstream) -> AsyncIterator[Listening]:
     loop.set_exception_handler(lambda _, context: failures.append(context))
     settings = Settings(upstream=To(url=f"http://127.0.0.1:{upstream.port}"))
     plane = Plane(settings, Totals(), loop, lambda _: None)
-    runner = web.ServerRunner(DataServer(plane))
-    await runner.setup()
-    yield Listening(plane, runner)
-    await soon(runner.cleanup())
+    listening = Listening(plane)
+    yield listening
+    await soon(listening.close())
     plane.close()
     assert not failures, failures
 
@@ -107,7 +103,7 @@ async def answered(upstream: ScriptedUpstream, *clients: Peer) -> None:
 @pytest.fixture
 def no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """The listeners close before their event loop accepts anybody."""
-    monkeypatch.setattr(closing, "TURNS", 0)
+    monkeypatch.setattr(listeners, "TURNS", 0)
 
 
 @pytest.mark.usefixtures("no_turn")
@@ -115,12 +111,12 @@ def no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_who_waits_in_the_queue_is_served(
     listening: Listening, upstream: ScriptedUpstream, tmp_path: Path, kind: str
 ) -> None:
-    await listening.listen(("127.0.0.1", 0) if kind == "tcp" else str(tmp_path / "data.sock"))
+    await listening.listen("127.0.0.1:0" if kind == "tcp" else f"unix:{tmp_path}/data.sock")
     socks = [listening.connect() for _ in range(MANY)]
     for sock in socks:
         sock.sendall(GET)
 
-    await listening.close()
+    await listening.end()
 
     await answered(upstream, *[await peer_on(sock) for sock in socks])
 
@@ -131,24 +127,24 @@ async def test_who_is_being_accepted_is_served(
     listening: Listening, upstream: ScriptedUpstream, tmp_path: Path, kind: str, turns: int
 ) -> None:
     """Waiting, accepted, on its way to a transport, or read: turns of the loop make the difference."""
-    await listening.listen(("127.0.0.1", 0) if kind == "tcp" else str(tmp_path / "data.sock"))
+    await listening.listen("127.0.0.1:0" if kind == "tcp" else f"unix:{tmp_path}/data.sock")
     socks = [listening.connect() for _ in range(MANY)]
     for sock in socks:
         sock.sendall(GET)
     for _ in range(turns):
         await asyncio.sleep(0)
 
-    await listening.close()
+    await listening.end()
 
     await answered(upstream, *[await peer_on(sock) for sock in socks])
 
 
 @pytest.mark.usefixtures("no_turn")
 async def test_a_request_that_is_yet_to_come_is_waited_for(listening: Listening, upstream: ScriptedUpstream) -> None:
-    await listening.listen(("127.0.0.1", 0))
+    await listening.listen("127.0.0.1:0")
     sock = listening.connect()
 
-    await listening.close()
+    await listening.end()
     client = await peer_on(sock)
     await client.send(GET)
 
@@ -159,23 +155,23 @@ async def test_a_request_that_is_yet_to_come_is_waited_for(listening: Listening,
 async def test_a_request_that_nobody_has_read_is_served_on_a_connection_at_rest(
     listening: Listening, upstream: ScriptedUpstream
 ) -> None:
-    await listening.listen(("127.0.0.1", 0))
+    await listening.listen("127.0.0.1:0")
     sock = listening.connect()
     await eventually(lambda: listening.plane.connections)
     sock.sendall(GET)
 
-    await listening.close()
+    await listening.end()
 
     await answered(upstream, await peer_on(sock))
 
 
 @pytest.mark.usefixtures("no_turn")
 async def test_a_tls_handshake_is_finished(listening: Listening, upstream: ScriptedUpstream, files: Files) -> None:
-    await listening.listen(("127.0.0.1", 0), files.server("localhost"))
+    await listening.listen("127.0.0.1:0", files.issue("localhost"))
     silent, sock = listening.connect(), listening.connect()
     silent.close()
 
-    drained = asyncio.create_task(listening.close())
+    drained = asyncio.create_task(listening.end())
     client = Peer(*await soon(asyncio.open_connection(sock=sock, ssl=files.client(), server_hostname="localhost")))
     await client.send(GET)
 
@@ -185,15 +181,15 @@ async def test_a_tls_handshake_is_finished(listening: Listening, upstream: Scrip
 
 async def test_who_comes_later_is_refused(listening: Listening, tmp_path: Path) -> None:
     path = tmp_path / "data.sock"
-    await listening.listen(str(path))
-    await listening.close()
+    await listening.listen(f"unix:{path}")
+    await listening.end()
     assert not path.exists()
-    assert not listening.runner.addresses
+    assert not listening.addresses
 
 
 async def test_a_port_is_free_when_its_listener_is_closed(listening: Listening) -> None:
-    await listening.listen(("127.0.0.1", 0))
-    (address,) = listening.runner.addresses
-    await listening.close()
+    await listening.listen("127.0.0.1:0")
+    (address,) = listening.addresses
+    await listening.end()
     with pytest.raises(ConnectionRefusedError), contextlib.closing(socket.socket()) as late:
         late.connect(address)

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
@@ -12,8 +13,8 @@ import pytest
 import trustme
 
 from unbuffer.relay.plane import Plane
-from unbuffer.relay.tcp import SocketOptions, client_options
 from unbuffer.server.advice import Advice
+from unbuffer.server.listeners import Listeners, listening_sockets
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import AT_START_ONLY, Reloader
 from unbuffer.settings.changes import replaced
@@ -88,9 +89,9 @@ CASES: Final[dict[str, Case]] = {
     "timeouts.silence": of_policy("silence_timeout", 3.0),
     "timeouts.client_stall": Case(
         300.0,
-        lambda process: (process.plane.routes.match(b"GET", b"/").client_stall_timeout, dict_of(process.listeners)),
+        lambda process: (process.plane.routes.match(b"GET", b"/").client_stall_timeout, patience_of(process)),
     ),
-    "timeouts.tcp_user": Case(300.0, lambda process: (process.plane.pool.socket_options, dict_of(process.listeners))),
+    "timeouts.tcp_user": Case(300.0, lambda process: (process.plane.pool.socket_options, patience_of(process))),
     "limits.body": of_policy("body_limit", 3),
     "limits.body_rate": of_policy("body_rate", 3),
     "decode": of_policy("decode", "never"),
@@ -120,8 +121,10 @@ NOT_SHOWN: Final = ("upstream.tls.certificate", "upstream.tls.key")
 """A context does not tell which certificate it has. It is made by the function that reads upstream.tls.ca."""
 
 
-def dict_of(options: SocketOptions) -> dict[tuple[int, int], int]:
-    return {(level, name): value for level, name, value in options}
+def patience_of(process: "Process") -> set[int]:
+    """Milliseconds in which the client of each listener has to acknowledge what it was sent."""
+    listeners = listening_sockets(process.listeners._runner)
+    return {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for sock in listeners}
 
 
 class Process:
@@ -129,41 +132,44 @@ class Process:
 
     plane: Plane
     probe: UpstreamProbe
-    listeners: SocketOptions
+    listeners: Listeners
 
-    def __init__(self, settings: Settings) -> None:
-        self.plane: Plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
-        self.probe: UpstreamProbe = UpstreamProbe(self.plane.pool.target, settings.timeouts.connect)
-        self.listeners: SocketOptions = client_options(settings)
+    async def start(self, settings: Settings) -> None:
+        self.plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
+        self.probe = UpstreamProbe(self.plane.pool.target, settings.timeouts.connect)
+        self.listeners = Listeners(self.plane)
+        await self.listeners.open(replaced(settings, "listen.address", ("127.0.0.1:0",)))
         logging.getLogger().setLevel(settings.log.level.upper())
 
     async def reload(self, settings: Settings) -> None:
         advice = Advice(lambda warn: settings)
-        await Reloader(advice.read, advice, self.plane, self.probe, None, self._set_listeners, ()).reload()
-
-    def _set_listeners(self, options: SocketOptions) -> None:
-        self.listeners = options
+        await Reloader(advice.read, advice, self.plane, self.probe, self.listeners, ()).reload()
 
     @property
     def tls(self) -> Any:
         return self.plane.pool.tls
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await self.listeners.close()
         self.plane.close()
 
 
+Start = Callable[[Settings], Awaitable[Process]]
+
+
 @pytest.fixture
-async def started() -> AsyncIterator[Callable[[Settings], Process]]:
+async def started() -> AsyncIterator[Start]:
     processes: list[Process] = []
     level = logging.getLogger().level
 
-    def start(settings: Settings) -> Process:
-        processes.append(Process(settings))
+    async def start(settings: Settings) -> Process:
+        processes.append(Process())
+        await processes[-1].start(settings)
         return processes[-1]
 
     yield start
     for process in processes:
-        process.close()
+        await process.close()
     logging.getLogger().setLevel(level)
 
 
@@ -182,38 +188,36 @@ def test_every_setting_is_decided_once() -> None:
 
 
 @pytest.mark.parametrize("path", CASES)
-async def test_what_is_made_of_a_setting_is_made_anew(
-    started: Callable[[Settings], Process], files: dict[str, str], path: str
-) -> None:
+async def test_what_is_made_of_a_setting_is_made_anew(started: Start, files: dict[str, str], path: str) -> None:
     case = CASES[path]
     old = Settings()
     for name, value in case.base:
         old = replaced(old, name, value)
     new = replaced(old, path, files.get(case.value, case.value) if isinstance(case.value, str) else case.value)
-    process = started(old)
+    process = await started(old)
     before = case.seen(process)
 
     await process.reload(new)
 
     after = case.seen(process)
     assert after != before
-    assert after == case.seen(started(new))
+    assert after == case.seen(await started(new))
 
 
-async def test_routes_are_made_anew(started: Callable[[Settings], Process]) -> None:
-    process = started(Settings())
+async def test_routes_are_made_anew(started: Start) -> None:
+    process = await started(Settings())
     await process.reload(Settings(routes=(Route(name="all", prefix="/"),)))
     assert process.plane.routes.match(b"GET", b"/").route == "all"
 
 
 @pytest.mark.parametrize("path", AT_START_ONLY)
 async def test_what_needs_a_restart_is_reported_and_stays(
-    started: Callable[[Settings], Process], caplog: pytest.LogCaptureFixture, path: str
+    started: Start, caplog: pytest.LogCaptureFixture, path: str
 ) -> None:
     old = Settings()
     value = attrgetter(path)(old)
     other: Any = {bool: True, int: 5, str: "other", tuple: ("127.0.0.1:1",)}[type(value)]
-    process = started(old)
+    process = await started(old)
 
     await process.reload(replaced(old, path, other))
 

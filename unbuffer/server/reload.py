@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
-import ssl
 import time
 from collections.abc import Callable
 
 from unbuffer.relay.plane import Plane
-from unbuffer.relay.tcp import OFF, SocketOptions, client_options
 from unbuffer.server.advice import Advice
 from unbuffer.server.errors import StartError
+from unbuffer.server.listeners import Listeners
 from unbuffer.server.probe import UpstreamProbe
-from unbuffer.server.tls import listen_context, load_certificate, naming_upstream
+from unbuffer.server.tls import naming_upstream
 from unbuffer.settings.changes import keep
 from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import SettingsError
@@ -40,17 +39,14 @@ class Reloader:
         advice: Advice,
         plane: Plane,
         probe: UpstreamProbe,
-        context: ssl.SSLContext | None,
-        listeners: Callable[[SocketOptions], None],
+        listeners: Listeners,
         fixed: tuple[str, ...],
     ) -> None:
-        """advice: what is said of the settings in force. context: of the listeners, as long as they have TLS.
-        listeners: gives them other socket options. fixed: more settings that may not change."""
+        """advice: what is said of the settings in force. fixed: more settings that may not change."""
         self._read = read
         self._advice = advice
         self._plane = plane
         self._probe = probe
-        self._context = context
         self._listeners = listeners
         self._fixed = (*AT_START_ONLY, *fixed)
 
@@ -86,21 +82,14 @@ class Reloader:
 
     def _paths_to_keep(self, new: Settings) -> tuple[str, ...]:
         """A listener cannot begin or stop to speak TLS; another certificate it can take."""
-        if bool(new.listen.tls.certificate) == (self._context is not None):
+        if bool(new.listen.tls.certificate) == (self._listeners.context is not None):
             return self._fixed
         return (*self._fixed, "listen.tls.certificate", "listen.tls.key")
 
     def _put_in_force(self, settings: Settings) -> None:
-        tls = settings.listen.tls
-        options = client_options(settings)
-        changed = options != client_options(self._plane.settings)
-        if self._context is not None:
-            listen_context(tls)  # a try: a certificate without its key would spoil the one in use
+        self._listeners.check(settings)
         with naming_upstream(settings.upstream.tls):
             self._plane.reload(settings)
-        if self._context is not None:
-            load_certificate(self._context, tls)
-        if changed:
-            self._listeners(options or OFF)
+        self._listeners.apply(settings)
         self._probe.retarget(self._plane.pool.target, settings.timeouts.connect)
         logging.getLogger().setLevel(settings.log.level.upper())
