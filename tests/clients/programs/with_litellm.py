@@ -4,6 +4,9 @@ import sys
 
 import litellm  # type: ignore[import-not-found]
 
+# It would print where to ask for help.
+litellm.suppress_debug_info = True
+
 question = {"model": "gemini/m", "messages": [{"role": "user", "content": "count"}], "stream": True}
 for chunk in litellm.completion(**question, api_base=sys.argv[1] + "/models/m", api_key="none"):
     if word := chunk.choices[0].delta.content:
