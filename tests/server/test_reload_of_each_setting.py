@@ -103,7 +103,7 @@ CASES: Final[dict[str, Case]] = {
     "sse.error_event": of_policy("error_event", True),
     "server_timing": of_policy("server_timing", True),
     "forwarded.trusted_proxies": Case(
-        ("192.0.2.0/24", "unix"), lambda process: (process.plane._trusted, process.plane._trusts_unix)
+        ("192.0.2.0/24", "unix"), lambda process: (process.plane.trust.networks, process.plane.trust.unix)
     ),
     "cors.origins": Case(("https://app.example",), lambda process: process.plane.origins),
     "credentials.query": of_policy("guard", "key"),

@@ -8,7 +8,6 @@ import contextlib
 import socket
 import struct
 import time
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -374,14 +373,11 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _who(self) -> Peer:
         """Whose requests come here: the peer's own, or those of the client that a PROXY header names."""
-        plane, header = self.plane, self._proxied
+        trust, header = self.plane.trust, self._proxied
         secure = self.transport.get_extra_info("sslcontext") is not None
         if header is None:
-            return plane.peer(self._peername, secure)
-        secure = header.secure(plane.settings.listen, secure)
-        peer = plane.peer((header.address,) if header.address else self._peername, secure)
-        # A proxy that does not know whose connection it is: nobody's forwarding fields are believed.
-        return peer if header.address or header.local else replace(peer, trusted=False)
+            return trust.peer(self._peername, secure)
+        return trust.proxied(header, self._peername, secure)
 
     def _refuse_proxy(self, detail: str, outcome: Outcome = Outcome.REQUEST_MALFORMED) -> None:
         """End a connection without a PROXY header that can be believed. Its sender expects no HTTP of its own."""

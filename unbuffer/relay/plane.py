@@ -1,18 +1,17 @@
 """What every connection of the data plane shares: settings compiled into look-ups, totals, pool, watchdog."""
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from unbuffer.http.headers import Peer
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.policy import RouteTable
 from unbuffer.relay.pool import Pool
 from unbuffer.relay.stalls import Stalls
 from unbuffer.relay.tcp import client_options
+from unbuffer.relay.trust import Trust
 from unbuffer.relay.watchdog import Watchdog
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
@@ -82,27 +81,11 @@ class Plane:
         self.pool = pool
         pool.on_up = self._upstream_up
         self.origins = frozenset(origin.encode("ascii") for origin in settings.cors.origins)
-        self._trusts_unix = "unix" in settings.forwarded.trusted_proxies
-        self._trusted = [
-            ipaddress.ip_network(n, strict=False) for n in settings.forwarded.trusted_proxies if n != "unix"
-        ]
+        self.trust = Trust(settings)
 
     def _upstream_up(self) -> None:
         if self.on_upstream is not None:
             self.on_upstream()
-
-    def peer(self, peername: object, secure: bool) -> Peer:
-        """Who is on the other side of a client connection; `peername` as the transport tells it."""
-        rfc7239 = self.settings.forwarded.rfc7239
-        if not isinstance(peername, tuple):
-            # uvloop has None for a TCP connection that was reset before it was accepted; what it sent may still come.
-            return Peer("", secure, self._trusts_unix and peername is not None, rfc7239)
-        # A zone (fe80::1%eth0) is of this host only; a mapped address is the IPv4 client that it stands for.
-        address = ipaddress.ip_address(peername[0].partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        trusted = any(address in network for network in self._trusted)
-        return Peer(str(address), secure, trusted, rfc7239)
 
     def told(self, outcome: Outcome, detail: str) -> str:
         """What a client is told of the end of its stream. What is wrong with its own request it hears exactly; what

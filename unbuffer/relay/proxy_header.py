@@ -7,8 +7,6 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
-from unbuffer.settings.model import Listen
-
 # Section 2.1: the longest line that a sender may write. An UNKNOWN's rest is ignored, whatever stands there.
 _LONGEST_LINE = 107
 _LINE = re.compile(
@@ -52,15 +50,6 @@ class ProxyHeader:
     address: str
     port: int = 0
     tls: bool | None = None
-
-    def secure(self, listen: Listen, own: bool) -> bool:
-        """Whether the client's side is https. own: whether the proxy's connection is, which counts as long as nothing
-        else says it."""
-        if listen.proxy_scheme != "auto":
-            return listen.proxy_scheme == "https"
-        if self.tls is not None:
-            return self.tls
-        return own or self.port in listen.proxy_https_ports
 
 
 def read_proxy_header(data: bytes) -> ProxyHeader | None:

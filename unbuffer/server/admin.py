@@ -7,6 +7,7 @@ import ipaddress
 
 from unbuffer import __version__
 from unbuffer.observe.metrics import Exposition
+from unbuffer.relay.trust import address_of
 from unbuffer.server.health import readiness
 from unbuffer.server.lean import Handler, web
 from unbuffer.server.lifecycle import Lifecycle
@@ -107,12 +108,7 @@ def _is_local(peer: object) -> bool:
 
 def _is_loopback(peer: object) -> bool:
     """No browser speaks to a Unix socket."""
-    if not isinstance(peer, tuple):
-        return False
-    address = ipaddress.ip_address(peer[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback
+    return isinstance(peer, tuple) and address_of(peer).is_loopback
 
 
 def _cannot_be_rebound(host: str) -> bool:

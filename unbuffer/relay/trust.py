@@ -1,0 +1,57 @@
+"""Who a client is, and whether its forwarding fields are believed."""
+
+import ipaddress
+from dataclasses import replace
+
+from unbuffer.http.headers import Peer
+from unbuffer.relay.proxy_header import ProxyHeader
+from unbuffer.settings.model import Listen, Settings
+
+
+class Trust:
+    """What the settings of one time say of that."""
+
+    def __init__(self, settings: Settings) -> None:
+        proxies = settings.forwarded.trusted_proxies
+        self.unix = "unix" in proxies
+        """Whether whoever comes over a Unix socket is believed."""
+        self.networks = [ipaddress.ip_network(text, strict=False) for text in proxies if text != "unix"]
+        self._rfc7239 = settings.forwarded.rfc7239
+        self._listen = settings.listen
+
+    def peer(self, peername: object, secure: bool) -> Peer:
+        """Who is on the other side of a client connection; `peername` as the transport tells it."""
+        if not isinstance(peername, tuple):
+            # uvloop has None for a TCP connection that was reset before it was accepted; what it sent may still come.
+            return Peer("", secure, self.unix and peername is not None, self._rfc7239)
+        address = address_of(peername)
+        trusted = any(address in network for network in self.networks)
+        return Peer(str(address), secure, trusted, self._rfc7239)
+
+    def proxied(self, header: ProxyHeader, peername: object, secure: bool) -> Peer:
+        """The client that a trusted proxy names in its PROXY header; peername, secure: of the proxy's connection."""
+        secure = _is_https(header, self._listen, secure)
+        peer = self.peer((header.address,) if header.address else peername, secure)
+        # A proxy that does not know whose connection it is: nobody's forwarding fields are believed.
+        return peer if header.address or header.local else replace(peer, trusted=False)
+
+
+def address_of(peername: tuple[object, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address of a TCP connection's other side, as `peername` has it first.
+
+    A zone (fe80::1%eth0) is of this host only; a mapped address is the IPv4 client that it stands for.
+    """
+    address = ipaddress.ip_address(str(peername[0]).partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def _is_https(header: ProxyHeader, listen: Listen, own: bool) -> bool:
+    """Whether the client's side is https. own: whether the proxy's connection is, which counts as long as nothing else
+    says it."""
+    if listen.proxy_scheme != "auto":
+        return listen.proxy_scheme == "https"
+    if header.tls is not None:
+        return header.tls
+    return own or header.port in listen.proxy_https_ports
