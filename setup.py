@@ -7,7 +7,10 @@ from setuptools import Extension, setup
 
 COMPILE = os.environ.get("UNBUFFER_COMPILE") == "1"
 MODULES = [
+    "unbuffer/histogram.py",
     "unbuffer/record.py",
+    "unbuffer/rhythm.py",
+    "unbuffer/timeline.py",
     "unbuffer/totals.py",
     "unbuffer/observe/observer.py",
     "unbuffer/observe/verdict.py",

@@ -15,9 +15,9 @@ from typing import cast
 import uvloop
 from aiohttp import web
 
+from unbuffer.histogram import Exemplar
 from unbuffer.observe.metrics import Exposition
 from unbuffer.outcome import Outcome
-from unbuffer.record import Exemplar
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.server.admin import build_admin

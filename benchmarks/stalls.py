@@ -9,8 +9,9 @@ import heapq
 import sys
 from random import Random
 
-from unbuffer.record import Record, Rhythm
+from unbuffer.record import Record
 from unbuffer.relay.stalls import STALL, Stalls
+from unbuffer.rhythm import Rhythm
 from unbuffer.totals import Totals
 
 SECONDS = 3600.0

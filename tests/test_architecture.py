@@ -18,7 +18,15 @@ ROOT = Path(unbuffer.__file__).parent
 
 # From the bottom up. A module may import from the rows below its own, and from its own unit.
 LAYERS = (
-    ("unbuffer", "unbuffer.outcome", "unbuffer.record", "unbuffer.totals"),
+    (
+        "unbuffer",
+        "unbuffer.histogram",
+        "unbuffer.outcome",
+        "unbuffer.record",
+        "unbuffer.rhythm",
+        "unbuffer.timeline",
+        "unbuffer.totals",
+    ),
     ("unbuffer.settings", "unbuffer.http"),
     ("unbuffer.relay", "unbuffer.observe"),
     ("unbuffer.server", "unbuffer.demo", "unbuffer.cli", "unbuffer.__main__"),

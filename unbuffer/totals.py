@@ -8,8 +8,9 @@ from bisect import bisect_left
 from collections import Counter
 from typing import Final
 
+from unbuffer.histogram import Exemplar, Histogram
 from unbuffer.outcome import Outcome
-from unbuffer.record import MISSING, SAID, UNKNOWN, Exemplar, Histogram, Record
+from unbuffer.record import MISSING, SAID, UNKNOWN, Record
 
 Bounds = tuple[float, ...]
 """Of a histogram, ascending. (Each constant says so: compiled, one whose length is known is copied with every use.)"""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 import promql_parser
 from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, NumberLiteral, VectorSelector
 
+from unbuffer.histogram import Histogram
 from unbuffer.observe.metrics import FAMILIES, REJECT_REASONS, Snapshot
 from unbuffer.observe.verdict import Verdict
 from unbuffer.outcome import Outcome
-from unbuffer.record import Histogram
 from unbuffer.totals import CONNECT_RESULTS, KINDS, Totals
 
 _TARGET = {"job", "instance"}

@@ -13,7 +13,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer
 from tests.peers import PATIENCE
-from unbuffer.record import PAUSE
+from unbuffer.rhythm import PAUSE
 
 pytestmark = pytest.mark.process
 

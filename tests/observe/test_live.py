@@ -10,7 +10,9 @@ from unbuffer.observe import live
 from unbuffer.observe.live import HELLO, Live, News, Picture, Recent, Row, Watcher, event
 from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
-from unbuffer.record import MISSING, SAID, Record, Rhythm, Timeline
+from unbuffer.record import MISSING, SAID, Record
+from unbuffer.rhythm import Rhythm
+from unbuffer.timeline import Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
 
 EPOCH = 1_700_000_000.0

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from tests.fuzz.stage import SETTINGS, Stage, play, read_answer
 from tests.relay.test_identity import Coder, chunk, fields
+from unbuffer.histogram import Histogram
 from unbuffer.outcome import WHOLE, Outcome
-from unbuffer.record import Histogram, Record
+from unbuffer.record import Record
 from unbuffer.settings.model import SSE, Route, Settings, Timeouts
 from unbuffer.totals import Series, Totals
 

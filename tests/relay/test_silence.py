@@ -13,8 +13,8 @@ from tests.peers import Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
-from unbuffer.record import Timeline
 from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Timeouts
+from unbuffer.timeline import Timeline
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\n\r\n"

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 
-from unbuffer.record import Record, Rhythm
+from unbuffer.record import Record
 from unbuffer.relay.stalls import LOOKS, MOST_LOOKS, Stalls
+from unbuffer.rhythm import Rhythm
 from unbuffer.totals import Totals
 
 T = 1000.0

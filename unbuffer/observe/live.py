@@ -18,7 +18,8 @@ from msgspec import Struct
 from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.verdict import ADVICE, Verdict, judge
 from unbuffer.outcome import Outcome
-from unbuffer.record import MISSING, Record, Timeline
+from unbuffer.record import MISSING, Record
+from unbuffer.timeline import Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
 
 T = TypeVar("T")

@@ -19,8 +19,8 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.samples import Exemplar, Sample
 
 from unbuffer import __version__
+from unbuffer.histogram import Histogram
 from unbuffer.observe.verdict import Verdict
-from unbuffer.record import Histogram
 from unbuffer.totals import OVERFLOW_ROUTE, Series, Totals
 
 STEP = 8

@@ -9,7 +9,8 @@ from enum import StrEnum
 from math import sqrt
 from typing import Final
 
-from unbuffer.record import Record, Rhythm
+from unbuffer.record import Record
+from unbuffer.rhythm import Rhythm
 
 WAIT: Final = 0.5
 """Seconds that a person notices; less is not worth a word."""

@@ -16,10 +16,11 @@ from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
 from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, padded, unmarked
 from unbuffer.outcome import WHOLE, Outcome
-from unbuffer.record import PAUSE, SAID, SAMPLE, UNSAID, Record, Rhythm
+from unbuffer.record import SAID, UNSAID, Record
 from unbuffer.relay.decoding import Decoding
 from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.stalls import STALL
+from unbuffer.rhythm import PAUSE, SAMPLE, Rhythm
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
 
 if TYPE_CHECKING:

@@ -1,0 +1,63 @@
+"""How the chunks of one stream come, in numbers that `observe.verdict` judges by."""
+
+from typing import Final
+
+PAUSE: Final = 0.005
+"""Seconds between two chunks that part two clumps. What was written at once arrives within a millisecond or two."""
+
+SAMPLE: Final = 8
+"""Reads whose events are counted: enough to tell how large an event is."""
+
+
+class Rhythm:
+    """How the chunks of a stream come: in clumps, with pauses between them. Constant in size.
+
+    clumps         runs of chunks without a pause of PAUSE
+    pauses         sum of the pauses, seconds; squares: sum of their squares
+    alike          clumps that were as big as the one before, within 2 %
+    clump          bytes of the latest clump that is complete
+    offset         where in the body the current clump began
+    aside          bytes of keep-alives, as they were read, which are no part of a clump; given: the same, decoded
+    begun          when it began; 0.0 = with the body
+    ends           events that ended in the first reads, decoded; 0 where they cannot be told (kind "stream")
+    sampled        bytes in which they were counted
+    """
+
+    __slots__ = (
+        "_kind", "alike", "aside", "begun", "clump", "clumps", "ends", "given", "offset", "pauses", "sampled",
+        "squares",
+    )  # fmt: skip
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self.clumps = 1
+        self.pauses = 0.0
+        self.squares = 0.0
+        self.alike = 0
+        self.clump = 0
+        self.ends = 0
+        self.sampled = 0
+        self.offset = 0
+        self.begun = 0.0
+        self.aside = 0
+        self.given = 0
+
+    def pause(self, gap: float, offset: int, now: float) -> None:
+        """A clump begins now, after a pause of `gap` seconds, at this offset in the body."""
+        offset -= self.aside
+        size = offset - self.offset
+        self.offset = offset
+        self.begun = now
+        self.alike += abs(size - self.clump) <= self.clump >> 6
+        self.clump = size
+        self.clumps += 1
+        self.pauses += gap
+        self.squares += gap * gap
+
+    def sample(self, data: bytes) -> None:
+        """One of the first reads. An empty line ends an event of an event-stream, every line one of NDJSON."""
+        self.sampled += len(data)
+        if self._kind == "sse":
+            self.ends += data.count(b"\n\n") + data.count(b"\n\r\n")
+        elif self._kind == "ndjson":
+            self.ends += data.count(b"\n")
