@@ -37,14 +37,15 @@ async def test_every_chunk_is_marked_with_its_own_bytes_and_nothing_else_is(rela
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(EVENTS + b"\r\n")
     await client.head()
-    for size in (5, 300, 7):
-        await upstream.send(b"%x\r\n%b\r\n" % (size, b"x" * size))
-        assert len(await client.chunk()) == size
+    for size in (8, 300, 10):
+        event = b"data:%b\n\n" % (b"x" * (size - 7))
+        await upstream.send(b"%x\r\n%b\r\n" % (size, event))
+        assert await client.chunk() == event
     await upstream.send(b"0\r\n\r\n")
     assert await client.chunk() == b""
     record = await relay.record()
     assert seen == [record]
-    assert sizes(record) == [5, 300, 7]
+    assert sizes(record) == [8, 300, 10]
     assert record.timeline is not None
     reads = [read for read, _, _ in record.timeline.chunks]
     assert (reads[0], reads[-1]) == (record.first_at, record.last_at)
@@ -55,16 +56,16 @@ async def test_a_head_that_comes_with_the_first_chunk_adds_nothing_to_it(relay: 
     await relay.start()
     watch(relay)
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(EVENTS + b"\r\n5\r\nhello\r\n0\r\n\r\n")
+    await upstream.send(EVENTS + b"\r\nd\r\ndata: hello\n\n\r\n0\r\n\r\n")
     await client.until(b"0\r\n\r\n")
-    assert sizes(await relay.record()) == [5]
+    assert sizes(await relay.record()) == [13]
 
 
 async def test_of_a_body_that_is_decoded_the_decoded_bytes_are_marked(relay: Relay) -> None:
     await relay.start()
     watch(relay)
     client, upstream, _ = await relay.exchange(GET)
-    body = gzip.compress(b"x" * 3000)
+    body = gzip.compress(b"data:%b\n\n" % (b"x" * 2993))
     await upstream.send(EVENTS + b"Content-Encoding: gzip\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
     await client.until(b"0\r\n\r\n")
     assert sum(sizes(await relay.record())) == 3000
@@ -125,7 +126,7 @@ async def test_heartbeats_are_marked(relay: Relay) -> None:
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(EVENTS + b"\r\n")
     await client.head()
-    assert await client.chunk() == b":\n"
+    assert await client.chunk() == b"\n\n"
     (record,) = seen
     assert record.timeline is not None
     assert len(record.timeline.heartbeats) == record.heartbeats
