@@ -116,6 +116,7 @@ def script() -> tuple[Totals, Samples]:
     chat.stalls = 2
     chat.heartbeats = 4
     chat.keepalives = 15
+    chat.missing = 16
     totals.fold(ended(Outcome.COMPLETED, 100.0, 60.0, 20, 10), chat)
     totals.fold(ended(Outcome.COMPLETED, 100.0, 0.25, 1, 0), chat)
     totals.fold(ended(Outcome.UPSTREAM_REFUSED, 100.0, 0.5, 0, 7), chat)
@@ -156,6 +157,7 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_backpressured_streams", 0, **of)
         | one("unbuffer_heartbeats_total", 4, **of)
         | one("unbuffer_upstream_keepalives_total", 15, **of)
+        | one("unbuffer_missing_last_words_total", 16, **of)
         | one("unbuffer_streams_total", 2, outcome="completed", **of)
         | one("unbuffer_streams_total", 1, outcome="upstream_refused", **of)
         | one("unbuffer_requests_total", 2, route="chat", method="POST", code="200")
@@ -186,8 +188,8 @@ def script() -> tuple[Totals, Samples]:
         expected |= one(name, 0, **others)
     for name in ("seconds", "events"):
         expected |= one(f"unbuffer_client_backpressure_{name}_total", 0, **others)
-    expected |= one("unbuffer_heartbeats_total", 0, **others)
-    expected |= one("unbuffer_upstream_keepalives_total", 0, **others)
+    for name in ("heartbeats", "upstream_keepalives", "missing_last_words"):
+        expected |= one(f"unbuffer_{name}_total", 0, **others)
     for name, counts in (
         ("unbuffer_upstream_ttfb_seconds", other.ttfb),
         ("unbuffer_time_to_first_chunk_seconds", other.ttfc),

@@ -200,8 +200,8 @@ async def test_a_connection_that_was_paused_at_the_end_of_a_response_serves_the_
         if coding == "gzip":
             # One read of little makes much: the last of it comes out when the client has taken the rest.
             coded = gzip.compress(content * 64)
-            head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(coded)
-            await upstream.send(head + coded)
+            head = CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+            await upstream.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(coded), coded))
             size = len(content) * 64
         else:
             await upstream.send(CHUNKED)

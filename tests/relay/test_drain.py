@@ -109,8 +109,8 @@ async def test_a_running_stream_goes_on_to_its_end(relay: Relay) -> None:
     relay.plane.drain()
     shutdown = asyncio.create_task(relay.plane.shutdown(60.0))
     for n in range(20):
-        await upstream.send(b"1\r\n%x\r\n" % (n % 16))
-        assert await client.chunk() == b"%x" % (n % 16)
+        await upstream.send(b"a\r\ndata: %02d\n\n\r\n" % n)
+        assert await client.chunk() == b"data: %02d\n\n" % n
     assert not shutdown.done()
     await upstream.send(b"0\r\n\r\n")
     assert await client.rest() == b"0\r\n\r\n"

@@ -185,7 +185,7 @@ async def test_a_closed_close_delimited_body_is_whole(relay: Relay, request_head
         (b"\x16\x03\x01\x00\x02", "bad response head"),
         (b"HTTP/2.0 200 OK\r\n\r\n", "bad response head"),
         (b"HTTP/1.1 99 Early\r\n\r\n", "bad"),
-        (b"HTTP/1.1 200 OK\r\nX : y\r\n\r\n", "bad response head"),
+        (b"HTTP/1.1 200 OK\r\nX y: z\r\n\r\n", "bad response head"),
         (b"HTTP/1.1 200 OK\r\nX: y\r\n folded\r\n\r\n", "bad response head"),
         (b"HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n", "bad response head"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n", "bad response head"),

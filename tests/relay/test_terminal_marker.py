@@ -7,7 +7,7 @@ from tests.peers import Peer
 from tests.relay.conftest import Relay, finished
 from tests.relay.test_identity import Coder, chunk, codings, fields
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, Route
+from unbuffer.settings.model import SSE, Decode, Route
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -19,9 +19,11 @@ MARKER = "data: [DONE]"
 DONE = b"data: [DONE]\n\n"
 
 
-async def begin(relay: Relay, *lines: bytes, marker: str = MARKER, status: bytes = b"200 OK") -> tuple[Peer, Peer]:
+async def begin(
+    relay: Relay, *lines: bytes, marker: str = MARKER, status: bytes = b"200 OK", decode: Decode = "streams"
+) -> tuple[Peer, Peer]:
     """Both ends of a response on a route with a marker."""
-    await relay.start(routes=(Route(name="marked", prefix="/", terminal_marker=marker),))
+    await relay.start(decode=decode, routes=(Route(name="marked", prefix="/", terminal_marker=marker),))
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(fields(*lines, status=status))
     await client.head()
@@ -145,18 +147,22 @@ async def test_a_marker_may_be_any_text(relay: Relay) -> None:
 # -- what is not looked at
 
 
+@pytest.mark.parametrize("decode", ["streams", "always"])
 @pytest.mark.parametrize("coding", [b"", b"Content-Encoding: gzip"], ids=["identity", "gzip"])
-async def test_a_response_of_known_length(relay: Relay, coding: bytes) -> None:
-    """Its length says whether it is whole."""
+async def test_a_response_of_known_length(relay: Relay, coding: bytes, decode: Decode) -> None:
+    """Its length says whether it is whole, and that is so of a body that goes out decoded, too."""
     body = b"data: a\n\n"
     sent = body
     if coding:
         coder = Coder("gzip")
         sent = coder.add(body) + coder.end()
     lines = [EVENTS, b"Content-Length: %d" % len(sent), *([coding] if coding else [])]
-    client, upstream = await begin(relay, *lines)
+    client, upstream = await begin(relay, *lines, decode=decode)
     await upstream.send(sent)
-    assert await (client.chunks_of(len(body)) if coding else client.read(len(body))) == body
+    if coding and decode == "always":
+        assert await client.chunks_of(len(body)) == body
+    else:
+        assert await client.read(len(sent)) == sent
     await ended(relay, True)
 
 
