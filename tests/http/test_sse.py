@@ -237,8 +237,8 @@ def test_a_byte_order_mark_behind_a_heartbeat_costs_no_field() -> None:
 # -- terminal markers
 
 
-def terminated(reads: Iterable[bytes], marker: bytes = MARK) -> bool:
-    tail = Tail(marker)
+def terminated(reads: Iterable[bytes], marker: bytes = MARK, keepalives: tuple[bytes, ...] | None = None) -> bool:
+    tail = Tail(marker, keepalives=keepalives)
     for read in reads:
         tail.feed(read)
     return tail.terminated
@@ -265,8 +265,10 @@ def last_line_has(stream: bytes, marker: bytes) -> bool:
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 5, 1000, 1 << 20])
-def test_the_marker_in_the_last_line_is_found(stream: bytes, size: int) -> None:
-    assert terminated(stream[start : start + size] for start in range(0, len(stream), size))
+@pytest.mark.parametrize("keepalives", [None, ()], ids=["lines", "events"])
+def test_the_marker_in_the_last_line_is_found(stream: bytes, size: int, keepalives: tuple[bytes, ...] | None) -> None:
+    reads = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert terminated(reads, keepalives=keepalives)
 
 
 @pytest.mark.parametrize(
@@ -287,8 +289,72 @@ def test_the_marker_in_the_last_line_is_found(stream: bytes, size: int) -> None:
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 5, 1000, 1 << 20])
-def test_a_marker_anywhere_else_is_none(stream: bytes, size: int) -> None:
-    assert not terminated(stream[start : start + size] for start in range(0, len(stream), size))
+@pytest.mark.parametrize("keepalives", [None, ()], ids=["lines", "events"])
+def test_a_marker_anywhere_else_is_none(stream: bytes, size: int, keepalives: tuple[bytes, ...] | None) -> None:
+    reads = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert not terminated(reads, keepalives=keepalives)
+
+
+def last_event_has(stream: bytes, marker: str) -> bool:
+    """Of a stream of whole events: by the events that the standard dispatches."""
+    events = [event for event in standard(stream)[0] if event.type != "ping"]
+    return bool(events) and marker in f"data: {events[-1].data}"
+
+
+whole_events = st.lists(
+    st.sampled_from(
+        [
+            b"data: [DONE]",
+            b"data: a",
+            b"event: b\ndata: [DONE]",
+            b"event: ping\ndata: a",
+            b"event:ping\nid: 1\ndata: b",
+            b"event: ping",
+            b"event: pings\ndata: a",
+            b"event: pings",
+            b"id: 1",
+            b"retry: 5",
+            b": [DONE]",
+            b"",
+        ]
+    ),
+    max_size=8,
+)
+
+
+@examples
+@given(st.data(), whole_events, st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_an_event_that_no_listener_gets_is_not_the_last(data: st.DataObject, events: list[bytes], end: bytes) -> None:
+    stream = b"".join(event + b"\n\n" for event in events).replace(b"\n", end)
+    reads = data.draw(split(stream))
+    assert terminated(reads, b"data: [DONE]", (b"ping",)) == last_event_has(stream, "data: [DONE]")
+
+
+@pytest.mark.parametrize(
+    ("behind", "marked"),
+    [
+        (b"event: ping", False),
+        (b"event: ping\n", True),
+        (b"event: ping\ndata: {}", True),
+        (b"event: ping\ndata: {}\n\n", True),
+        (b"event: message_delta\n\n", True),
+        (b"event: message_delta\n", False),
+        (b"event: message_delta\ndata: {}\n\n", False),
+        (b"event: pi", False),
+        (b"{}\n\n", False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_what_counts_after_the_event_with_the_name(behind: bytes, marked: bool, size: int) -> None:
+    stream = b"event: message_stop\ndata: {}\n\n" + behind
+    reads = [stream[start : start + size] for start in range(0, len(stream), size)]
+    assert terminated(reads, b"event: message_stop", (b"ping",)) is marked
+
+
+@pytest.mark.parametrize("keepalives", [(), (b"end",)])
+def test_the_marker_counts_in_whatever_event_it_is(keepalives: tuple[bytes, ...]) -> None:
+    assert terminated([b"data: a\n\nevent: end\n\n"], b"event: end", keepalives)
+    assert terminated([b"data: a\n\nevent: end\nid: over\n\n"], b"id: over", keepalives)
 
 
 @examples
@@ -344,12 +410,13 @@ def test_the_last_event_has_the_name_or_not(lines: list[bytes], marked: bool, si
     assert terminated(reads, b"event: message_stop") == marked
 
 
-def test_what_is_kept_of_an_event_is_bounded() -> None:
-    tail = Tail(b"event: message_stop")
+@pytest.mark.parametrize("marker", [b"event: message_stop", MARK])
+def test_what_is_kept_of_an_event_is_bounded(marker: bytes) -> None:
+    tail = Tail(marker, keepalives=(b"ping",))
     for read in (b"x" * 1_000_000, b":" * 1_000_000, b"\n:" + b"y" * 1_000_000, b"z\n" * 500_000):
         tail.feed(read)
         assert isinstance(tail._last, _LastEvent)
-        assert len(tail._last._line) < 32
+        assert len(tail._last._line) + len(tail._last._end) < 40
 
 
 # -- error events

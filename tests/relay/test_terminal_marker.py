@@ -23,7 +23,8 @@ async def begin(
     relay: Relay, *lines: bytes, marker: str = MARKER, status: bytes = b"200 OK", decode: Decode = "streams"
 ) -> tuple[Peer, Peer]:
     """Both ends of a response on a route with a marker."""
-    await relay.start(decode=decode, routes=(Route(name="marked", prefix="/", terminal_marker=marker),))
+    sse, routes = SSE(keepalive_events=("ping",)), (Route(name="marked", prefix="/", terminal_marker=marker),)
+    await relay.start(decode=decode, sse=sse, routes=routes)
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(fields(*lines, status=status))
     await client.head()
@@ -44,6 +45,10 @@ ENDINGS = [
     ),
     pytest.param([b"data: a\n\n"], False, id="none"),
     pytest.param([], False, id="an empty body"),
+    pytest.param([DONE, b"id: 1\n\n", b"event: a\n\n"], True, id="events without data behind it"),
+    pytest.param([DONE, b"event: ping\nda", b"ta: {}\n\n"], True, id="a keep-alive behind it"),
+    pytest.param([DONE + b"event: ping\ndata: {}\n\n"], True, id="a keep-alive in the same read"),
+    pytest.param([b"data: a\n\n", b"event: ping\ndata: [DONE]\n\n" + b"data: a\n\n"], False, id="a keep-alive's"),
     pytest.param([DONE, b"data: a\n\n"], False, id="not last"),
     pytest.param([b": data: [DONE]\n\n"], False, id="in a comment"),
     pytest.param([b"data: [DONE\n\n"], False, id="cut"),

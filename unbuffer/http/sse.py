@@ -31,19 +31,24 @@ _ID: Final = re.compile(rb"[\r\n]id[:\r\n]")
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
+_NO_DATA: Final = frozenset((b"id", b"retry"))
+"""Fields that are known to say nothing to a listener, as `event`. Applications exist that send bare text by this media
+type: what else they write is data."""
+
 
 class Tail:
     """The end of a body, as far as it has come. Bounded: of a line only what may become a marker is kept."""
 
     __slots__ = ("_bytes", "_last", "_shape")
 
-    def __init__(self, marker: bytes, shape: str = COMMENT) -> None:
-        """marker: the terminal marker to look for; empty for none. shape: of heartbeats."""
+    def __init__(self, marker: bytes, shape: str = COMMENT, keepalives: tuple[bytes, ...] | None = None) -> None:
+        """marker: the terminal marker to look for; empty for none. shape: of heartbeats. keepalives: the types of
+        events that are keep-alives; None = this is no event-stream."""
         self._bytes = b"\n\n"
         """The last three at the most. A stream begins as if an empty line were before it."""
         self._last: _LastEvent | _LastLine | None = None
-        if marker.startswith(b"event:"):
-            self._last = _LastEvent(marker)
+        if marker.startswith(b"event:") or (marker and keepalives is not None):
+            self._last = _LastEvent(marker, keepalives or ())
         elif marker:
             self._last = _LastLine(marker)
         self._shape = shape
@@ -135,29 +140,55 @@ class _LastLine:
 
 
 class _LastEvent:
-    """Whether the last event that says something, one of comments alone does not, has a name."""
+    """Whether the last event that says something has a marker: as its name, or in its last line.
 
-    __slots__ = ("_after_cr", "_line", "_longest", "_named", "_names", "_over")
+    One without data says nothing, and neither does one of a type that is a keep-alive, unless it has the marker. What
+    comes of an event before the end of the stream is one, since more was to come.
+    """
 
-    def __init__(self, marker: bytes) -> None:
-        """marker: `event: NAME`."""
-        name = marker.removeprefix(b"event:").strip()
-        self._names = (b"event:" + name, b"event: " + name)
-        self._longest = len(self._names[1]) + 1
-        """Bytes of a line that tell whether it is one of these."""
+    __slots__ = (
+        "_after_cr",
+        "_alive",
+        "_begun",
+        "_end",
+        "_found",
+        "_has",
+        "_keepalives",
+        "_line",
+        "_longest",
+        "_marker",
+        "_name",
+        "_said",
+        "_says",
+    )
+
+    def __init__(self, marker: bytes, keepalives: tuple[bytes, ...]) -> None:
+        """marker: `event: NAME`, or a part of a line. keepalives: the types that are keep-alives."""
+        self._name = marker.removeprefix(b"event:").strip() if marker.startswith(b"event:") else b""
+        self._marker = b"" if self._name else marker
+        self._keepalives = keepalives
+        self._longest = max(map(len, (*keepalives, self._name))) + len(b"event: ") + 1
+        """Bytes of a line that tell which of these it names."""
         self._line = b""
         """The beginning of the line under way."""
+        self._end = b""
+        """Its end, where the marker may have begun."""
+        self._has = False
+        """Whether it contains the marker."""
         self._after_cr = False
-        self._named = False
-        """Whether a complete line of the latest event has the name."""
-        self._over = False
-        """Whether an empty line has ended that event."""
+        self._begun = self._says = self._alive = False
+        """Whether the event under way has a line, one that says something, the type of a keep-alive."""
+        self._found = False
+        """Whether the event under way has the marker."""
+        self._said = False
+        """Whether the latest event that was over and says something had the marker."""
 
     @property
     def marked(self) -> bool:
         """Whether it has."""
-        begun = self._over and self._line and not self._line.startswith(b":")
-        return self._named and not begun
+        if self._line and not self._line.startswith(b":") and not self._alive:
+            return self._found if self._name else self._has
+        return self._found or (self._said and (self._alive or not self._begun))
 
     def feed(self, data: bytes) -> None:
         """Read on."""
@@ -166,18 +197,36 @@ class _LastEvent:
         self._after_cr = data.endswith(b"\r") if data else False
         *complete, rest = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         for line in complete:
-            self._line_over(self._line + line)
-            self._line = b""
-        self._line = (self._line + rest)[: self._longest]
+            self._read(line)
+            self._line_over(self._line)
+            self._line = self._end = b""
+            self._has = False
+        self._read(rest)
+
+    def _read(self, data: bytes) -> None:
+        """More of the line under way."""
+        self._line = (self._line + data)[: self._longest]
+        if self._marker:
+            end = self._end + data
+            self._has = self._has or self._marker in end
+            self._end = end[-len(self._marker) :]
 
     def _line_over(self, line: bytes) -> None:
         if not line:
-            self._over = True
+            if self._found or (self._says and not self._alive):
+                self._said = self._found
+            self._begun = self._says = self._alive = self._found = False
         elif not line.startswith(b":"):
-            if self._over:
-                self._named = self._over = False
-            if line.startswith(b"event:"):
-                self._named = line in self._names
+            self._begun = True
+            field, _, value = line.partition(b":")
+            if field == b"event":
+                value = value.removeprefix(b" ")
+                self._alive = value in self._keepalives
+                self._found = value == self._name
+            elif field not in _NO_DATA:
+                self._says = True
+            if self._marker:
+                self._found = self._has
 
 
 def reads_events(fields: Fields) -> bool:

@@ -131,8 +131,8 @@ class Answer:
         marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
         events = head.kind == "sse" and (decoded or head.framing < 0)
         if marker or (events and (policy.heartbeat or policy.error_event or policy.opening)):
-            shape = policy.heartbeat_shape
-            self._tail = Tail(marker, COMMENT if shape == AUTO and exchange.wants_events else shape)
+            shape = COMMENT if policy.heartbeat_shape == AUTO and exchange.wants_events else policy.heartbeat_shape
+            self._tail = Tail(marker, shape, policy.keepalive_events if head.kind == "sse" else None)
         if events:
             exchange.watch(now, policy.heartbeat)
 
