@@ -89,7 +89,7 @@ async def _measure(scrapes: int, kinds: int) -> None:
     totals, lifecycle = Totals(), Lifecycle()
     plane = Plane(Settings(upstream=Upstream(url=f"http://127.0.0.1:{port}")), totals, loop, lambda record: None)
     server = await loop.create_server(lambda: DownstreamConnection(plane), "127.0.0.1", 0, backlog=STREAMS)
-    probe = UpstreamProbe(plane.pool.target, 5.0)
+    probe = UpstreamProbe(plane.pool.dialer)
     admin = web.AppRunner(build_admin(lifecycle, probe, Exposition(totals, lifecycle, probe, plane.buffered)))
     await admin.setup()
     site = web.TCPSite(admin, "127.0.0.1", 0)

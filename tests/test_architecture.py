@@ -226,6 +226,17 @@ def test_what_aiohttp_keeps_to_itself_is_reached_for_in_one_file(trees: dict[str
     assert found == {"unbuffer.server.listeners"}
 
 
+def test_connections_to_the_upstream_are_opened_in_one_file(trees: dict[str, ast.Module]) -> None:
+    names = {"create_connection", "create_unix_connection"}
+    found = {
+        name
+        for name, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) != "socket"
+    }
+    assert found == {"unbuffer.relay.dial"}
+
+
 def test_a_stream_costs_one_task_at_most(trees: dict[str, ast.Module]) -> None:
     assert tasks(trees) == TASKS_ALLOWED, "use a callback, or the watchdog where something is waited for"
 

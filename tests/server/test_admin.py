@@ -18,11 +18,12 @@ from pytest_aiohttp.plugin import AiohttpClient
 from tests.peers import connect
 from unbuffer import __version__
 from unbuffer.observe.metrics import Exposition
+from unbuffer.relay.dial import Dialer
 from unbuffer.server import admin
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.probe import UpstreamProbe
-from unbuffer.settings.addresses import parse_upstream
+from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
 
 Client = TestClient[web.Request, web.Application]
@@ -39,7 +40,7 @@ class Sidecar:
         self.upstream_at = f"127.0.0.1:{self.upstream.getsockname()[1]}"
 
     def build(self) -> web.Application:
-        probe = UpstreamProbe(parse_upstream(f"http://{self.upstream_at}"), 5.0)
+        probe = UpstreamProbe(Dialer(Settings(upstream=Upstream(url=f"http://{self.upstream_at}"))))
         return build_admin(self.lifecycle, probe, Exposition(self.totals, self.lifecycle, probe, lambda: ()))
 
 

@@ -9,9 +9,10 @@ import pytest
 import uvloop
 
 from tests.peers import soon
+from unbuffer.relay.dial import Dialer
 from unbuffer.server import probe as module
 from unbuffer.server.probe import UpstreamProbe
-from unbuffer.settings.addresses import parse_upstream
+from unbuffer.settings.model import Settings, Timeouts, Upstream
 
 Run = Callable[[Coroutine[None, None, None]], None]
 
@@ -68,7 +69,7 @@ class Application:
 
 
 def probe_of(url: str, timeout: float = 5.0) -> UpstreamProbe:
-    return UpstreamProbe(parse_upstream(url), timeout)
+    return UpstreamProbe(Dialer(Settings(upstream=Upstream(url=url), timeouts=Timeouts(connect=timeout))))
 
 
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
@@ -123,7 +124,7 @@ def test_a_name_that_does_not_exist_is_named(run: Run, monkeypatch: pytest.Monke
 
     async def test() -> None:
         # Some networks answer for every name, so that of a resolver is played.
-        monkeypatch.setattr(UpstreamProbe, "_connect", unknown)
+        monkeypatch.setattr(Dialer, "_open", unknown)
         assert await probe_of("http://app.invalid:8000").check() == (
             False,
             "cannot resolve app.invalid:8000: Name or service not known",

@@ -73,17 +73,17 @@ QUERY: Final = (("credentials.query", "key"),)
 HTTPS: Final = (("upstream.url", "https://app"),)
 
 CASES: Final[dict[str, Case]] = {
-    "upstream.url": Case("http://127.0.0.1:1", lambda process: (process.plane.pool.target, process.probe._target)),
+    "upstream.url": Case(
+        "http://127.0.0.1:1", lambda process: (process.plane.pool.target, process.probe._dialer.target)
+    ),
     "upstream.wait": of_pool("_settings.upstream.wait", 3.0),
     "upstream.wait_streams": of_pool("_settings.upstream.wait_streams", 3.0),
     "upstream.keep_alive": of_pool("_keep_alive", 3.0),
     "upstream.idle_connections": of_pool("_most_resting", 3),
     "upstream.tls.verify": Case(False, lambda process: process.tls.verify_mode, HTTPS),
     "upstream.tls.ca": Case("{authority}", lambda process: len(process.tls.get_ca_certs()), HTTPS),
-    "upstream.tls.server_name": of_pool("_settings.upstream.tls.server_name", "other"),
-    "timeouts.connect": Case(
-        3.0, lambda process: (process.plane.pool._settings.timeouts.connect, process.probe._timeout)
-    ),
+    "upstream.tls.server_name": of_pool("dialer.server_name", "other"),
+    "timeouts.connect": Case(3.0, lambda process: (process.plane.pool.dialer._timeout, process.probe._dialer._timeout)),
     "timeouts.request_body": of_policy("request_body_timeout", 3.0),
     "timeouts.response_head": of_policy("response_head_timeout", 3.0),
     "timeouts.silence": of_policy("silence_timeout", 3.0),
@@ -136,7 +136,7 @@ class Process:
 
     async def start(self, settings: Settings) -> None:
         self.plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
-        self.probe = UpstreamProbe(self.plane.pool.target, settings.timeouts.connect)
+        self.probe = UpstreamProbe(self.plane.pool.dialer)
         self.listeners = Listeners(self.plane)
         await self.listeners.open(replaced(settings, "listen.address", ("127.0.0.1:0",)))
         logging.getLogger().setLevel(settings.log.level.upper())
@@ -147,7 +147,7 @@ class Process:
 
     @property
     def tls(self) -> Any:
-        return self.plane.pool.tls
+        return self.plane.pool.dialer.tls
 
     async def close(self) -> None:
         await self.listeners.close()

@@ -17,7 +17,7 @@ from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
-from unbuffer.relay.pool import ConnectError
+from unbuffer.relay.dial import ConnectError
 from unbuffer.relay.tcp import kernel_timeout
 from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection

@@ -1,26 +1,20 @@
-"""Connections to the upstream: opening new ones, keeping those at rest. Newest first, none older than keep_alive."""
+"""Connections to the upstream: those at rest, newest first, none older than keep_alive; else a new one, waited for."""
 
 import asyncio
-import errno
-import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
 
 from unbuffer.outcome import Outcome
+from unbuffer.relay.dial import ConnectError, Dialer
 from unbuffer.relay.tcp import peer_options
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.relay.watchdog import NOT_WATCHED, Watchdog
-from unbuffer.settings.addresses import parse_upstream
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
 
 RETRY_PAUSE = 0.1
 """Seconds between two tries to connect while a request is held (`upstream.wait`)."""
-
-OUT_OF_FILES = (errno.EMFILE, errno.ENFILE)
-"""No descriptor is left: in the process, in the system."""
 
 _RESULTS = {
     Outcome.UPSTREAM_REFUSED: "refused",
@@ -30,20 +24,12 @@ _RESULTS = {
 }
 
 
-class ConnectError(Exception):
-    """No connection to the upstream: the outcome that the stream gets, and what exactly happened."""
-
-    def __init__(self, outcome: Outcome, detail: str) -> None:
-        super().__init__(detail)
-        self.outcome = outcome
-        self.detail = detail
-
-
 class Pool:
     """The way to the one upstream."""
 
     def __init__(self, settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> None:
-        self.target = parse_upstream(settings.upstream.url)
+        self.dialer = Dialer(settings)
+        self.target = self.dialer.target
         self.host = self.target.host_field.encode("ascii")
         """The Host of a request that came without one."""
         self.oddities = totals.oddities
@@ -56,7 +42,6 @@ class Pool:
         self._totals = totals
         self._loop = loop
         self._watchdog = watchdog
-        self.tls = _tls_context(settings) if self.target.tls else None
         self.on_up: Callable[[], None] | None = None
         """Called when a connection is made, the first one or the first since one failed."""
         self._up = False
@@ -144,9 +129,13 @@ class Pool:
     async def _connect_once(self) -> UpstreamConnection:
         started = time.monotonic()
         try:
-            connection = await self._open()
+            connection = await self.dialer.open(self._factory)
         except ConnectError as error:
             self._up = False
+            if error.out_of_files is not None:
+                self._totals.rejected["open_files"] += 1
+                what = {"message": "no connection to the upstream", "exception": error.out_of_files}
+                self._loop.call_exception_handler(what)
             self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
             raise
         self._totals.connects["ok"] += 1
@@ -157,78 +146,5 @@ class Pool:
                 self.on_up()
         return connection
 
-    async def _open(self) -> UpstreamConnection:
-        where = self.target.authority
-        try:
-            async with asyncio.timeout(self._settings.timeouts.connect or None):
-                return await self._open_any()
-        except TimeoutError as late:
-            # Ours has no number; the system's own limit has.
-            limit = "the system's limit" if late.errno else f"timeouts.connect ({self._settings.timeouts.connect:g}s)"
-            raise ConnectError(Outcome.CONNECT_TIMEOUT, f"no connection to {where} within {limit}") from None
-        except ssl.SSLError as broken:
-            raise ConnectError(
-                Outcome.UPSTREAM_TLS_ERROR, f"TLS with {where} failed: {broken.reason or broken}{_why(broken)}"
-            ) from None
-        except (socket.gaierror, UnicodeError) as unknown:  # the latter for what cannot be a name at all
-            why = getattr(unknown, "strerror", None) or unknown
-            raise ConnectError(Outcome.UPSTREAM_DNS_ERROR, f"cannot resolve {where}: {why}") from None
-        except OSError as error:
-            if self.tls and isinstance(error, ConnectionError) and not error.errno:
-                text = f"{where} closed the connection during the TLS handshake"
-                raise ConnectError(Outcome.UPSTREAM_TLS_ERROR, text) from None
-            if error.errno in OUT_OF_FILES:
-                self._totals.rejected["open_files"] += 1
-                self._loop.call_exception_handler({"message": "no connection to the upstream", "exception": error})
-                raise ConnectError(Outcome.REJECTED, f"cannot connect to {where}: {error.strerror}") from None
-            refused = error.errno in (errno.ECONNREFUSED, errno.ENOENT)
-            outcome = Outcome.UPSTREAM_REFUSED if refused else Outcome.UPSTREAM_UNREACHABLE
-            raise ConnectError(outcome, f"cannot connect to {where}: {error.strerror or error}") from None
-
-    async def _open_any(self) -> UpstreamConnection:
-        target = self.target
-        name = self._settings.upstream.tls.server_name or target.host
-        factory = self._factory
-        if target.path:
-            _, connection = await self._loop.create_unix_connection(factory, target.path)
-            return connection
-        # Resolved here, so that every address's own error is known and the last one is reported.
-        found = await self._loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        failure: OSError | None = None
-        for *_, address in found:
-            try:
-                _, connection = await self._loop.create_connection(
-                    factory,
-                    str(address[0]),
-                    target.port,
-                    ssl=self.tls,
-                    server_hostname=name if self.tls else None,
-                )
-            except ssl.SSLError:
-                raise
-            except OSError as error:
-                failure = error
-            else:
-                return connection
-        raise failure or OSError(errno.EADDRNOTAVAIL, "the name has no address")
-
     def _factory(self) -> UpstreamConnection:
         return UpstreamConnection(self, self._settings.limits)
-
-
-def _why(error: ssl.SSLError) -> str:
-    message: str = getattr(error, "verify_message", "")
-    return f" ({message})" if message else ""
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext:
-    tls = settings.upstream.tls
-    context = ssl.create_default_context(cafile=tls.ca or None)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate:
-        # Without a password an encrypted key would make OpenSSL ask for one at the terminal.
-        context.load_cert_chain(tls.certificate, tls.key or None, password="")
-    context.set_alpn_protocols(["http/1.1"])
-    return context

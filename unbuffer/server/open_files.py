@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from unbuffer.relay.pool import OUT_OF_FILES
+from unbuffer.relay.dial import OUT_OF_FILES
 from unbuffer.settings.changes import replaced
 from unbuffer.settings.model import Limits, Settings
 

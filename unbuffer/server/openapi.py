@@ -109,9 +109,8 @@ class TemplateReader:
         self._told = text
 
     async def _fetch(self, path: str) -> Templates:
-        pool = self._plane.pool
-        target = pool.target
-        name = self._plane.settings.upstream.tls.server_name or target.host
+        dialer = self._plane.pool.dialer
+        target = dialer.target
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"unbuffer/{__version__}"}
         try:
             async with (
@@ -122,8 +121,8 @@ class TemplateReader:
                     f"{_origin(target)}{path}",
                     headers=headers,
                     allow_redirects=False,
-                    ssl=pool.tls or True,
-                    server_hostname=name if pool.tls else None,
+                    ssl=dialer.tls or True,
+                    server_hostname=dialer.server_name if dialer.tls else None,
                 ) as response,
             ):
                 if response.status >= 500:

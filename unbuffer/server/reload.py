@@ -91,5 +91,5 @@ class Reloader:
         with naming_upstream(settings.upstream.tls):
             self._plane.reload(settings)
         self._listeners.apply(settings)
-        self._probe.retarget(self._plane.pool.target, settings.timeouts.connect)
+        self._probe.retarget(self._plane.pool.dialer)
         logging.getLogger().setLevel(settings.log.level.upper())

@@ -72,7 +72,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     recent = Recent()
     plane = _plane(settings, totals, loop, Observer(totals, access_log, recent, spans))
     templates = asyncio.ensure_future(TemplateReader(plane).run())
-    probe = UpstreamProbe(plane.pool.target, settings.timeouts.connect)
+    probe = UpstreamProbe(plane.pool.dialer)
     if settings.listen.health:
         plane.health = DataPortHealth(lifecycle, probe)
     exposition = Exposition(totals, lifecycle, probe, plane.buffered)
