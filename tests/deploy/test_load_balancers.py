@@ -166,7 +166,7 @@ def http2(request: pytest.FixtureRequest) -> bool:
 def passes_in_lockstep(client: httpx.Client, gate: Gate, kind: str) -> httpx.Response:
     body = b""
     with client.stream("GET", gate.path(kind)) as response:
-        parts = response.iter_raw()
+        parts = response.iter_bytes()
         for number in range(5):
             expected = "".join(map(EVENTS[kind].format, range(number + 1))).encode()
             while len(body) < len(expected):
@@ -238,25 +238,80 @@ def test_caddy_refuses_to_hold_a_stream_of_unbuffer(start: Start, app: App, behi
 
 
 COMPRESSING: dict[str, Changes] = {
+    "nginx": {"            gzip off;\n": "            gzip_types text/event-stream;\n"},
     "haproxy": {
-        "# The longest silence; unbuffer": "compression algo gzip\n    compression type text/plain\n    #",
-        "GET /readyz": "GET /plain/1",
+        "# The longest silence; unbuffer": "compression algo gzip\n    compression type text/event-stream\n    #",
     },
-    "envoy": {"(stream|ws)/.*": "ws/.*", "path: /readyz,": "path: /plain/1,"},
+    "envoy": {
+        "(stream|ws)/.*": "ws/.*",
+        "                      compressor_library:": """
+                      response_direction_config: {common_config: {content_type: [text/event-stream]}}
+                      compressor_library:""",
+    },
+    "caddy": {"handle @streams {": "handle @streams {\n\t\tencode"},
+    "apache": {
+        '"^/(?!(stream|ws)/)"': '"^/"',
+        "DEFLATE application/json": "DEFLATE text/event-stream application/json",
+    },
+    "traefik": {
+        "middlewares: [again]": "middlewares: [compress, again]",
+        "        excludedContentTypes: [text/event-stream]": "        encodings: [gzip]",
+    },
 }
-"""Compression for streams as well. httpd and Traefik compress whatever `no-transform` says."""
+"""Compression for event-streams as well."""
+
+HEEDING: dict[str, Changes] = {
+    "haproxy": {"GET /readyz": "GET /plain/1"},
+    "envoy": {"path: /readyz,": "path: /plain/1,"},
+    "caddy": {"health_uri /readyz": "health_uri /plain/1"},
+}
+"""Those whose compression leaves alone what says `no-transform`, and how they find the application alone healthy."""
 
 
-@pytest.mark.parametrize("name", COMPRESSING)
+def codes_in_lockstep(front: Front, gate: Gate) -> str | None:
+    """The coding of an event-stream of which each event could be decoded before the next one existed."""
+    with front.client() as client:
+        client.headers["Accept-Encoding"] = "gzip"
+        coding: str | None = passes_in_lockstep(client, gate, "sse").headers.get("content-encoding")
+    return coding
+
+
+@pytest.mark.parametrize("name", HEEDING)
 def test_only_a_stream_of_unbuffer_is_left_uncompressed(name: str, start: Start, app: App, behind: Instances) -> None:
-    codings = []
-    for upstream in (Instances.of(app), behind):
-        with (
-            start(name, upstream, COMPRESSING[name]).client() as client,
-            client.stream("GET", app.gate().path("text")) as response,
-        ):
-            codings.append(response.headers.get("content-encoding"))
-    assert codings == ["gzip", None]
+    assert codes_in_lockstep(start(name, behind, COMPRESSING[name]), app.gate()) is None
+    with (
+        start(name, Instances.of(app), COMPRESSING[name], HEEDING[name]).client() as client,
+        client.stream("GET", app.gate().path("sse"), headers={"Accept-Encoding": "gzip"}) as response,
+    ):
+        assert response.headers["content-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize("name", [name for name in BALANCERS if name not in HEEDING])
+def test_who_heeds_no_no_transform_compresses_a_stream_of_unbuffer_and_flushes_each_event(
+    name: str, start: Start, app: App, behind: Instances
+) -> None:
+    assert codes_in_lockstep(start(name, behind, COMPRESSING[name]), app.gate()) == "gzip"
+
+
+def test_caddy_flushes_each_event_that_it_compresses(start: Start, app: App) -> None:
+    front = start("caddy", Instances.of(app), COMPRESSING["caddy"], HEEDING["caddy"])
+    assert codes_in_lockstep(front, app.gate()) == "gzip"
+
+
+def test_haproxy_holds_the_end_of_each_event_that_it_compresses(start: Start, app: App) -> None:
+    """In 2.6."""
+    gate = app.gate()
+    with (
+        start("haproxy", Instances.of(app), COMPRESSING["haproxy"], HEEDING["haproxy"]).client(timeout=HELD) as client,
+        client.stream("GET", gate.path("sse"), headers={"Accept-Encoding": "gzip"}) as response,
+    ):
+        parts: list[bytes] = []
+        with pytest.raises(httpx.ReadTimeout):
+            parts.extend(response.iter_bytes())
+        body = b"".join(parts)
+        # A few bytes wait for the next ones, so that the empty line is not there, and it is no event yet.
+        assert body.startswith(b"data: ")
+        assert b"\n\n" not in body
 
 
 def upload(client: httpx.Client, gate: Gate, arrived: Callable[[int], None]) -> httpx.Response:
