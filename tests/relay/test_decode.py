@@ -248,6 +248,37 @@ async def test_a_digest_behind_a_stream_with_heartbeats_is_dropped(relay: Relay,
     assert await relay.outcome() is Outcome.COMPLETED
 
 
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize(
+    ("sse", "lines", "changed"),
+    [
+        pytest.param(SSE(), b"", True, id="heartbeat"),
+        pytest.param(SSE(heartbeat=0.0, opening=True), b"", True, id="opening"),
+        pytest.param(SSE(heartbeat=0.0, error_event=True), b"", True, id="error event"),
+        pytest.param(SSE(heartbeat=0.0), b"", False, id="nothing"),
+        pytest.param(SSE(), b"Content-Length: 2\r\n", False, id="length"),
+        pytest.param(SSE(), b"Content-Encoding: gzip\r\n", False, id="stays coded"),
+    ],
+)
+async def test_the_head_of_a_stream_says_nothing_of_bytes_that_may_be_added(
+    relay: Relay, method: bytes, sse: SSE, lines: bytes, changed: bool
+) -> None:
+    """Wherever something may be: what the head says of the application's bytes holds of no others."""
+    await relay.start(sse=sse, decode="never")
+    client, upstream, _ = await relay.exchange(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % method)
+    framing = b"" if b"Length" in lines else b"Transfer-Encoding: chunked\r\n"
+    said = b"ETag: %b\r\nAccept-Ranges: bytes\r\n%b" % (STRONG, SAID)
+    await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n%b%b%b\r\n" % (framing, lines, said))
+    fields = fields_of(await client.head())
+    digests = {name.lower() for name in DIGESTS}
+    assert fields.keys() & digests == (set() if changed else digests)
+    assert fields[b"etag"] == (WEAK if changed else STRONG)
+    assert fields[b"accept-ranges"] == (b"none" if changed else b"bytes")
+    if method == b"GET":
+        await upstream.send(b"\n\n" if not framing else b"2\r\n\n\n\r\n0\r\n\r\n")
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
 async def test_a_route_has_its_own(relay: Relay) -> None:
     routes = (Route(name="files", prefix="/files", decode="never"), Route(name="all", prefix="/all", decode="always"))
     await relay.start(routes=routes)

@@ -139,22 +139,22 @@ def _add_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
 class Delivery:
     """How a response goes out: its framing towards the client, whether the connection ends behind it, and more.
 
-    framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. decoded: the content codings
-    were removed, or would have been from the body that this head stands for. http11: the client's version. trailers:
-    the client takes trailer fields. waited: seconds until the upstream's head was there, to tell the client of;
-    negative = untold.
+    framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. changed: the body that this
+    head has or stands for goes out with other bytes than the upstream's: without content codings, or with what may be
+    added to a stream of events. http11: the client's version. trailers: the client takes trailer fields. waited:
+    seconds until the upstream's head was there, to tell the client of; negative = untold.
     """
 
     # No NamedTuple: compiled, its attributes would cost a look-up each.
-    __slots__ = ("close", "decoded", "framing", "http11", "length", "trailers", "waited")
+    __slots__ = ("changed", "close", "framing", "http11", "length", "trailers", "waited")
 
     def __init__(
-        self, framing: int, length: int, close: bool, decoded: bool, http11: bool, trailers: bool, waited: float = -1.0
+        self, framing: int, length: int, close: bool, changed: bool, http11: bool, trailers: bool, waited: float = -1.0
     ) -> None:
         self.framing = framing
         self.length = length
         self.close = close
-        self.decoded = decoded
+        self.changed = changed
         self.http11 = http11
         self.trailers = trailers
         self.waited = waited
@@ -174,7 +174,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
                 dated = True
                 parts += (name, b": ", value, b"\r\n")
             elif key == b"trailer" and delivery.trailers and delivery.framing == CHUNKED:
-                names = announced(value) if delivery.decoded else value
+                names = announced(value) if delivery.changed else value
                 if names:
                     parts.append(b"%b: %b\r\n" % (name, names))
             continue
@@ -184,7 +184,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
                 no_transform = no_transform or value.lower().find(b"no-transform") >= 0
             elif key == b"incremental":
                 incremental = True
-        if delivery.decoded:
+        if delivery.changed:
             if key in OF_CODED_BYTES:
                 continue
             if key == b"etag":

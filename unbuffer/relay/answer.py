@@ -85,7 +85,8 @@ class Answer:
         decoded = (bool(head.codings) or head.status == 304) and self._goes_out_decoded(exchange, head)
         if downstream.stalled:
             self.downstream_full()  # with the response before this one
-        downstream.respond(head, decoded, now - record.started if policy.server_timing else -1.0)
+        changed = decoded or self._may_grow(exchange, head)
+        downstream.respond(head, changed, now - record.started if policy.server_timing else -1.0)
         if head.framing:
             exchange.watch(now, policy.silence_timeout)
         if head.framing and head.streams:
@@ -130,11 +131,15 @@ class Answer:
         policy = exchange.policy
         marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
         events = head.kind == "sse" and (decoded or head.framing < 0)
-        if marker or (events and (policy.heartbeat or policy.error_event or policy.opening)):
+        if marker or (events and policy.adds):
             shape = COMMENT if policy.heartbeat_shape == AUTO and exchange.wants_events else policy.heartbeat_shape
             self._tail = Tail(marker, shape, policy.keepalive_events if head.kind == "sse" else None)
         if events:
             exchange.watch(now, policy.heartbeat)
+
+    def _may_grow(self, exchange: "Exchange", head: ResponseHead) -> bool:
+        """Whether something may be added to the body that this head has, or that a GET would get with it."""
+        return head.kind == "sse" and head.length < 0 and not head.codings and exchange.policy.adds
 
     def _goes_out_decoded(self, exchange: "Exchange", head: ResponseHead) -> bool:
         """Whether the head speaks of a decoded body; if that body comes, set up its decoder."""

@@ -221,9 +221,9 @@ class DownstreamConnection(asyncio.Protocol):
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
-    def respond(self, head: ResponseHead, decoded: bool, waited: float) -> None:
+    def respond(self, head: ResponseHead, changed: bool, waited: float) -> None:
         """The head of the response to the current request; see `ResponseWriter.head`."""
-        self.close_after = self.writer.head(head, decoded, self._leaves, waited)
+        self.close_after = self.writer.head(head, changed, self._leaves, waited)
 
     def hold(self) -> None:
         """Stop reading the client."""

@@ -36,6 +36,11 @@ class Policy:
     terminal_marker: bytes
     server_timing: bool
 
+    @property
+    def adds(self) -> bool:
+        """Whether something may be written into a stream of events."""
+        return bool(self.heartbeat) or self.opening or self.error_event
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:

@@ -39,18 +39,18 @@ class ResponseWriter:
         if self._http11:
             self._write(informational_to_downstream(head))
 
-    def head(self, head: ResponseHead, decoded: bool, close: bool, waited: float) -> bool:
+    def head(self, head: ResponseHead, changed: bool, close: bool, waited: float) -> bool:
         """The final head. It goes out with what comes next of the body, or by `flush`.
 
-        decoded, waited: see `Delivery`. close: the connection ends after this response. Returns whether it must.
+        changed, waited: see `Delivery`. close: the connection ends after this response. Returns whether it must.
         """
-        framing, length = head.framing, -1 if head.status == 204 or decoded else head.length
-        if framing and (decoded or framing < 0):
+        framing, length = head.framing, -1 if head.status == 204 or changed else head.length
+        if framing and (changed or framing < 0):
             framing, length = CHUNKED if self._http11 else UNTIL_CLOSE, -1
         close = close or framing == UNTIL_CLOSE
         self._framing = framing
         self._head = response_to_downstream(
-            head, Delivery(framing, length, close, decoded, self._http11, self._trailers, waited)
+            head, Delivery(framing, length, close, changed, self._http11, self._trailers, waited)
         )
         return close
 
