@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
@@ -103,6 +104,12 @@ async def relay() -> AsyncIterator[Relay]:
     assert not [task for task in asyncio.all_tasks() if "Exchange" in repr(task)], "tasks are left"
     gc.collect()
     assert not failures, failures
+
+
+def long_ago() -> float:
+    """Seconds that may be taken from a time of now three times, an hour at the most: no time is before the clock's
+    beginning, which on a machine that has just started is near."""
+    return min(time.monotonic() / 4, 3600.0)
 
 
 async def finished(relay: Relay, outcome: Outcome, status: int, detail: str = "") -> Record:

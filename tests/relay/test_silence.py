@@ -10,7 +10,7 @@ import pytest
 
 from tests.http.test_sse import BOM, httpx_sse, standard
 from tests.peers import Peer, eventually, read_again, soon, stop_reading
-from tests.relay.conftest import Relay, finished, narrow_client
+from tests.relay.conftest import Relay, finished, long_ago, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Timeouts
@@ -110,12 +110,13 @@ async def test_no_heartbeat_before_its_time(relay: Relay) -> None:
 
 
 async def test_a_stream_that_speaks_has_no_heartbeat(relay: Relay) -> None:
-    await relay.start(sse=SSE(heartbeat=3600.0))
+    long = long_ago()
+    await relay.start(sse=SSE(heartbeat=long))
     client, upstream, clock = await stream(relay)
     (record,) = relay.plane.running()
     for _ in range(3):
         await say(upstream, client, EVENT)
-        record.head_at -= 3600.0  # it has spoken for hours
+        record.head_at -= long  # it has spoken for so long
         clock.wind(0.0)
     await say(upstream, client, EVENT)
 
