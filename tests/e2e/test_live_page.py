@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
 from tests.e2e.browser import Browser, chromium
-from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer
+from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer, uvicorn
 from tests.peers import PATIENCE
 from unbuffer.rhythm import PAUSE
 
@@ -185,6 +185,22 @@ def test_a_silence_in_which_the_page_was_opened_is_seen_and_stays_when_the_strea
     # Of an end as it should be the page says nothing.
     assert browser.text("#verdict").startswith("streamed")
     assert dot(browser, "#verdict") == dot(browser, '#ended [data-label="Verdict"]') == theme_color(browser, "good")
+
+
+def test_keep_alives_of_the_application_are_neither_chunks_nor_heartbeats_and_hide_no_silence(
+    browser: Browser, client: httpx.Client
+) -> None:
+    with uvicorn(application="tests.e2e.hanging:app") as app, unbuffer(app.url) as proxy:
+        open_page(browser, proxy)
+        with client.stream("GET", f"{proxy.url}/starlette/2"):
+            browser.until(lambda: marks(browser, "alives") > 2 and browser.all("#picture .silent"))
+            assert marks(browser, "ups") == marks(browser, "downs") == 2
+            assert marks(browser, "beats") == 0
+            assert cell(browser, "running", "/starlette/2", "Chunks") == "2"
+            assert re.search(r"Keep-alives of the application: \d+\.$", browser.text("#picture-text"))
+            script = "return document.querySelector(arguments[0]).getBoundingClientRect()[arguments[1]]"
+            read = browser.driver.execute_script
+            assert read(script, "#picture .silent", "bottom") <= read(script, "#picture .alives", "top")
 
 
 def test_a_stream_that_ended_before_anybody_looked_is_listed_without_a_picture(

@@ -217,11 +217,11 @@ def nginx_11(directory: Path, upstream: str) -> Iterator[str]:
 
 @contextmanager
 def listening(front: str, gate: Gate) -> Iterator[Iterator[str]]:
-    """The lines of a stream of events through a balancer."""
-    transport = httpx.HTTPTransport(uds=front)
+    """The lines of a stream of events through a balancer, asked for as EventSource does: heartbeats are comments."""
+    transport, accept = httpx.HTTPTransport(uds=front), {"Accept": "text/event-stream"}
     with (
         httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=PATIENCE) as client,
-        client.stream("GET", gate.path("sse")) as response,
+        client.stream("GET", gate.path("sse"), headers=accept) as response,
     ):
         lines = response.iter_lines()
         assert next(lines) == "data: event 0"

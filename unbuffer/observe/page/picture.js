@@ -85,7 +85,8 @@ export class Picture {
         class: "alives",
         d: stream.keepalives
           .filter((read) => read >= from)
-          .map((read) => `M${x(read).toFixed(1)} ${UP[0] + 9}l7 7-7 7-7-7z`)
+          // Below the length of the silence that they come in.
+          .map((read) => `M${x(read).toFixed(1)} ${UP[0] + 18}l7 7-7 7-7-7z`)
           .join(""),
       }),
       text(width - 4, UP[0] - 9, "name up last", "upstream"),
@@ -135,7 +136,7 @@ export class Picture {
 
   silence(begin, end, lasted) {
     const band = this.span("silence", begin, end, UP);
-    return end - begin > 44 ? [band, text((begin + end) / 2, 42, "silent", gap(lasted / 1000))] : [band];
+    return end - begin > 44 ? [band, text((begin + end) / 2, UP[0] + 12, "silent", gap(lasted / 1000))] : [band];
   }
 
   // Stairs: how much of what came had come by then.
