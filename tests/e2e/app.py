@@ -14,6 +14,8 @@ from typing import Any, Literal
 import anyio.from_thread
 from fastapi import FastAPI, Request, WebSocket
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.sse import EventSourceResponse as EventsOfFastAPI
+from fastapi.sse import ServerSentEvent
 from sse_starlette import EventSourceResponse
 
 
@@ -173,6 +175,14 @@ async def identified(name: str, request: Request) -> Response:
             yield f"id: {number}\ndata: event {number}, {last} before\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
+
+
+@app.get("/stream/{name}/fastapi", response_class=EventsOfFastAPI)
+async def fastapi(name: str) -> AsyncIterator[ServerSentEvent]:
+    """Events of FastAPI's own, and `[DONE]` after the last one, if the test lets them end well."""
+    async for number in gates[name].numbers():
+        yield ServerSentEvent(raw_data=f"event {number}")
+    yield ServerSentEvent(raw_data="[DONE]")
 
 
 @app.get("/stream/{name}/{kind}")

@@ -2,13 +2,14 @@
 
 import signal
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.e2e.browser import chromium
 from tests.e2e.processes import running
-from tests.e2e.stack import unbuffer
+from tests.e2e.stack import Gate, Stack, unbuffer
 from tests.peers import PATIENCE
 from unbuffer.totals import FEW_ENDS
 
@@ -40,3 +41,28 @@ def test_the_one_that_raised_among_those_that_did_not(tmp_path_factory: pytest.T
         assert states == ["no last word", *["completed"] * FEW_ENDS]
         browser.find("#ended tr").click()
         browser.until(lambda: browser.text("#verdict").startswith("no last word"))
+
+
+def read(url: str, gate: Gate, *, fails: bool) -> str:
+    """The whole stream, which ends or fails after its first event; raises if it is cut."""
+    with httpx.stream("GET", url + gate.path("fastapi"), trust_env=False, timeout=PATIENCE) as response:
+        parts = response.iter_text()
+        first = next(parts)
+        gate.fail() if fails else gate.end()
+        return first + "".join(parts)
+
+
+def test_with_a_terminal_marker_the_clean_end_of_one_that_raised_is_unterminated(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "unbuffer.yaml"
+    file.write_text("routes: [{name: marked, prefix: /stream, terminal_marker: 'data: [DONE]'}]\n")
+    with unbuffer(stack.app.url, "-c", str(file)) as proxy:
+        for url in (stack.app.url, proxy.url):
+            raising = stack.gate()
+            assert read(url, raising, fails=True) == "data: event 0\n\n"
+            assert raising.over() == "failed"
+        line = proxy.line(raising.path("fastapi"))
+        assert (line["unbuffer.outcome"], line["http.response.status_code"]) == ("unterminated", 200)
+
+        whole = stack.gate()
+        assert read(proxy.url, whole, fails=False).endswith("data: [DONE]\n\n")
+        assert proxy.line(whole.path("fastapi"))["unbuffer.outcome"] == "completed"
