@@ -51,6 +51,18 @@ ODDITIES = ("identity", "space_before_colon", "space_after_chunk_size")
 KINDS = ("sse", "ndjson", "stream", "plain", "upgrade")
 CONNECT_RESULTS = ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
 
+TOO_MANY_CONNECTIONS: Final = "connections"
+TOO_MANY_STREAMS: Final = "streams"
+BAD_REQUEST: Final = "bad_request"
+BODY_TOO_LARGE: Final = "body_too_large"
+UNAUTHORIZED: Final = "unauthorized"
+BAD_PROXY_HEADER: Final = "proxy_protocol"
+NO_OPEN_FILES: Final = "open_files"
+REJECT_REASONS = (
+    TOO_MANY_CONNECTIONS, TOO_MANY_STREAMS, BAD_REQUEST, BODY_TOO_LARGE, UNAUTHORIZED, BAD_PROXY_HEADER, NO_OPEN_FILES,
+)  # fmt: skip
+"""Why a request or connection is refused before the upstream sees it, in the order of the exposition."""
+
 
 FEW_ENDS: Final = 50
 """Streams that ended well from which on it is known how those of a route and kind end."""
@@ -146,7 +158,7 @@ class Totals:
         """By route, method and status of the head that was sent."""
         self.request_bytes: Counter[str] = Counter()
         """Request body bytes by route."""
-        self.rejected: Counter[str] = Counter()
+        self.rejected = dict.fromkeys(REJECT_REASONS, 0)
         """Requests and connections refused, by reason."""
         self.decoded: Counter[tuple[str, str, str]] = Counter()
         """Responses that came compressed, by route, coding and result."""

@@ -198,7 +198,7 @@ async def test_connection_close_ends_behind_its_answer(relay: Relay, behind: byt
     await finished(relay, Outcome.COMPLETED, 200)
     await finished(relay, Outcome.COMPLETED, 200)
     assert relay.totals.upstream_idle == 1, "the upstream's connection is not the client's"
-    assert not relay.totals.rejected
+    assert not any(relay.totals.rejected.values())
 
 
 @pytest.mark.parametrize("apart", [True, False])
@@ -228,7 +228,7 @@ async def test_a_bad_request_is_answered_behind_the_good_ones(
     await finished(relay, Outcome.COMPLETED, 200)
     record = await relay.record()
     assert (record.outcome, record.status) == (Outcome.REQUEST_MALFORMED, status)
-    assert dict(relay.totals.rejected) == {"bad_request": 1}
+    assert {reason: count for reason, count in relay.totals.rejected.items() if count} == {"bad_request": 1}
     assert relay.totals.upstream_idle == 1
 
 

@@ -36,16 +36,6 @@ PART = 65536
 UPSTREAM_PATIENCE = 1.0
 """Seconds that a scrape waits for the upstream. Prometheus gives up after 10 s, often after less."""
 
-REJECT_REASONS = (
-    "connections",
-    "streams",
-    "bad_request",
-    "body_too_large",
-    "unauthorized",
-    "proxy_protocol",
-    "open_files",
-)
-
 
 class Lifecycle(Protocol):
     """What the exposition asks of the process."""
@@ -467,7 +457,7 @@ FAMILIES = (
         ("reason",),
         "Requests and connections that unbuffer refused before the upstream saw them, by reason.",
         "at the refusal",
-        _by_label(lambda totals: dict.fromkeys(REJECT_REASONS, 0) | totals.rejected),
+        _by_label(lambda totals: totals.rejected),
     ),
     Family(
         "unbuffer_upstream_oddities_total",

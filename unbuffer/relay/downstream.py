@@ -25,6 +25,14 @@ from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.tcp import OFF, client_options, set_options
 from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED, TICK
+from unbuffer.totals import (
+    BAD_PROXY_HEADER,
+    BAD_REQUEST,
+    BODY_TOO_LARGE,
+    TOO_MANY_CONNECTIONS,
+    TOO_MANY_STREAMS,
+    UNAUTHORIZED,
+)
 
 if TYPE_CHECKING:
     from unbuffer.relay.plane import Health, Plane
@@ -143,7 +151,7 @@ class DownstreamConnection(asyncio.Protocol):
         plane.totals.client_connections += 1
         limit = plane.settings.limits.connections
         if limit and len(plane.connections) - plane.surplus > limit:
-            plane.totals.rejected["connections"] += 1
+            plane.totals.rejected[TOO_MANY_CONNECTIONS] += 1
             self._surplus = True
             plane.surplus += 1
             if plane.surplus <= REFUSALS:
@@ -381,7 +389,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _refuse_proxy(self, detail: str, outcome: Outcome = Outcome.REQUEST_MALFORMED) -> None:
         """End a connection without a PROXY header that can be believed. Its sender expects no HTTP of its own."""
-        self.plane.totals.rejected["proxy_protocol"] += 1
+        self.plane.totals.rejected[BAD_PROXY_HEADER] += 1
         self._record(outcome, 0, detail)
         self.abort()
 
@@ -430,7 +438,7 @@ class DownstreamConnection(asyncio.Protocol):
         if exchange.policy.body_limit and request.framing > exchange.policy.body_limit:
             self._body_too_large(exchange)
         elif limits.streams and totals.streams > limits.streams:
-            totals.rejected["streams"] += 1
+            totals.rejected[TOO_MANY_STREAMS] += 1
             exchange.finish(Outcome.REJECTED, "the limit limits.streams is reached")
         else:
             exchange.begin(now)
@@ -471,7 +479,7 @@ class DownstreamConnection(asyncio.Protocol):
             exchange.request_body(data, last)
 
     def _body_too_large(self, exchange: Exchange) -> None:
-        self.plane.totals.rejected["body_too_large"] += 1
+        self.plane.totals.rejected[BODY_TOO_LARGE] += 1
         exchange.finish(Outcome.REQUEST_TOO_LARGE, "the request body exceeds limits.body")
 
     def _read_behind(self) -> None:
@@ -506,7 +514,7 @@ class DownstreamConnection(asyncio.Protocol):
     def _bad_request(self, error: BadRequest) -> None:
         """Refuse what cannot be read, or may not be answered. Behind what cannot be read the connection ends."""
         outcome = _OUTCOMES.get(error.status, Outcome.REQUEST_MALFORMED)
-        self.plane.totals.rejected["unauthorized" if outcome is Outcome.UNAUTHORIZED else "bad_request"] += 1
+        self.plane.totals.rejected[UNAUTHORIZED if outcome is Outcome.UNAUTHORIZED else BAD_REQUEST] += 1
         if self._exchange is not None:
             self._exchange.finish(outcome, str(error), error.status)
         else:

@@ -11,7 +11,7 @@ from unbuffer.relay.tcp import peer_options
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.relay.watchdog import NOT_WATCHED, Watchdog
 from unbuffer.settings.model import Settings
-from unbuffer.totals import Totals
+from unbuffer.totals import NO_OPEN_FILES, Totals
 
 RETRY_PAUSE = 0.1
 """Seconds between two tries to connect while a request is held (`upstream.wait`)."""
@@ -133,7 +133,7 @@ class Pool:
         except ConnectError as error:
             self._up = False
             if error.out_of_files is not None:
-                self._totals.rejected["open_files"] += 1
+                self._totals.rejected[NO_OPEN_FILES] += 1
                 what = {"message": "no connection to the upstream", "exception": error.out_of_files}
                 self._loop.call_exception_handler(what)
             self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
