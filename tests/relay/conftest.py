@@ -16,6 +16,7 @@ from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
+from unbuffer.relay.preface import client_connection
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
 
@@ -46,7 +47,7 @@ class Relay:
         """Start with these settings; the upstream is the test's own."""
         loop = asyncio.get_running_loop()
         self.plane = Plane(settings, self.totals, loop, self._records.put_nowait)
-        self._server = await loop.create_server(lambda: DownstreamConnection(self.plane), "127.0.0.1", 0)
+        self._server = await loop.create_server(lambda: client_connection(self.plane), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def client(self) -> Peer:
@@ -54,6 +55,12 @@ class Relay:
         peer = await connect(self.port)
         self._clients.append(peer)
         return peer
+
+    def connection(self) -> DownstreamConnection:
+        """The relay's side of the only client's connection, which speaks HTTP."""
+        (connection,) = self.plane.connections
+        assert isinstance(connection, DownstreamConnection)
+        return connection
 
     async def exchange(self, request: bytes) -> tuple[Peer, Peer, bytes]:
         """A client that sent `request`, the upstream's connection, and the request head that came through."""
@@ -150,7 +157,7 @@ async def endless_upload(relay: Relay, client: Peer) -> AsyncIterator[None]:
                 await client.send(b"x" * 65536)
 
     task = asyncio.create_task(offer())
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     try:
         await eventually(lambda: connection.held)
         yield

@@ -86,7 +86,7 @@ async def test_a_client_that_reads_nothing_pauses_the_upstream(relay: Relay, chu
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
     stop_reading(client)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await upstream.send(CHUNKED if chunked else CLOSE_DELIMITED)
     source = Source(upstream, chunked)
     series = relay.totals.of("default", "stream")
@@ -112,7 +112,7 @@ async def test_an_upstream_that_reads_nothing_pauses_the_client(relay: Relay) ->
     await relay.start()
     client, upstream, _ = await relay.exchange(CHUNKED_POST)
     stop_reading(upstream)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     exchange = connection._exchange
     assert exchange is not None
     assert exchange.upstream is not None
@@ -162,7 +162,7 @@ async def test_an_echo_to_a_client_that_reads_nothing_holds_the_circle_and_no_mo
     await relay.start()
     client, upstream, _ = await relay.exchange(CHUNKED_POST)
     stop_reading(client)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
 
     async def echo() -> None:
         await upstream.send(CHUNKED)
@@ -195,7 +195,7 @@ async def test_a_connection_that_was_paused_at_the_end_of_a_response_serves_the_
         await soon(loop.sock_sendall(client, GET))
         upstream = await relay.upstream.accept()
         await upstream.head()
-        (connection,) = relay.plane.connections
+        connection = relay.connection()
         content = bytes(16384)
         if coding == "gzip":
             # One read of little makes much: the last of it comes out when the client has taken the rest.

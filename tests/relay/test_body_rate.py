@@ -27,7 +27,7 @@ async def drop(client: Peer, upstream: Peer, size: int = 1) -> None:
 def look(relay: Relay, seconds: float) -> float:
     """Look at the deadlines of the only connection as if so many seconds had passed, and its client had sent something
     a moment ago. Returns in how many seconds they are to be looked at again."""
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     later = connection.read_at = time.monotonic() + seconds
     return connection.look(later) - later
 
@@ -87,7 +87,7 @@ async def test_the_rate_does_not_count_while_the_upstream_reads_nothing(relay: R
     client, upstream, _ = await relay.exchange(POST)
     stop_reading(upstream)
     client.writer.write(b"1000000\r\n" + bytes(1 << 24) + b"\r\n")
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     (record,) = relay.plane.running()
     await eventually(lambda: connection.held)
     look(relay, 100 * GRACE)

@@ -195,7 +195,7 @@ async def test_a_half_close_is_a_departure_only_by_default(relay: Relay) -> None
     await relay.start(listen=Listen(half_close=True))
     client, upstream, _ = await relay.exchange(GET)
     client.eof()
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await eventually(lambda: connection.close_after)
     await upstream.send(STREAM)
     assert b"Connection: close\r\n" in await client.head()

@@ -166,7 +166,7 @@ async def test_request_body_does_not_count_while_the_upstream_reads_nothing(rela
     client, upstream, _ = await relay.exchange(POST)
     stop_reading(upstream)
     client.writer.write(bytes(16 << 20))
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await eventually(lambda: connection.held)
     later = time.monotonic() + 1000.0
     assert connection.look(later) == later + 60.0
@@ -349,7 +349,7 @@ async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_
         await upstream.send(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(60000))
         await upstream.close()
         await finished(relay, Outcome.COMPLETED, 200)
-        (connection,) = relay.plane.connections
+        connection = relay.connection()
         assert connection.transport.get_write_buffer_size()
         await eventually(lambda: not relay.plane.connections)
         with pytest.raises(ConnectionResetError):
@@ -370,7 +370,7 @@ async def test_an_early_answer_waits_for_a_slow_client_as_long_as_any_other(
         await upstream.head()
         await upstream.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 60000\r\n\r\n" + bytes(60000))
         await finished(relay, Outcome.COMPLETED, 413)
-        (connection,) = relay.plane.connections
+        connection = relay.connection()
         assert connection.transport.get_write_buffer_size()
         await long_enough()
         answer = b""
@@ -460,7 +460,7 @@ async def test_a_health_check_that_takes_its_time_is_no_slow_head(relay: Relay) 
     client = await relay.client()
     await client.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
     await eventually(lambda: answers)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     assert connection.look(time.monotonic() + 3600) == 0.0
     answers[0](200, b"ok\n")
     assert (await client.head()).startswith(b"HTTP/1.1 200 OK\r\n")

@@ -134,7 +134,7 @@ async def test_a_request_head_that_has_begun_is_served(relay: Relay) -> None:
     await relay.start()
     client = await relay.client()
     await client.send(GET[:5])
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await eventually(lambda: connection._reader is not None)
     relay.plane.drain()
     await client.send(GET[5:])
@@ -238,7 +238,7 @@ async def test_half_a_request_head_cannot_hold_the_end_up(relay: Relay) -> None:
     await relay.start()
     client = await relay.client()
     await client.send(GET[:5])
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await eventually(lambda: connection._reader is not None)
     relay.plane.drain()
     await soon(relay.plane.shutdown(AT_ONCE))
@@ -257,7 +257,7 @@ async def test_the_rest_of_a_whole_response_goes_out_at_the_end(relay: Relay, re
         upstream = await relay.upstream.accept()
         await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         await finished(relay, Outcome.COMPLETED, 200)
-        (connection,) = relay.plane.connections
+        connection = relay.connection()
         assert connection.transport.get_write_buffer_size()
         relay.plane.end_streams()
         read = b""

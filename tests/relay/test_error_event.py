@@ -159,7 +159,7 @@ async def test_a_body_that_ends_with_the_connection_is_reset_all_the_same(
 async def test_no_deadline_shortens_the_time_to_read_why(relay: Relay) -> None:
     """However long ago the wait for this connection's request began."""
     client, upstream = await begin(relay, sse=ON)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     connection._since -= 60.0
     await upstream.close()
     assert await relay.outcome() is Outcome.UPSTREAM_DISCONNECT

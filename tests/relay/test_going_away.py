@@ -152,7 +152,7 @@ async def test_a_reset_behind_the_last_word_is_an_ordinary_end(relay: Relay, tol
 
 async def test_it_is_told_once(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     for _ in range(3):
         connection.drain()
     assert await client.read(len(GOING_AWAY)) == GOING_AWAY

@@ -5,6 +5,7 @@ import pytest
 from tests.peers import DATE, Peer, timeless
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
+from unbuffer.relay.trust import Origin
 from unbuffer.settings.model import Forwarded
 
 NOSNIFF = b"X-Content-Type-Options: nosniff\r\nX-Accel-Buffering: no\r\n"
@@ -152,15 +153,15 @@ async def test_who_a_client_is_and_whether_it_is_trusted(
     relay: Relay, peername: object, address: str, trusted: bool
 ) -> None:
     await relay.start(forwarded=Forwarded(trusted_proxies=("10.0.0.0/8", "2001:db8::/64")))
-    peer = relay.plane.trust.peer(peername, secure=False)
+    peer = relay.plane.trust.peer(Origin(peername, secure=False))
     assert (peer.address, peer.trusted, peer.secure, peer.rfc7239) == (address, trusted, False, False)
 
 
 async def test_unix_sockets_are_trusted_by_name_only(relay: Relay) -> None:
     await relay.start(forwarded=Forwarded(trusted_proxies=("unix",), rfc7239=True))
-    assert relay.plane.trust.peer("", secure=True).trusted
-    assert not relay.plane.trust.peer(None, secure=True).trusted  # a TCP connection that is gone
-    assert not relay.plane.trust.peer(("127.0.0.1", 5), secure=True).trusted
+    assert relay.plane.trust.peer(Origin("", secure=True)).trusted
+    assert not relay.plane.trust.peer(Origin(None, secure=True)).trusted  # a TCP connection that is gone
+    assert not relay.plane.trust.peer(Origin(("127.0.0.1", 5), secure=True)).trusted
 
 
 @pytest.mark.parametrize(

@@ -193,7 +193,7 @@ async def test_a_bomb_is_paced_by_the_client_that_reads_it(relay: Relay, framing
     await upstream.send(head_of("gzip", *([b"Content-Length: %d" % len(bomb)] if framing == "length" else [])) + bomb)
     if framing == "until close":
         await upstream.close()
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     series = relay.totals.of("default", "sse")
     await eventually(lambda: series.stalls)
     assert connection.transport.get_write_buffer_size() < MIB

@@ -138,7 +138,7 @@ async def test_reading_stops_behind_an_early_request(relay: Relay) -> None:
     """However much a client sends ahead, one read of it is kept."""
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await client.send(GET)
     await eventually(lambda: not connection.transport.is_reading())
     await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -154,7 +154,7 @@ async def test_a_client_that_was_held_back_by_its_last_request_is_read_again(rel
     await relay.start()
     client, upstream, _ = await relay.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     stop_reading(upstream)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     exchange = connection._exchange
     assert exchange is not None
     assert exchange.upstream is not None

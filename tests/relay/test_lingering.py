@@ -44,7 +44,7 @@ async def lingering(relay: Relay) -> tuple[Peer, DownstreamConnection]:
     await client.send(POST)
     await own_answer(client, 413, "http_request_error")
     await finished(relay, Outcome.REQUEST_TOO_LARGE, 413, "limits.body")
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     return client, connection
 
 
@@ -86,6 +86,7 @@ async def test_every_early_answer_lingers(relay: Relay, early: str) -> None:
         await own_answer(first, 503, "connection_limit_reached")
     await relay.record()
     (connection,) = (one for one in relay.plane.connections if "ending" in repr(one))
+    assert isinstance(connection, DownstreamConnection)
     for _ in range(2):
         age(connection, ALMOST)
         await read(connection, first, b"x")
@@ -105,7 +106,7 @@ async def test_with_tls_it_lingers_as_well(relay: Relay) -> None:
     await client.send(POST)
     await own_answer(client, 413, "http_request_error")
     await relay.record()
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     for _ in range(2):
         age(connection, ALMOST)
         await read(connection, client, b"x")
@@ -158,7 +159,7 @@ async def test_an_upload_with_pauses_sees_why_it_was_refused(relay: Relay) -> No
     thread = threading.Thread(target=upload)
     thread.start()
     await finished(relay, Outcome.REQUEST_TOO_LARGE, 413, "limits.body")
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     for piece in (b"1", b"2", b"3", b"4"):
         age(connection, ALMOST)
         before = connection._since

@@ -196,7 +196,7 @@ async def test_a_connection_that_was_held_back_for_a_slow_client_is_read_again(r
     await upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     await slow.head()
     stop_reading(slow)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     series = relay.totals.of("default", "stream")
 
     async def pass_on(block: bytes) -> None:

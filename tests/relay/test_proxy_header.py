@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unbuffer.relay.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
-from unbuffer.relay.trust import Trust
+from unbuffer.relay.trust import Origin, Trust
 from unbuffer.settings.model import Listen, Settings, Upstream
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -179,7 +179,7 @@ def test_what_it_says_of_the_way_the_client_came(data: bytes, port: int, tls: bo
 )
 def test_the_scheme_is_the_clients(header: ProxyHeader, listen: Listen, own: bool, secure: bool) -> None:
     trust = Trust(Settings(listen=listen, upstream=Upstream(url="http://127.0.0.1:9")))
-    assert trust.proxied(header, ("192.0.2.1", 5), own).secure is secure
+    assert trust.peer(Origin(("192.0.2.1", 5), own, header)).secure is secure
 
 
 @pytest.mark.parametrize(("data", "local", "address"), VALID)

@@ -13,10 +13,12 @@ from tests.relay.conftest import Relay, finished
 from tests.relay.test_proxy_header import IPV4, IPV6, UNIX, binary, tls
 from unbuffer.outcome import Outcome
 from unbuffer.relay.downstream import DownstreamConnection
+from unbuffer.relay.preface import Preface
 from unbuffer.settings.model import Forwarded, Limits, Listen, Timeouts
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+Connection = Preface | DownstreamConnection
 LINE = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
 
 
@@ -28,12 +30,19 @@ async def start(relay: Relay, *trusted: str, **sections: Any) -> None:
     )
 
 
-async def connected(relay: Relay) -> tuple[Peer, DownstreamConnection]:
+async def connected(relay: Relay) -> tuple[Peer, Connection]:
     """A new client, the only one, and the relay's side of its connection."""
     client = await relay.client()
     await eventually(lambda: relay.plane.connections)
     (connection,) = relay.plane.connections
     return client, connection
+
+
+def take(connection: Connection, data: bytes) -> None:
+    """Give this to whoever has the connection now."""
+    now = connection.transport.get_protocol()
+    assert isinstance(now, Preface | DownstreamConnection)
+    now.data_received(data)
 
 
 async def served(relay: Relay, client: Peer, upstream: Peer, address: str) -> None:
@@ -60,7 +69,7 @@ async def test_the_client_is_whom_the_header_names(relay: Relay, header: bytes, 
     assert b"X-Forwarded-For: %b\r\n" % client.encode() in head
     assert head.startswith(b"GET /a HTTP/1.1\r\nHost: a\r\n")
     await served(relay, peer, upstream, client)
-    assert not relay.totals.rejected
+    assert not any(relay.totals.rejected.values())
 
 
 @pytest.mark.parametrize("header", [LINE, binary(0x21, 0x21, IPV6)])
@@ -74,8 +83,8 @@ async def test_it_may_come_in_any_pieces(relay: Relay, header: bytes) -> None:
         await peer.close()
         await eventually(lambda: not relay.plane.connections)
         peer, connection = await connected(relay)
-        connection.data_received(data[:cut])
-        connection.data_received(data[cut:])
+        take(connection, data[:cut])
+        take(connection, data[cut:])
         assert await upstream.head() == expected
 
 
@@ -83,7 +92,7 @@ async def test_byte_by_byte(relay: Relay) -> None:
     await start(relay)
     peer, connection = await connected(relay)
     for byte in LINE + GET:
-        connection.data_received(bytes((byte,)))
+        take(connection, bytes((byte,)))
     upstream = await relay.upstream.accept()
     assert b"X-Forwarded-For: 192.0.2.1\r\n" in await upstream.head()
     await served(relay, peer, upstream, "192.0.2.1")
@@ -159,9 +168,10 @@ async def test_a_reload_decides_the_scheme_anew(relay: Relay) -> None:
 async def test_a_client_that_is_not_named_is_not_believed(relay: Relay, header: bytes, reloaded: bool) -> None:
     await start(relay)
     peer, connection = await connected(relay)
-    connection.data_received(header)
+    take(connection, header)
     if reloaded:
-        connection.reload()
+        (now,) = relay.plane.connections
+        now.reload()
     await peer.send(GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n")
     upstream = await relay.upstream.accept()
     assert b"X-Forwarded-For: 127.0.0.1\r\n" in await upstream.head()
@@ -173,7 +183,7 @@ async def refused(relay: Relay, client: Peer, outcome: Outcome, detail: str) -> 
     with contextlib.suppress(ConnectionError):  # it is reset
         assert await client.rest() == b""
     await finished(relay, outcome, 0, detail)
-    assert relay.totals.rejected == {"proxy_protocol": 1}
+    assert {reason: count for reason, count in relay.totals.rejected.items() if count} == {"proxy_protocol": 1}
     assert not relay.upstream.untaken
 
 
@@ -227,8 +237,10 @@ async def test_the_deadline_of_the_head_is_that_of_the_header(relay: Relay, data
 async def test_behind_the_header_a_connection_may_be_idle(relay: Relay) -> None:
     await start(relay, timeouts=Timeouts(request_head=0.01))
     _, connection = await connected(relay)
-    connection.data_received(LINE)
-    assert connection.look(connection._since + 600) == connection._since + 620
+    take(connection, LINE)
+    (now,) = relay.plane.connections
+    assert isinstance(now, DownstreamConnection)
+    assert now.look(now._since + 600) == now._since + 620
 
 
 async def test_behind_the_header_keep_alive_counts(relay: Relay) -> None:
@@ -242,23 +254,23 @@ async def test_who_leaves_inside_the_header_is_recorded_and_who_said_nothing_is_
     await start(relay)
     for data in (b"", b"PROXY "):
         client, connection = await connected(relay)
-        connection.data_received(data)
+        take(connection, data)
         client.eof()
         assert await client.rest() == b""
         await eventually(lambda: not relay.plane.connections)
     await finished(relay, Outcome.CLIENT_DISCONNECT, 0, "inside a PROXY header")
     assert relay._records.empty()
-    assert not relay.totals.rejected
+    assert not any(relay.totals.rejected.values())
 
 
 @pytest.mark.parametrize("data", [b"", b"PROXY "])
 async def test_a_drain_ends_a_connection_that_waits_for_its_header(
     relay: Relay, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unbuffer.relay.downstream.CROSSING", 0.0)  # how long it waits where there was no time yet
+    monkeypatch.setattr("unbuffer.relay.preface.CROSSING", 0.0)  # how long it waits where there was no time yet
     await start(relay)
     client, connection = await connected(relay)
-    connection.data_received(data)
+    take(connection, data)
     relay.plane.drain()
     assert connection.transport.is_closing()
     await client.ended()
@@ -278,3 +290,17 @@ async def test_the_limit_of_connections_holds_before_the_header(relay: Relay) ->
     client = await relay.client()
     assert (await client.head()).startswith(b"HTTP/1.1 503 ")
     await finished(relay, Outcome.REJECTED, 503, "limits.connections")
+
+
+async def test_who_was_admitted_before_the_header_is_not_counted_again(relay: Relay) -> None:
+    await start(relay, limits=Limits(connections=2))
+    first, _ = await connected(relay)
+    await relay.client()
+    await eventually(lambda: len(relay.plane.connections) == 2)
+    relay.plane.reload(structs.replace(relay.plane.settings, limits=Limits(connections=1)))
+    await first.send(LINE + GET)
+    upstream = await relay.upstream.accept()
+    await upstream.head()
+    assert (len(relay.plane.connections), relay.totals.client_connections) == (2, 2)
+    await served(relay, first, upstream, "192.0.2.1")
+    assert not any(relay.totals.rejected.values())

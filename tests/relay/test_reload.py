@@ -96,7 +96,7 @@ async def test_a_connection_that_is_idle_stays_open_until_the_listeners_close(re
     client = await relay.client()
     await eventually(lambda: relay.plane.connections)
     relay.plane.draining = True
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
 
     assert connection.look(connection._since + 60.0) > connection._since + 60.0
     relay.plane.drain()

@@ -173,7 +173,7 @@ async def test_no_heartbeat_while_something_waits_to_be_written(relay: Relay) ->
         body = b"data: " + b"x" * 60_000 + b"\n\n"
         await upstream.send(STREAM + chunk(body))
         series = relay.totals.of("default", "sse")
-        (connection,) = relay.plane.connections
+        connection = relay.connection()
         await eventually(lambda: series.bytes_down == len(body) and connection.transport.get_write_buffer_size())
         clock = Clock(relay)
         clock.wind(DUE)

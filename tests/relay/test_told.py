@@ -26,7 +26,7 @@ asked_for = pytest.mark.parametrize("details", [False, True], ids=["as a rule", 
 
 async def fail(relay: Relay, outcome: Outcome) -> None:
     """End the only stream."""
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     connection._exchange.finish(outcome, BEHIND)  # type: ignore[union-attr]
     assert (await relay.record()).detail == BEHIND, "the log has it"
 

@@ -90,7 +90,7 @@ async def test_early_bytes_of_both_sides_are_not_lost(relay: Relay) -> None:
 async def test_early_bytes_that_come_before_the_answer(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(UPGRADE)
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     await client.send(b"early")
     await eventually(lambda: not connection.transport.is_reading())
     await client.send(b"later")
@@ -164,7 +164,7 @@ async def test_an_upstream_that_is_gone_before_the_answer_to_its_last_word(relay
         await soon(loop.sock_recv(upstream, 65536))
         upstream.send(SWITCH)
         await client.head()
-        (connection,) = relay.plane.connections
+        connection = relay.connection()
         # In one turn of the loop: it has no occasion to see the end first.
         upstream.send(b"last")
         upstream.close()
@@ -211,7 +211,7 @@ async def test_a_side_that_does_not_read_holds_the_other_back(relay: Relay, slow
     """And only the other: what it says itself still arrives."""
     ends = await tunnel(relay)
     idle, sender = ends if slow == "client" else ends[::-1]
-    (connection,) = relay.plane.connections
+    connection = relay.connection()
     series = relay.totals.of("default", "upgrade")
     stop_reading(idle)
     sent = 0

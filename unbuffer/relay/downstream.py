@@ -5,28 +5,26 @@ What comes while an exchange runs waits, and reading pauses behind it, so a conn
 
 import asyncio
 import contextlib
-import socket
-import struct
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.cors import is_preflight
 from unbuffer.http.credentials import Guard, challenge
-from unbuffer.http.headers import Peer, own_answer, plain_answer
-from unbuffer.http.request import BadRequest, RequestHead, shown_path
+from unbuffer.http.headers import own_answer, plain_answer
+from unbuffer.http.request import BadRequest, RequestHead
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
-from unbuffer.relay.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
+from unbuffer.relay.refusals import note
 from unbuffer.relay.request_reader import RequestReader
 from unbuffer.relay.response_writer import ResponseWriter
-from unbuffer.relay.tcp import OFF, client_options, set_options
+from unbuffer.relay.tcp import OFF, client_options, reset, set_options
+from unbuffer.relay.trust import Origin
 from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED, TICK
 from unbuffer.totals import (
-    BAD_PROXY_HEADER,
     BAD_REQUEST,
     BODY_TOO_LARGE,
     TOO_MANY_CONNECTIONS,
@@ -56,8 +54,7 @@ _WHOLE: Final = 1  # the request is complete, its exchange runs: what comes is t
 _TUNNEL: Final = 2
 _ENDING: Final = 3  # closing: what comes is dropped
 _CLOSED: Final = 4
-_PROXY_HEADER: Final = 5  # the header of the PROXY protocol, where listen.proxy_protocol asks for it
-_PHASES = ("request", "whole", "tunnel", "ending", "closed", "proxy header")
+_PHASES = ("request", "whole", "tunnel", "ending", "closed")
 
 
 CROSSING = 1.0
@@ -84,9 +81,8 @@ class DownstreamConnection(asyncio.Protocol):
         "_exchange",
         "_keep_alive",
         "_linger_until",
-        "_peername",
+        "_origin",
         "_phase",
-        "_proxied",
         "_reader",
         "_since",
         "_stall_at",
@@ -107,7 +103,8 @@ class DownstreamConnection(asyncio.Protocol):
     transport: asyncio.Transport
     writer: ResponseWriter
 
-    def __init__(self, plane: "Plane") -> None:
+    def __init__(self, plane: "Plane", origin: Origin | None = None) -> None:
+        """origin: whose connection it is, where it was admitted already and that is known; None = as it is accepted."""
         self.plane = plane
         self.watched_slot = NOT_WATCHED
         self.close_after = False
@@ -130,10 +127,7 @@ class DownstreamConnection(asyncio.Protocol):
         """When a connection that is being closed is given up, whatever still comes."""
         self._surplus = False
         """Beyond limits.connections: it takes nobody's place."""
-        self._peername: object = None
-        """As the transport tells it, while it still can: uvloop has None after a reset."""
-        self._proxied: ProxyHeader | None = None
-        """What a proxy has said of the client."""
+        self._origin = origin
 
     def __repr__(self) -> str:
         return f"<DownstreamConnection {self.peer.address or 'unix'} {_PHASES[self._phase]}>"
@@ -145,12 +139,13 @@ class DownstreamConnection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=65536)
         self.writer = ResponseWriter(self.transport)
         plane = self.plane
-        self._peername = transport.get_extra_info("peername")
-        self.peer = self._who()
+        full = self._origin is None and plane.full
+        if self._origin is None:
+            self._origin = Origin.of(transport)
+        self.peer = plane.trust.peer(self._origin)
         plane.connections.add(self)
         plane.totals.client_connections += 1
-        limit = plane.settings.limits.connections
-        if limit and len(plane.connections) - plane.surplus > limit:
+        if full:
             plane.totals.rejected[TOO_MANY_CONNECTIONS] += 1
             self._surplus = True
             plane.surplus += 1
@@ -158,9 +153,6 @@ class DownstreamConnection(asyncio.Protocol):
                 self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
             else:
                 self.abort()
-            return
-        if plane.settings.listen.proxy_protocol:
-            self._expect_proxy_header()
             return
         self._rest()
 
@@ -191,8 +183,6 @@ class DownstreamConnection(asyncio.Protocol):
         plane = self.plane
         if self._phase == _REQUEST and self._exchange is None and not self._idle:
             self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a request head")
-        elif self._phase == _PROXY_HEADER and self._behind:
-            self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a PROXY header")
         if self._surplus:
             plane.surplus -= 1
         if self._breaking is not None:
@@ -299,7 +289,7 @@ class DownstreamConnection(asyncio.Protocol):
         if exchange is not None:
             if exchange.tunnel is not None:
                 exchange.tunnel.go_away()
-        elif self._phase in (_REQUEST, _PROXY_HEADER) and self._idle:
+        elif self._phase == _REQUEST and self._idle:
             at_rest = time.monotonic() >= self._since + CROSSING
             if at_rest and not readable(self.transport.get_extra_info("socket").fileno()):
                 self._close()
@@ -309,7 +299,8 @@ class DownstreamConnection(asyncio.Protocol):
     def reload(self) -> None:
         """The settings have changed: whether the client's forwarding fields are believed is decided anew, and a wait
         that runs has another end."""
-        self.peer = self._who()
+        if self._origin is not None:
+            self.peer = self.plane.trust.peer(self._origin)
         if self._exchange is None:
             self.plane.watchdog.watch(self, time.monotonic())
 
@@ -346,52 +337,9 @@ class DownstreamConnection(asyncio.Protocol):
                 self._behind += data
                 self.transport.pause_reading()
                 return
-            elif self._phase == _PROXY_HEADER:
-                data = self._read_proxy_header(data)
             else:
                 self._since = time.monotonic()  # of the latest read: see LINGER
                 return
-
-    def _expect_proxy_header(self) -> None:
-        """Only a trusted proxy may say who the client is; it says so before anything else."""
-        if self._peername is None:
-            self.abort()  # reset already, as HAProxy's health checks do: there is nobody to refuse
-            return
-        if not self.peer.trusted:
-            self._refuse_proxy("its sender is none of forwarded.trusted_proxies")
-            return
-        self._phase = _PROXY_HEADER
-        self._rest()
-
-    def _read_proxy_header(self, data: bytes) -> bytes:
-        data, self._behind = self._behind + data, b""
-        try:
-            header = read_proxy_header(data)
-        except ProxyHeaderError as error:
-            self._refuse_proxy(str(error))
-            return b""
-        if header is None:
-            self._behind = data
-            return b""
-        self._proxied = header
-        self.peer = self._who()
-        self._phase = _REQUEST
-        self._rest()
-        return data[header.size :]
-
-    def _who(self) -> Peer:
-        """Whose requests come here: the peer's own, or those of the client that a PROXY header names."""
-        trust, header = self.plane.trust, self._proxied
-        secure = self.transport.get_extra_info("sslcontext") is not None
-        if header is None:
-            return trust.peer(self._peername, secure)
-        return trust.proxied(header, self._peername, secure)
-
-    def _refuse_proxy(self, detail: str, outcome: Outcome = Outcome.REQUEST_MALFORMED) -> None:
-        """End a connection without a PROXY header that can be believed. Its sender expects no HTTP of its own."""
-        self.plane.totals.rejected[BAD_PROXY_HEADER] += 1
-        self._record(outcome, 0, detail)
-        self.abort()
 
     def _tunnel_up(self, data: bytes) -> None:
         assert self._exchange is not None and self._exchange.tunnel is not None  # noqa: PT018 - for the type checker
@@ -529,17 +477,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._linger()
 
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
-        """Count and log what never became an exchange."""
-        reader, now = self._reader, time.monotonic()
-        method, path = (reader.method, shown_path(reader.target)) if reader else (b"", "")
-        client = self.peer.address or "unix"
-        record = Record(self._since or now, method.decode("ascii"), path, "", client, "default")
-        record.outcome, record.status, record.detail, record.ended = outcome, status, detail, now
-        totals = self.plane.totals
-        if status:
-            totals.requests["default", "_OTHER", status] += 1
-        totals.fold(record, totals.of("default", "plain"))
-        self.plane.on_record(record)
+        note(self.plane, self.peer, self._since, outcome, status, detail, self._reader)
 
     def _answer_failure(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
         record = exchange.record
@@ -580,11 +518,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._phase == _CLOSED:
             return
         self._begin_ending()
-        sock = self.transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.transport.abort()
+        reset(self.transport)
 
     def _begin_ending(self) -> None:
         self._phase = _ENDING
@@ -633,8 +567,6 @@ class DownstreamConnection(asyncio.Protocol):
             return due
         if self._idle and (self._phase == _REQUEST or self.plane.closing):
             self._close()
-        elif self._phase == _PROXY_HEADER:
-            self._refuse_proxy("no PROXY header came in time", Outcome.REQUEST_HEAD_TIMEOUT)
         else:
             self._refuse(408, Outcome.REQUEST_HEAD_TIMEOUT, "")
         return self._since + LINGER
@@ -684,10 +616,10 @@ class DownstreamConnection(asyncio.Protocol):
             return timeouts.request_head
         if self.plane.closing:
             return CROSSING
-        return timeouts.request_head if self._phase == _PROXY_HEADER else timeouts.keep_alive
+        return timeouts.keep_alive
 
     def _rest(self) -> None:
-        """Begin the wait for a request, or for the PROXY header before it."""
+        """Begin the wait for a request."""
         self._wait(self._patience)
 
     def _wait(self, seconds: float) -> None:

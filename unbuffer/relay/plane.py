@@ -18,6 +18,7 @@ from unbuffer.totals import Totals
 
 if TYPE_CHECKING:
     from unbuffer.relay.downstream import DownstreamConnection
+    from unbuffer.relay.preface import Preface
 
 Health = Callable[[bytes, Callable[[int, bytes], None]], None]
 """Called with the path that was asked for and with what takes the answer, status and body: at once or later."""
@@ -50,7 +51,7 @@ class Plane:
         """Called when the upstream takes a connection: the first one, also since a reload, or since one failed."""
         self.watchdog = Watchdog(loop, time.monotonic)
         self.stalls = Stalls(totals, self.running)
-        self.connections: set[DownstreamConnection] = set()
+        self.connections: set[DownstreamConnection | Preface] = set()
         self.surplus = 0
         """How many of them are beyond limits.connections, and being closed."""
         self.draining = False
@@ -86,6 +87,12 @@ class Plane:
     def _upstream_up(self) -> None:
         if self.on_upstream is not None:
             self.on_upstream()
+
+    @property
+    def full(self) -> bool:
+        """Whether one more client connection would be beyond limits.connections."""
+        limit = self.settings.limits.connections
+        return bool(limit) and len(self.connections) - self.surplus >= limit
 
     def told(self, outcome: Outcome, detail: str) -> str:
         """What a client is told of the end of its stream. What is wrong with its own request it hears exactly; what

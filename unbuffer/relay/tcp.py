@@ -5,8 +5,10 @@ accepts, so a client connection costs nothing.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
+import struct
 import sys
 from functools import cache
 from typing import Final
@@ -71,6 +73,15 @@ def set_options(sock: socket.socket, options: SocketOptions) -> None:
     if sock.family != socket.AF_UNIX:
         for option in options:
             sock.setsockopt(*option)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection at once, by a reset (RST); a Unix socket has none, and closes."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def kernel_timeout(error: Exception | None, transport: asyncio.Transport, peer: str) -> str:

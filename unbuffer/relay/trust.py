@@ -1,11 +1,30 @@
 """Who a client is, and whether its forwarding fields are believed."""
 
+import asyncio
 import ipaddress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from unbuffer.http.headers import Peer
 from unbuffer.relay.proxy_header import ProxyHeader
 from unbuffer.settings.model import Listen, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection comes from.
+
+    peername: as the transport tells it, while it still can: uvloop has None after a reset. secure: it came over TLS.
+    header: what a trusted proxy has said of the client.
+    """
+
+    peername: object
+    secure: bool
+    header: ProxyHeader | None = None
+
+    @classmethod
+    def of(cls, transport: asyncio.BaseTransport) -> "Origin":
+        """As the transport tells it."""
+        return cls(transport.get_extra_info("peername"), transport.get_extra_info("sslcontext") is not None)
 
 
 class Trust:
@@ -19,21 +38,23 @@ class Trust:
         self._rfc7239 = settings.forwarded.rfc7239
         self._listen = settings.listen
 
-    def peer(self, peername: object, secure: bool) -> Peer:
-        """Who is on the other side of a client connection; `peername` as the transport tells it."""
+    def peer(self, origin: Origin) -> Peer:
+        """Who sends the requests of a connection, and whether it is believed."""
+        header = origin.header
+        if header is None:
+            return self._peer(origin.peername, origin.secure)
+        secure = _is_https(header, self._listen, origin.secure)
+        peer = self._peer((header.address,) if header.address else origin.peername, secure)
+        # A proxy that does not know whose connection it is: nobody's forwarding fields are believed.
+        return peer if header.address or header.local else replace(peer, trusted=False)
+
+    def _peer(self, peername: object, secure: bool) -> Peer:
         if not isinstance(peername, tuple):
             # uvloop has None for a TCP connection that was reset before it was accepted; what it sent may still come.
             return Peer("", secure, self.unix and peername is not None, self._rfc7239)
         address = address_of(peername)
         trusted = any(address in network for network in self.networks)
         return Peer(str(address), secure, trusted, self._rfc7239)
-
-    def proxied(self, header: ProxyHeader, peername: object, secure: bool) -> Peer:
-        """The client that a trusted proxy names in its PROXY header; peername, secure: of the proxy's connection."""
-        secure = _is_https(header, self._listen, secure)
-        peer = self.peer((header.address,) if header.address else peername, secure)
-        # A proxy that does not know whose connection it is: nobody's forwarding fields are believed.
-        return peer if header.address or header.local else replace(peer, trusted=False)
 
 
 def address_of(peername: tuple[object, ...]) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

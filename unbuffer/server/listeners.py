@@ -14,8 +14,8 @@ import ssl
 from collections.abc import Iterator
 
 from unbuffer import __version__
-from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
+from unbuffer.relay.preface import client_connection
 from unbuffer.relay.tcp import OFF, client_options, set_options
 from unbuffer.server.errors import StartError
 from unbuffer.server.lean import web
@@ -159,8 +159,8 @@ class _DataServer(web.Server):
         super().__init__(_unused_handler)
         self._plane = plane
 
-    def __call__(self) -> DownstreamConnection:  # type: ignore[override]
-        return DownstreamConnection(self._plane)
+    def __call__(self) -> asyncio.Protocol:  # type: ignore[override]
+        return client_connection(self._plane)
 
     def pre_shutdown(self) -> None:
         self._plane.drain()
