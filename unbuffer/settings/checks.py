@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
+from unbuffer.settings.files import open_file
 from unbuffer.settings.model import Listen, ListenTLS, Route, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
 from unbuffer.settings.routes import mistake
@@ -95,7 +96,8 @@ def _files(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]
     for path, name in names.items():
         if name:
             try:
-                open(name, "rb").close()
+                with open_file(name) as file:
+                    file.read(1)
             except OSError as error:
                 yield (path,), f"cannot read {quote(name)}: {error.strerror}"
 

@@ -13,6 +13,7 @@ from yaml.events import CollectionEndEvent, CollectionStartEvent, ScalarEvent
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from unbuffer.settings.fields import Block, Setting, every_setting, fields, join, long_form
+from unbuffer.settings.files import open_file
 from unbuffer.settings.given import Given, Written
 from unbuffer.settings.model import Section, Settings
 from unbuffer.settings.problems import did_you_mean, quote
@@ -21,7 +22,7 @@ from unbuffer.settings.values import show_size
 # The settings are four levels deep. libyaml's composer recurses in C and would overflow the stack.
 _DEEPEST = 20
 _LARGEST = 1 << 20
-"""Bytes. A device such as /dev/zero has no end, and a wrong path may name anything."""
+"""Bytes. A wrong path may name anything."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 
@@ -29,7 +30,7 @@ _LOADER = yaml.CSafeLoader if yaml.__with_libyaml__ else yaml.SafeLoader
 def read_file(given: Given, name: str) -> None:
     """Take the settings of the file with this name; an empty file has none."""
     try:
-        with open(name, "rb") as file:
+        with open_file(name) as file:
             data = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:  # no file has a name with NUL in it
         return given.problem(name, f"cannot be read: {getattr(error, 'strerror', error)}")

@@ -2,6 +2,8 @@
 
 import re
 
+from unbuffer.settings.files import open_file
+
 # The syntax of RFC 6750, section 2.1.
 _TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
 
@@ -12,7 +14,7 @@ _LARGEST = 1 << 20
 def read_tokens(name: str) -> tuple[str, ...]:
     """The tokens of a file, at least one. Raises OSError, and ValueError with a whole sentence."""
     tokens = []
-    with open(name, "rb") as file:
+    with open_file(name) as file:
         data = file.read(_LARGEST + 1)
     if len(data) > _LARGEST:
         raise ValueError(f"{name} has more than {_LARGEST} bytes")
