@@ -95,7 +95,7 @@ async def test_a_file_is_named_with_or_without_its_option(
 
     code, _, errors = await output(command, name, *option, "unbuffer.yaml")
 
-    assert (code, errors) == (78, 'unbuffer.yaml:1 decode: want true or false, got "perhaps"\n')
+    assert (code, errors) == (78, 'unbuffer.yaml:1 decode: want streams, always or never, got "perhaps"\n')
 
 
 async def test_config_warns_of_what_is_hardly_meant(command: Start, tmp_path: Path) -> None:
