@@ -1,6 +1,6 @@
 """Each deadline ends what it is for, and nothing else: whoever keeps moving, however slowly, is not cut.
 
-A test either waits for a cut, however late it comes, or keeps a stream moving for several times its deadline."""
+A test either waits for a cut, however late it comes, or has time pass for a stream that keeps moving."""
 
 import asyncio
 import contextlib
@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from tests.peers import Peer, eventually, read_again, soon, stop_reading
-from tests.relay.conftest import Relay, finished, narrow_client, own_answer
+from tests.relay.conftest import Relay, finished, long_ago, narrow_client, own_answer
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import Route, RouteTimeouts, Settings, Timeouts, Upstream
+from unbuffer.settings.model import SSE, Limits, Route, RouteTimeouts, Settings, Timeouts, Upstream
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\n\r\n"
@@ -148,13 +148,21 @@ async def test_request_body_breaks_a_response_that_has_begun(relay: Relay) -> No
 
 
 async def test_a_request_body_that_drips_is_not_cut(relay: Relay) -> None:
-    await relay.start(timeouts=Timeouts(request_body=KEPT, request_head=CUT, keep_alive=CUT, response_head=CUT))
+    long = long_ago()
+    timeouts = Timeouts(request_body=long, request_head=long, keep_alive=long, response_head=long)
+    await relay.start(timeouts=timeouts, limits=Limits(body_rate=0))
     client, upstream, _ = await relay.exchange(CHUNKED_POST)
-    async with dripping(client, b"1\r\nx\r\n"):
-        await long_enough()
+    (connection,) = relay.plane.connections
+    connection._since -= long
+    for _ in range(3):
+        connection.read_at -= long
+        await client.send(b"1\r\nx\r\n")
+        assert await upstream.chunk() == b"x"
+        connection.look(time.monotonic())
         assert relay.totals.streams == 1
-    assert await upstream.chunk() == b"x"
     # The deadline was there all the time.
+    connection.read_at -= long
+    connection.look(time.monotonic())
     await own_answer(client, 408, "http_request_error")
     await upstream.ended()
     await finished(relay, Outcome.REQUEST_BODY_TIMEOUT, 408)
@@ -234,12 +242,14 @@ async def test_response_head_is_not_met_by_half_a_head_or_an_informational_one(r
 
 async def test_no_deadline_is_set_for_a_slow_answer_by_default(relay: Relay) -> None:
     """A reasoning model may think for minutes, before the head and behind it; those of the client do not apply."""
-    await relay.start(timeouts=Timeouts(request_head=CUT, request_body=CUT, keep_alive=CUT, client_stall=CUT))
+    timeouts = Timeouts(request_head=60.0, request_body=60.0, keep_alive=60.0, client_stall=60.0)
+    await relay.start(timeouts=timeouts, sse=SSE(heartbeat=0.0))
     client, upstream, _ = await relay.exchange(GET)
-    await long_enough()
+    (connection,) = relay.plane.connections
+    assert connection.look(time.monotonic() + 3600.0) == 0.0
     await upstream.send(STREAM)
     await client.head()
-    await long_enough()
+    assert connection.look(time.monotonic() + 3600.0) == 0.0
     await upstream.send(b"3\r\none\r\n")
     assert await client.chunk() == b"one"
     await upstream.send(b"0\r\n\r\n")
@@ -271,15 +281,26 @@ async def test_silence_resets_an_http10_client(relay: Relay) -> None:
 
 
 async def test_a_stream_that_keeps_talking_is_not_cut(relay: Relay) -> None:
-    await relay.start(timeouts=Timeouts(silence=KEPT, request_head=CUT, response_head=CUT, keep_alive=CUT))
+    long = long_ago()
+    await relay.start(timeouts=Timeouts(silence=long, request_head=long, response_head=long, keep_alive=long))
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(STREAM)
     await client.head()
-    async with dripping(upstream, b"9\r\ndata: x\n\n\r\n"):
-        await long_enough()
+    (connection,) = relay.plane.connections
+    (record,) = relay.plane.running()
+    connection._since -= long
+    record.sent_at -= long
+    record.head_at -= long
+    for _ in range(3):
+        record.last_at -= long
+        await upstream.send(b"9\r\ndata: x\n\n\r\n")
+        assert await client.chunk() == b"data: x\n\n"
+        connection.look(time.monotonic())
         assert relay.totals.streams == 1
     # The deadline was there all the time.
-    assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    record.last_at -= long
+    connection.look(time.monotonic())
+    assert await client.rest() == b""
     await upstream.ended()
     await finished(relay, Outcome.SILENCE_TIMEOUT, 200)
 
@@ -287,16 +308,22 @@ async def test_a_stream_that_keeps_talking_is_not_cut(relay: Relay) -> None:
 @pytest.mark.parametrize("client_stall", [0.0, 60.0])
 async def test_silence_does_not_count_while_the_client_reads_nothing(relay: Relay, client_stall: float) -> None:
     """The upstream may not send then. As soon as it may, the deadline is there again."""
-    await relay.start(timeouts=Timeouts(silence=CUT, client_stall=client_stall))
+    await relay.start(timeouts=Timeouts(silence=10.0, client_stall=client_stall))
     client, upstream, _ = await relay.exchange(GET)
     stop_reading(client)
     upstream.writer.write(ENDLESS + bytes(16 << 20))
-    await eventually(lambda: relay.totals.of("default", "plain").stalls)
-    await long_enough()
+    (connection,) = relay.plane.connections
+    (record,) = relay.plane.running()
+    await eventually(lambda: record.paused_at)
+    later = time.monotonic() + 30.0
+    assert later < connection.look(later) <= later + 60.0
     assert relay.totals.streams == 1
     read_again(client)
     await client.head()
-    assert len(await client.rest()) == 16 << 20
+    await client.read(16 << 20)
+    await eventually(lambda: not record.paused_at)
+    connection.look(time.monotonic() + 10.0)
+    assert await client.rest() == b""
     await upstream.ended()
     assert (await finished(relay, Outcome.SILENCE_TIMEOUT, 200)).bytes_down == 16 << 20
 
