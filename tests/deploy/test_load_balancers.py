@@ -5,6 +5,7 @@ a change of the file, or the application without unbuffer, for which it does not
 """
 
 import itertools
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -454,6 +455,38 @@ def test_a_stream_that_fails_is_cut_for_its_client(name: str, front_of: Callable
         gate.fail()
         with pytest.raises(httpx.RemoteProtocolError):
             list(parts)
+
+
+def test_nginx_tells_of_a_cut_stream_over_http2_with_the_next_thing_that_it_sends_there(
+    front_of: Callable[[str], Front], app: App
+) -> None:
+    """If another stream is open on the connection, and silent; where there is none, at once (above)."""
+    cut, other = app.gate(), app.gate()
+    endings: queue.Queue[Exception] = queue.Queue()
+
+    def read(parts: Iterator[bytes]) -> None:
+        try:
+            list(parts)
+        except httpx.HTTPError as error:
+            endings.put(error)
+
+    with (
+        front_of("nginx").client() as client,
+        client.stream("GET", other.path("text")) as silent,
+        client.stream("GET", cut.path("text")) as response,
+    ):
+        assert next(silent.iter_raw()) == b"event 0\n"
+        parts = response.iter_raw()
+        assert next(parts) == b"event 0\n"
+        reader = threading.Thread(target=read, args=(parts,))
+        reader.start()
+        cut.fail()
+        cut.over()
+        with pytest.raises(queue.Empty):
+            endings.get(timeout=HELD)
+        other.next()
+        assert isinstance(endings.get(timeout=PATIENCE), httpx.RemoteProtocolError)
+        reader.join()
 
 
 def test_an_error_event_tells_a_client_of_haproxy_what_its_http2_does_not(start: Start, app: App) -> None:
