@@ -16,7 +16,7 @@ import uvloop
 from aiohttp import web
 
 from unbuffer.histogram import Exemplar
-from unbuffer.observe.metrics import Exposition
+from unbuffer.observe.exposition import Exposition
 from unbuffer.outcome import Outcome
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane

@@ -36,7 +36,7 @@ OPEN_ROWS = (0, 3)
 
 LIBRARIES = {
     "httptools": ("unbuffer.relay",),
-    "prometheus_client": ("unbuffer.observe.metrics",),
+    "prometheus_client": ("unbuffer.observe.exposition",),
     "yaml": ("unbuffer.settings",),
     "msgspec": ("unbuffer.settings", "unbuffer.observe.access_log", "unbuffer.observe.live", "unbuffer.server.openapi"),
     "opentelemetry": ("unbuffer.observe.spans",),

@@ -1,4 +1,4 @@
-"""Observations counted in buckets, in plain numbers; `observe.metrics` makes Prometheus' histograms of them."""
+"""Observations counted in buckets, in plain numbers; `observe.exposition` makes Prometheus' histograms of them."""
 
 from bisect import bisect_left
 from typing import NamedTuple

@@ -1,6 +1,6 @@
 """What all streams of the process add up to, as plain integers on the path of a chunk.
 
-`observe.metrics` turns these into Prometheus' exposition at scrape time; nothing here knows of it.
+`observe.exposition` turns these into Prometheus' exposition at scrape time; nothing here knows of it.
 """
 
 import time

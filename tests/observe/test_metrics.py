@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.peers import PATIENCE, soon
 from unbuffer import __version__
-from unbuffer.observe import metrics
-from unbuffer.observe.metrics import FAMILIES, Exposition
+from unbuffer.observe import exposition
+from unbuffer.observe.exposition import Exposition
+from unbuffer.observe.metrics import FAMILIES
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.totals import KINDS, ODDITIES, TTFB_BOUNDS, Totals
@@ -365,7 +366,7 @@ async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
 
 
 async def test_an_upstream_that_does_not_answer_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metrics, "UPSTREAM_PATIENCE", 0.01)
+    monkeypatch.setattr(exposition, "UPSTREAM_PATIENCE", 0.01)
     body = await soon(rendered(Exposition(Totals(), Process(), Silent(), lambda: ())))
     assert flat(body)["unbuffer_upstream_up", frozenset()] == 0
 

@@ -17,7 +17,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from tests.peers import connect
 from unbuffer import __version__
-from unbuffer.observe.metrics import Exposition
+from unbuffer.observe.exposition import Exposition
 from unbuffer.relay.dial import Dialer
 from unbuffer.server import admin
 from unbuffer.server.admin import build_admin

@@ -6,7 +6,7 @@ What changes something takes POST from this machine, as with Envoy and Linkerd.
 import ipaddress
 
 from unbuffer import __version__
-from unbuffer.observe.metrics import Exposition
+from unbuffer.observe.exposition import Exposition
 from unbuffer.relay.trust import address_of
 from unbuffer.server.health import readiness
 from unbuffer.server.lean import Handler, web

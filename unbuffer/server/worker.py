@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from unbuffer import __version__
 from unbuffer.observe.access_log import AccessLog
+from unbuffer.observe.exposition import Exposition
 from unbuffer.observe.live import Live, Recent
 from unbuffer.observe.loop_lag import LoopLag
-from unbuffer.observe.metrics import Exposition
 from unbuffer.observe.observer import Observer
 from unbuffer.relay.plane import Plane
 from unbuffer.server import open_files
