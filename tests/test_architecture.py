@@ -38,7 +38,7 @@ LIBRARIES = {
     "httptools": ("unbuffer.relay",),
     "prometheus_client": ("unbuffer.observe.exposition",),
     "yaml": ("unbuffer.settings",),
-    "msgspec": ("unbuffer.settings", "unbuffer.observe.access_log", "unbuffer.observe.live", "unbuffer.server.openapi"),
+    "msgspec": ("unbuffer.settings", "unbuffer.observe.access_log", "unbuffer.observe.news", "unbuffer.server.openapi"),
     "opentelemetry": ("unbuffer.observe.spans",),
     "aiohttp": ("unbuffer.server.lean", "unbuffer.demo"),
     "uvloop": ("unbuffer.server",),

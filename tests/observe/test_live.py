@@ -7,7 +7,10 @@ import msgspec
 import pytest
 
 from unbuffer.observe import live
-from unbuffer.observe.live import HELLO, Live, News, Picture, Recent, Row, Watcher, event
+from unbuffer.observe.heatmap import COLUMNS
+from unbuffer.observe.live import HELLO, Live, Watcher
+from unbuffer.observe.news import Chosen, News, Picture, Row, event
+from unbuffer.observe.recent import RECENT, Recent
 from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, SAID, Record
@@ -258,7 +261,7 @@ def test_only_what_is_shown_is_numbered(process: Process) -> None:
     for number in range(500):
         process.end(process.begin(float(number)), 1000.0)
         process.news(watcher)
-    assert len(process.live._numbers) <= live.RECENT + live.RUNNING + live.WATCHERS
+    assert len(process.live._numbers) <= RECENT + live.RUNNING + live.WATCHERS
 
 
 # -- the chosen stream
@@ -330,7 +333,7 @@ def test_a_picture_has_every_chunk_once_pauses_and_heartbeats(process: Process) 
     record = process.begin()
     chunk(record, 101.0, 10)
     chunk(record, 101.5, 20)
-    assert process.news(watcher).chosen == live.Chosen(
+    assert process.news(watcher).chosen == Chosen(
         process.news(process.watch()).running[0],
         pinned=False,
         head=250.0,
@@ -451,19 +454,19 @@ def test_a_column_has_the_gaps_since_the_one_before(process: Process) -> None:
     watcher = process.watch()
     gaps = process.totals.of("a", "sse").gaps
     gaps.observe(0.001)
-    process.live.add_column()
+    process.live.heatmap.add_column()
     gaps.observe(100.0)
     process.totals.of("b", "sse").gaps.observe(100.0)
-    process.live.add_column()
+    process.live.heatmap.add_column()
     beyond = len(GAP_BOUNDS)
     assert process.news(watcher).columns == [(1, *[0] * beyond), (*[0] * beyond, 2)]
     assert process.news(watcher).columns == []
 
 
 def test_whoever_comes_later_sees_the_last_minutes(process: Process) -> None:
-    for _ in range(live.COLUMNS + 5):
-        process.live.add_column()
-    assert len(process.news(process.watch()).columns) == live.COLUMNS
+    for _ in range(COLUMNS + 5):
+        process.live.heatmap.add_column()
+    assert len(process.news(process.watch()).columns) == COLUMNS
 
 
 def test_an_event_is_one_line_of_json(process: Process) -> None:

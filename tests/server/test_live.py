@@ -18,12 +18,13 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from tests.peers import connect, eventually, soon, stop_reading
 from tests.server.conftest import Start, Upstream, fetch, finish, start_ports, stream
-from unbuffer.observe.live import WATCHERS, Live, Recent, Watcher
+from unbuffer.observe.live import WATCHERS, Live, Watcher
+from unbuffer.observe.recent import Recent
 from unbuffer.record import Record
-from unbuffer.server import live as live_page
+from unbuffer.server import live_page
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle
-from unbuffer.server.live import add_live_page
+from unbuffer.server.live_page import add_live_page
 from unbuffer.totals import Totals
 
 Client = TestClient[web.Request, web.Application]
@@ -216,7 +217,7 @@ async def test_columns_come_for_as_long_as_the_port_is_there(sidecar: Sidecar, m
     monkeypatch.setattr(live_page, "COLUMN", 0.0)
     server = TestServer(sidecar.build())
     await server.start_server()
-    await eventually(lambda: len(sidecar.live._columns) > 2)
+    await eventually(lambda: len(sidecar.live.heatmap.columns) > 2)
     await soon(server.close())
     assert asyncio.all_tasks() == {asyncio.current_task()}
 

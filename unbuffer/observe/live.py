@@ -1,7 +1,6 @@
-"""What the live page shows: running and recent streams, the pictures of a few, and the gaps of the last minutes.
+"""The live page's data: which streams are listed, which pictures are kept, and what is new to each open page.
 
-Counts, times, routes and paths without their query; never a byte of a stream. Pictures are kept only while somebody
-looks, and everything is bounded.
+Pictures are kept only while somebody looks, and everything is bounded.
 """
 
 import asyncio
@@ -12,10 +11,10 @@ from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
-import msgspec
-from msgspec import Struct
-
 from unbuffer.observe.causes import REMEDIES, explained
+from unbuffer.observe.heatmap import COLUMN, COLUMNS, Heatmap
+from unbuffer.observe.news import Chosen, Hello, News, Picture, Row, Sums
+from unbuffer.observe.recent import RECENT, Recent
 from unbuffer.observe.verdict import ADVICE, Verdict, judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, Record
@@ -23,9 +22,6 @@ from unbuffer.timeline import Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
 
 T = TypeVar("T")
-
-RECENT = 100
-"""Ended streams that are kept for whoever looks later. A record takes about 1 KiB, and its path up to limits.target."""
 
 RUNNING = 50
 """Running streams that are listed, the newest; the others are counted."""
@@ -39,12 +35,6 @@ PICTURES = 16
 LENGTH = 2000
 """Latest chunks of a picture: a minute of a fast model, and no more than a screen has columns for."""
 
-COLUMN = 5.0
-"""Seconds of gaps that a column of the heatmap counts."""
-
-COLUMNS = 60
-"""Columns that are kept: five minutes, whether somebody looks or not."""
-
 STEP = 1000
 """Streams that are looked through in one turn of the loop, in about half a millisecond."""
 
@@ -54,106 +44,6 @@ PATH = 200
 
 _PASSING = (Verdict.LUMP, Verdict.SHORT)
 """Verdicts that hold of an end only: nearly every stream looks so at its beginning."""
-
-
-class Row(Struct, omit_defaults=True):
-    """One stream in the table. Times in seconds.
-
-    age      from the request head until now, or to the end
-    gap      since the latest chunk until now, or to the end; keep-alives are no chunks
-    stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
-    seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
-    unsaid   it ended without the last word of nearly all others of its route
-    outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
-    """
-
-    id: int
-    route: str
-    method: str
-    path: str
-    kind: str
-    age: float
-    chunks: int
-    bytes: int
-    status: int = 0
-    gap: float | None = None
-    max_gap: float | None = None
-    stall: float = 0.0
-    paused: bool = False
-    heartbeats: int = 0
-    keepalives: int = 0
-    verdict: str = ""
-    seen: str = ""
-    causes: tuple[str, ...] = ()
-    unsaid: bool = False
-    outcome: str = ""
-    ended: float = 0.0
-
-
-class Picture(Struct, omit_defaults=True):
-    """The chunks of one stream that are new to a page. Times in milliseconds since the request head.
-
-    marks       when a chunk was read, how much later it was accepted for the client, and its bytes
-    missed      chunks that came before anybody looked
-    pauses      from when to when the upstream was not read because the client's buffer was full; all that are kept
-    heartbeats  when each was sent; all that are kept
-    keepalives  when each of the application's own was read; all that are kept
-    """
-
-    marks: list[tuple[float, float, int]]
-    missed: int = 0
-    pauses: list[tuple[float, float]] = []
-    heartbeats: list[float] = []
-    keepalives: list[float] = []
-
-
-class Chosen(Struct, omit_defaults=True):
-    """The stream that a page shows in full. picture: None = its chunks are not kept."""
-
-    row: Row
-    pinned: bool
-    head: float | None = None
-    """Milliseconds from the request head to the response head."""
-    picture: Picture | None = None
-
-
-class Sums(Struct):
-    """What all streams add up to since the start of the process. relay: counts of the relay delay's buckets."""
-
-    streams: int
-    chunks: int
-    bytes: int
-    relay: list[int]
-    verdicts: dict[str, int]
-    blocked: int
-    """Silences of all streams at once, as a blocked event loop makes them."""
-
-
-class News(Struct, omit_defaults=True):
-    """What a page is told every second. ended and columns: those that are new to it."""
-
-    now: float
-    state: str
-    sums: Sums
-    running: list[Row]
-    unlisted: int = 0
-    ended: list[Row] = []
-    columns: list[tuple[int, ...]] = []
-    chosen: Chosen | None = None
-
-
-class Hello(Struct):
-    """What a page is told first: the words and bounds of all that follows."""
-
-    advice: dict[str, str]
-    remedies: dict[str, str]
-    outcomes: dict[str, str]
-    gap_bounds: tuple[float, ...]
-    relay_bounds: tuple[float, ...]
-    recent: int
-    length: int
-    column: float
-    columns: int
 
 
 HELLO = Hello(
@@ -167,29 +57,6 @@ HELLO = Hello(
     COLUMN,
     COLUMNS,
 )
-
-
-_encoder = msgspec.json.Encoder()
-
-
-def event(name: str, data: Hello | News) -> bytes:
-    """An event of the stream of updates."""
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(data))
-
-
-class Recent:
-    """The streams that ended last. count: how many have ended since the start."""
-
-    __slots__ = ("count", "records")
-
-    def __init__(self) -> None:
-        self.records: deque[Record] = deque(maxlen=RECENT)
-        self.count = 0
-
-    def add(self, record: Record) -> None:
-        """A stream has ended."""
-        self.records.append(record)
-        self.count += 1
 
 
 class Streams(Protocol):
@@ -227,9 +94,7 @@ class Live:
         self._numbers: dict[Record, int] = {}
         """Of the streams that were told of last: a page names the one it chooses."""
         self._next_number = count(1)
-        self._gaps = self._gap_counts()
-        self._columns: deque[tuple[int, ...]] = deque(maxlen=COLUMNS)
-        self._column_count = 0
+        self.heatmap = Heatmap(totals)
 
     # -- who looks
 
@@ -273,20 +138,6 @@ class Live:
             self._pictured.remove(oldest)
             oldest.timeline = None
 
-    # -- the heatmap
-
-    def add_column(self) -> None:
-        """COLUMN seconds are over: what gaps were there?"""
-        before, self._gaps = self._gaps, self._gap_counts()
-        self._columns.append(tuple(after - earlier for after, earlier in zip(self._gaps, before, strict=True)))
-        self._column_count += 1
-
-    def _gap_counts(self) -> list[int]:
-        counts = [0] * (len(GAP_BOUNDS) + 1)
-        for series in self._totals.series.values():
-            counts = [a + b for a, b in zip(counts, series.gaps.counts, strict=True)]
-        return counts
-
     # -- what a page is told
 
     async def newest(self) -> list[Record]:
@@ -303,9 +154,9 @@ class Live:
         clock to the Unix epoch."""
         running = [record for record in running if record.outcome is None]
         ended = _latest(self._recent.records, self._recent.count - watcher.ended)
-        columns = _latest(self._columns, self._column_count - watcher.columns)
+        columns = _latest(self.heatmap.columns, self.heatmap.count - watcher.columns)
         watcher.ended = self._recent.count
-        watcher.columns = self._column_count
+        watcher.columns = self.heatmap.count
         if not watcher.pinned:
             self._follow(watcher)
         self._number(running)

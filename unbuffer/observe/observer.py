@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.causes import explained, note
-from unbuffer.observe.live import Recent
+from unbuffer.observe.recent import Recent
 from unbuffer.observe.verdict import judge
 from unbuffer.record import Record
 from unbuffer.totals import Totals

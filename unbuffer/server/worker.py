@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from unbuffer import __version__
 from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.exposition import Exposition
-from unbuffer.observe.live import Live, Recent
+from unbuffer.observe.live import Live
 from unbuffer.observe.loop_lag import LoopLag
 from unbuffer.observe.observer import Observer
+from unbuffer.observe.recent import Recent
 from unbuffer.relay.plane import Plane
 from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
@@ -22,7 +23,7 @@ from unbuffer.server.child import Child
 from unbuffer.server.health import DataPortHealth
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.listeners import AdminListener, Listeners
-from unbuffer.server.live import add_live_page
+from unbuffer.server.live_page import add_live_page
 from unbuffer.server.openapi import TemplateReader
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import Reloader

@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 
 from unbuffer import observe
-from unbuffer.observe.live import COLUMN, HELLO, WATCHERS, Live, Watcher, event
+from unbuffer.observe.heatmap import COLUMN
+from unbuffer.observe.live import HELLO, WATCHERS, Live, Watcher
+from unbuffer.observe.news import event
 from unbuffer.server.lean import web
 from unbuffer.server.lifecycle import Lifecycle
 
@@ -104,7 +106,7 @@ class _LivePage:
         async def count() -> None:
             while True:
                 await asyncio.sleep(COLUMN)
-                self._live.add_column()
+                self._live.heatmap.add_column()
 
         task = asyncio.create_task(count())
         yield

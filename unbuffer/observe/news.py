@@ -1,0 +1,115 @@
+"""What an open live page is told: the shapes of its updates, as they are written.
+
+Counts, times, routes and paths without their query; never a byte of a stream.
+"""
+
+import msgspec
+from msgspec import Struct
+
+
+class Row(Struct, omit_defaults=True):
+    """One stream in the table. Times in seconds.
+
+    age      from the request head until now, or to the end
+    gap      since the latest chunk until now, or to the end; keep-alives are no chunks
+    stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
+    seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
+    unsaid   it ended without the last word of nearly all others of its route
+    outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
+    """
+
+    id: int
+    route: str
+    method: str
+    path: str
+    kind: str
+    age: float
+    chunks: int
+    bytes: int
+    status: int = 0
+    gap: float | None = None
+    max_gap: float | None = None
+    stall: float = 0.0
+    paused: bool = False
+    heartbeats: int = 0
+    keepalives: int = 0
+    verdict: str = ""
+    seen: str = ""
+    causes: tuple[str, ...] = ()
+    unsaid: bool = False
+    outcome: str = ""
+    ended: float = 0.0
+
+
+class Picture(Struct, omit_defaults=True):
+    """The chunks of one stream that are new to a page. Times in milliseconds since the request head.
+
+    marks       when a chunk was read, how much later it was accepted for the client, and its bytes
+    missed      chunks that came before anybody looked
+    pauses      from when to when the upstream was not read because the client's buffer was full; all that are kept
+    heartbeats  when each was sent; all that are kept
+    keepalives  when each of the application's own was read; all that are kept
+    """
+
+    marks: list[tuple[float, float, int]]
+    missed: int = 0
+    pauses: list[tuple[float, float]] = []
+    heartbeats: list[float] = []
+    keepalives: list[float] = []
+
+
+class Chosen(Struct, omit_defaults=True):
+    """The stream that a page shows in full. picture: None = its chunks are not kept."""
+
+    row: Row
+    pinned: bool
+    head: float | None = None
+    """Milliseconds from the request head to the response head."""
+    picture: Picture | None = None
+
+
+class Sums(Struct):
+    """What all streams add up to since the start of the process. relay: counts of the relay delay's buckets."""
+
+    streams: int
+    chunks: int
+    bytes: int
+    relay: list[int]
+    verdicts: dict[str, int]
+    blocked: int
+    """Silences of all streams at once, as a blocked event loop makes them."""
+
+
+class News(Struct, omit_defaults=True):
+    """What a page is told every second. ended and columns: those that are new to it."""
+
+    now: float
+    state: str
+    sums: Sums
+    running: list[Row]
+    unlisted: int = 0
+    ended: list[Row] = []
+    columns: list[tuple[int, ...]] = []
+    chosen: Chosen | None = None
+
+
+class Hello(Struct):
+    """What a page is told first: the words and bounds of all that follows."""
+
+    advice: dict[str, str]
+    remedies: dict[str, str]
+    outcomes: dict[str, str]
+    gap_bounds: tuple[float, ...]
+    relay_bounds: tuple[float, ...]
+    recent: int
+    length: int
+    column: float
+    columns: int
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def event(name: str, data: Hello | News) -> bytes:
+    """An event of the stream of updates."""
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(data))
