@@ -46,13 +46,13 @@ async def test_before_the_head(relay: Relay, how: str) -> None:
 async def test_in_the_body(relay: Relay, how: str, http: bytes) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(b"GET / HTTP/%b\r\nHost: a\r\n\r\n" % http)
-    await upstream.send(STREAM + b"3\r\none\r\n")
+    await upstream.send(STREAM + b"b\r\ndata: one\n\n\r\n")
     await client.head()
-    await client.until(b"one")
+    await client.until(b"data: one\n\n")
     leave(client, how)
     await upstream.ended()
     record = await cancelled(relay, how, 200)
-    assert (record.chunks, record.bytes_down) == (1, 3)
+    assert (record.chunks, record.bytes_down) == (1, 11)
 
 
 async def test_who_only_ends_its_side_sees_that_an_http10_body_was_cut(relay: Relay) -> None:
