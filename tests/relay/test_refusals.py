@@ -13,7 +13,7 @@ from unbuffer.settings.model import Limits
 async def test_a_flood_is_reset_once_enough_answers_are_on_their_way(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unbuffer.relay.downstream.REFUSALS", 2)
+    monkeypatch.setattr("unbuffer.relay.refusals.REFUSALS", 2)
     await relay.start(limits=Limits(connections=1))
     first = await relay.client()
     await eventually(lambda: relay.plane.connections)

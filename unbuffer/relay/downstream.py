@@ -9,31 +9,33 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from unbuffer.http.cors import is_preflight
-from unbuffer.http.credentials import Guard, challenge
 from unbuffer.http.headers import own_answer, plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
+from unbuffer.relay import refusals
 from unbuffer.relay.exchange import Exchange
-from unbuffer.relay.refusals import note
+from unbuffer.relay.refusals import (
+    LARGE_BODY,
+    Refusal,
+    admission,
+    answer,
+    asks_for_health,
+    fields_of,
+    note,
+    of_bad_request,
+)
 from unbuffer.relay.request_reader import RequestReader
 from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.tcp import OFF, client_options, reset, set_options
 from unbuffer.relay.trust import Origin
 from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED, TICK
-from unbuffer.totals import (
-    BAD_REQUEST,
-    BODY_TOO_LARGE,
-    TOO_MANY_CONNECTIONS,
-    TOO_MANY_STREAMS,
-    UNAUTHORIZED,
-)
+from unbuffer.totals import TOO_MANY_CONNECTIONS
 
 if TYPE_CHECKING:
-    from unbuffer.relay.plane import Health, Plane
+    from unbuffer.relay.plane import Plane
 
 LINGER = 5.0
 """Seconds without a read after which a connection that is being closed is given up. Until then what a client still
@@ -42,11 +44,6 @@ with it, and many a client reads nothing before it has sent everything. nginx's 
 
 LINGER_TOTAL = 30.0
 """Seconds that this may last in all, however much still comes: nginx's lingering_time."""
-
-REFUSALS = 64
-"""Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until
-its client has read: in a flood the rest is reset, or the streams would have none left."""
-
 
 # What the bytes of the client are, now. (Plain numbers: in Python 3.11 an Enum's member costs six times as much.)
 _REQUEST: Final = 0  # a head or a body that is not complete
@@ -149,7 +146,7 @@ class DownstreamConnection(asyncio.Protocol):
             plane.totals.rejected[TOO_MANY_CONNECTIONS] += 1
             self._surplus = True
             plane.surplus += 1
-            if plane.surplus <= REFUSALS:
+            if plane.surplus <= refusals.REFUSALS:
                 self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
             else:
                 self.abort()
@@ -373,33 +370,20 @@ class DownstreamConnection(asyncio.Protocol):
         self.close_after = not request.keep_alive
         self.writer.begin(request.http11, request.wants_trailers)
         health = self.plane.health
-        if health is not None and self._asks_for_health(health, request):
+        if health is not None and asks_for_health(request):
+            self._phase = _WHOLE
+            self._reader = None
+            health(request.target.partition(b"?")[0], partial(self._answer_health, request.method == b"HEAD"))
             return
         exchange = self._exchange = Exchange(self, request, now)
         if request.framing == 0:
             self._phase = _WHOLE
             self._reader = None
-        totals, limits = self.plane.totals, self.plane.settings.limits
-        guard = exchange.policy.guard
-        if guard is not None and not self._admits(guard, request):
-            return
-        if exchange.policy.body_limit and request.framing > exchange.policy.body_limit:
-            self._body_too_large(exchange)
-        elif limits.streams and totals.streams > limits.streams:
-            totals.rejected[TOO_MANY_STREAMS] += 1
-            exchange.finish(Outcome.REJECTED, "the limit limits.streams is reached")
-        else:
+        refusal = admission(self.plane, exchange.policy, request)
+        if refusal is None:
             exchange.begin(now)
-
-    def _asks_for_health(self, health: "Health", request: RequestHead) -> bool:
-        """Whether the request is a health check, which is no stream: it is answered, neither counted nor logged."""
-        path = request.target.partition(b"?")[0]
-        if path not in _HEALTH_PATHS or request.method not in (b"GET", b"HEAD") or request.framing != 0:
-            return False
-        self._phase = _WHOLE
-        self._reader = None
-        health(path, partial(self._answer_health, request.method == b"HEAD"))
-        return True
+        else:
+            self._refuse_stream(exchange, refusal)
 
     def _answer_health(self, head_only: bool, status: int, body: bytes) -> None:
         if self._phase != _WHOLE or self.transport.is_closing():
@@ -408,27 +392,19 @@ class DownstreamConnection(asyncio.Protocol):
         self.write(plain_answer(status, body, self.close_after, head_only=head_only))
         self._next()
 
-    def _admits(self, guard: Guard, request: RequestHead) -> bool:
-        try:
-            guard.admit(request, is_preflight(request, self.plane.origins))
-        except BadRequest as error:
-            self._bad_request(error)
-            return False
-        return True
-
     def _body(self, data: bytes, last: bool) -> None:
         exchange = self._exchange
         assert exchange is not None
         self.read_at = time.monotonic()
         limit = exchange.policy.body_limit
         if limit and exchange.record.bytes_up + len(data) > limit:
-            self._body_too_large(exchange)
+            self._refuse_stream(exchange, LARGE_BODY)
         else:
             exchange.request_body(data, last)
 
-    def _body_too_large(self, exchange: Exchange) -> None:
-        self.plane.totals.rejected[BODY_TOO_LARGE] += 1
-        exchange.finish(Outcome.REQUEST_TOO_LARGE, "the request body exceeds limits.body")
+    def _refuse_stream(self, exchange: Exchange, refusal: Refusal) -> None:
+        self.plane.totals.rejected[refusal.reason] += 1
+        exchange.finish(refusal.outcome, refusal.detail, refusal.status)
 
     def _read_behind(self) -> None:
         if self._phase != _REQUEST or self.transport.is_closing():
@@ -461,19 +437,18 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _bad_request(self, error: BadRequest) -> None:
         """Refuse what cannot be read, or may not be answered. Behind what cannot be read the connection ends."""
-        outcome = _OUTCOMES.get(error.status, Outcome.REQUEST_MALFORMED)
-        self.plane.totals.rejected[UNAUTHORIZED if outcome is Outcome.UNAUTHORIZED else BAD_REQUEST] += 1
+        refusal = of_bad_request(error)
         if self._exchange is not None:
-            self._exchange.finish(outcome, str(error), error.status)
+            self._refuse_stream(self._exchange, refusal)
         else:
-            self._refuse(error.status, outcome, str(error))
+            self.plane.totals.rejected[refusal.reason] += 1
+            self._refuse(refusal.status, refusal.outcome, refusal.detail)
 
     def _refuse(self, status: int, outcome: Outcome, detail: str) -> None:
         """Answer where no exchange exists, and close."""
         self._record(outcome, status, detail)
         head_only = self._reader is not None and self._reader.method == b"HEAD"
-        text = self.plane.told(outcome, detail)
-        self.write(own_answer(status, outcome.value.error, text, True, _extra(status, detail), head_only))
+        self.write(answer(self.plane, status, outcome, detail, head_only))
         self._linger()
 
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
@@ -481,7 +456,7 @@ class DownstreamConnection(asyncio.Protocol):
 
     def _answer_failure(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
         record = exchange.record
-        extra = _extra(status, record.detail)
+        extra = fields_of(status, record.detail)
         status, fields = exchange.own_fields(status)
         close = self.close_after = self._leaves
         text = self.plane.told(outcome, record.detail)
@@ -635,8 +610,6 @@ class DownstreamConnection(asyncio.Protocol):
             self.plane.watchdog.watch(self, self._since + seconds)
 
 
-_HEALTH_PATHS: Final[tuple[bytes, ...]] = (b"/livez", b"/readyz")
-
 _RESTARTING: Final[tuple[Outcome, ...]] = (
     Outcome.UPSTREAM_REFUSED,
     Outcome.UPSTREAM_UNREACHABLE,
@@ -647,16 +620,3 @@ _RESTARTING: Final[tuple[Outcome, ...]] = (
 )
 """What a restart of the application, of its container or of unbuffer looks like from here. Without unbuffer the client
 would see a connection that is refused or breaks."""
-
-_OUTCOMES = {
-    401: Outcome.UNAUTHORIZED,
-    414: Outcome.REQUEST_TOO_LARGE,
-    431: Outcome.REQUEST_TOO_LARGE,
-}
-
-
-def _extra(status: int, detail: str) -> bytes:
-    """Fields that an own answer has beside the usual ones."""
-    if status == 401:
-        return challenge(invalid=bool(detail))
-    return b"Retry-After: 1\r\n" if status == 503 else b""

@@ -1,16 +1,88 @@
-"""What is noted of a client where no exchange exists."""
+"""What is refused before it is a stream, and how that is answered, counted and logged."""
 
 import time
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
 
-from unbuffer.http.headers import Peer
-from unbuffer.http.request import shown_path
+from unbuffer.http.cors import is_preflight
+from unbuffer.http.credentials import challenge
+from unbuffer.http.headers import Peer, own_answer
+from unbuffer.http.request import BadRequest, RequestHead, shown_path
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
+from unbuffer.relay.policy import Policy
+from unbuffer.totals import BAD_REQUEST, BODY_TOO_LARGE, TOO_MANY_STREAMS, UNAUTHORIZED
 
 if TYPE_CHECKING:
     from unbuffer.relay.plane import Plane
     from unbuffer.relay.request_reader import RequestReader
+
+REFUSALS = 64
+"""Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until
+its client has read: in a flood the rest is reset, or the streams would have none left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """reason: as `unbuffer_rejected_total` has it. status: of the answer; 0 = as the outcome has it."""
+
+    reason: str
+    outcome: Outcome
+    detail: str
+    status: int = 0
+
+
+LARGE_BODY: Final = Refusal(BODY_TOO_LARGE, Outcome.REQUEST_TOO_LARGE, "the request body exceeds limits.body")
+_STREAMS: Final = Refusal(TOO_MANY_STREAMS, Outcome.REJECTED, "the limit limits.streams is reached")
+
+_HEALTH_PATHS: Final[tuple[bytes, ...]] = (b"/livez", b"/readyz")
+
+_OUTCOMES = {
+    401: Outcome.UNAUTHORIZED,
+    414: Outcome.REQUEST_TOO_LARGE,
+    431: Outcome.REQUEST_TOO_LARGE,
+}
+
+
+def admission(plane: "Plane", policy: Policy, request: RequestHead) -> Refusal | None:
+    """Why a request may not go up; None = it may. Its stream is counted already."""
+    if policy.guard is not None:
+        try:
+            policy.guard.admit(request, is_preflight(request, plane.origins))
+        except BadRequest as error:
+            return of_bad_request(error)
+    if policy.body_limit and request.framing > policy.body_limit:
+        return LARGE_BODY
+    limit = plane.settings.limits.streams
+    if limit and plane.totals.streams > limit:
+        return _STREAMS
+    return None
+
+
+def asks_for_health(request: RequestHead) -> bool:
+    """Whether the request is a health check, which is no stream: it is answered, neither counted nor logged."""
+    path = request.target.partition(b"?")[0]
+    return path in _HEALTH_PATHS and request.method in (b"GET", b"HEAD") and request.framing == 0
+
+
+def of_bad_request(error: BadRequest) -> Refusal:
+    """What cannot be read, or may not be answered."""
+    outcome = _OUTCOMES.get(error.status, Outcome.REQUEST_MALFORMED)
+    reason = UNAUTHORIZED if outcome is Outcome.UNAUTHORIZED else BAD_REQUEST
+    return Refusal(reason, outcome, str(error), error.status)
+
+
+def answer(plane: "Plane", status: int, outcome: Outcome, detail: str, head_only: bool) -> bytes:
+    """The answer where no exchange exists; the connection ends after it."""
+    text = plane.told(outcome, detail)
+    return own_answer(status, outcome.value.error, text, True, fields_of(status, detail), head_only)
+
+
+def fields_of(status: int, detail: str) -> bytes:
+    """Fields that an own answer has beside the usual ones."""
+    if status == 401:
+        return challenge(invalid=bool(detail))
+    return b"Retry-After: 1\r\n" if status == 503 else b""
 
 
 def note(

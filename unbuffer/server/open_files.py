@@ -23,7 +23,7 @@ _FOUND = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else 0
 
 RESERVE = 160
 """Descriptors that are no stream's: listeners, the admin port's clients, look-ups of names, and connections that are on
-their way out (`relay.downstream.REFUSALS`)."""
+their way out (`relay.refusals.REFUSALS`)."""
 
 QUIET = 60.0
 """Seconds without a second line of the same kind."""
