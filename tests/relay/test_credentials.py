@@ -77,7 +77,7 @@ async def test_an_ambiguous_credential_is_refused_and_the_connection_goes_on(rel
     await own_answer(client, 400, "http_request_error")
     record = await finished(relay, Outcome.REQUEST_MALFORMED, 400, "both in the query and in its field")
     assert "opensesame" not in texts(record)
-    assert relay.totals.rejected == {"bad_request": 1}
+    assert {reason: count for reason, count in relay.totals.rejected.items() if count} == {"bad_request": 1}
     upstream = await relay.upstream.accept()
     assert (await upstream.head()).startswith(b"GET /next HTTP/1.1\r\n")
     await upstream.send(OK)
@@ -122,7 +122,7 @@ async def test_without_a_valid_token_nothing_goes_up(relay: Relay, lines: tuple[
         assert b'\r\nWWW-Authenticate: Bearer realm="unbuffer"%b\r\n' % error in head
         record = await finished(relay, Outcome.UNAUTHORIZED, 401, "the bearer token is not valid" if error else "")
         assert "wrong" not in texts(record)
-    assert relay.totals.rejected == {"unauthorized": 2}
+    assert {reason: count for reason, count in relay.totals.rejected.items() if count} == {"unauthorized": 2}
     assert not relay.upstream.untaken
 
 
