@@ -134,7 +134,7 @@ def test_a_method_that_somebody_made_up_makes_no_name() -> None:
     assert span.name == "HTTP"
     assert span.attributes is not None
     assert span.attributes["http.request.method"] == "_OTHER"
-    assert span.attributes["http.request.method_original"] == "BREW"
+    assert "BREW" not in str(span.attributes)
 
 
 @pytest.mark.parametrize(

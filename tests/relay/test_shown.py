@@ -24,6 +24,13 @@ SECRET = "s3cret"
         (b"alice:s3cret@h:443", ""),
         (b"s3cret:443", ""),
         (b"?s3cret", ""),
+        (b"//alice:s3cret@h/x", ""),
+        (b"//alice:s3cret%40h/x", ""),
+        (b"/a/http://alice:s3cret@h/x", "/a/http:"),
+        (b"/a/%2f%2Falice:s3cret@h/x", "/a"),
+        (b"//a/b", "//a/b"),
+        (b"/@alice/x", "/@alice/x"),
+        (b"/alice@h//x", "/alice@h//x"),
         (b"", ""),
     ],
 )

@@ -21,6 +21,9 @@ REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([\x21-\x
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 # As a number: CPython takes 13 ns to find one in bytes, and 95 ns for `b"#" in target`.
 _FRAGMENT: Final = ord("#")
+_AT: Final = ord("@")
+# Either may be percent-encoded: some recipient decodes it.
+_TWO_SLASHES: Final = re.compile(rb"(?:/|%2[Ff]){2}")
 _WITH_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
 # Trace Context, section 3.2: no version ff, no id of zeros, and nothing behind the flags in version 00.
@@ -121,8 +124,14 @@ def shown_path(target: bytes) -> str:
 
     Credentials travel in the query and in the user information of a URL; a fragment is nobody's business. Of what is
     neither a path nor a URL, or has an @ where a path does not begin it, nothing is shown: where it ends nobody knows.
+    Nor is it known of a URL in a path: where an @ comes after two slashes, however they are written, the path is shown
+    up to there.
     """
     path = target.partition(b"?")[0].partition(b"#")[0]
+    if _AT in path or path.find(b"%40") >= 0:
+        match = _TWO_SLASHES.search(path, 0, max(path.rfind(b"@"), path.rfind(b"%40")))
+        if match is not None:
+            path = path[: match.start()]
     if not path.startswith(b"/") and path != b"*":
         match = None if b"@" in path else _WITH_AUTHORITY.fullmatch(path)
         path = match[1] if match else b""

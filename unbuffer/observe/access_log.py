@@ -184,7 +184,7 @@ def text_line(one: Ended) -> bytes:
     words = [
         one.time,
         record.client,
-        json.dumps(f"{record.method} {record.path}"),
+        json.dumps(f"{record.method_label if record.method else ''} {record.path}"),
         str(record.status or "-"),
         record.kind,
         record.outcome.label,

@@ -109,8 +109,8 @@ FIELDS = (
         "method",
         "http.request.method",
         "http.request.method",
-        "Of the request, as it came.",
-        lambda one: one.record.method or None,
+        "Of the request; `_OTHER` for what is none of HTTP's own: a client may write anything there.",
+        lambda one: one.record.method_label if one.record.method else None,
         span=False,
     ),
     Field(

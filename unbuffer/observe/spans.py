@@ -83,8 +83,6 @@ class Spans:
             span.set_attribute("unbuffer.route", record.route)
             if template:
                 span.set_attribute("http.route", record.route)
-            if method == "_OTHER":
-                span.set_attribute("http.request.method_original", record.method)
             if record.outcome not in _EVERYDAY or record.status >= 500:
                 span.set_status(StatusCode.ERROR)
         span.end(int((record.ended + offset) * 1e9))
