@@ -18,6 +18,7 @@ from tests.deploy.test_grafana import PANELS
 from tests.deploy.test_prometheus import ALERTS, DIRECTORY
 from tests.e2e.processes import running
 from tests.e2e.stack import Unbuffer, unbuffer
+from unbuffer.totals import FEW_ENDS
 
 pytestmark = [pytest.mark.process, needs_prometheus]
 
@@ -28,6 +29,7 @@ FIRING = {
     ("UnbufferUpstreamDown", "unbuffer-alone"),
     ("UnbufferUpstreamConnectErrors", "unbuffer-alone"),
     ("UnbufferStreamErrors", "unbuffer-alone"),
+    ("UnbufferMissingLastWords", "unbuffer-cut"),
     ("UnbufferUpstreamBuffering", "unbuffer-collected"),
     ("UnbufferUpstreamBlocked", "unbuffer-blocked"),
     ("UnbufferTimeoutCliff", "unbuffer-left"),
@@ -182,14 +184,19 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
         gone = sidecar("unbuffer-gone", app)
         alone = sidecar("unbuffer-alone", f"http://127.0.0.1:{nobody}")
         collected = sidecar("unbuffer-collected", app)
+        cut = sidecar("unbuffer-cut", app)
         blocked = sidecar("unbuffer-blocked", another)
         left = sidecar("unbuffer-left", app)
         limited = sidecar("unbuffer-limited", app, "--set", "limits.streams=1")
         paused = sidecar("unbuffer-paused", app)
         throttled = sidecar("unbuffer-throttled", app)
         reloaded = sidecar("unbuffer-reloaded", app, "-c", str(file))
+        for _ in range(FEW_ENDS):
+            _get(f"{cut.url}/parting")()
         enter(
             _again_and_again(
+                *[_get(f"{cut.url}/parting")] * 3,
+                _get(f"{cut.url}/parting?fails=true"),
                 _get(f"{healthy.url}/sse?delay=0.02"),
                 _get(f"{alone.url}/sse"),
                 _get(f"{collected.url}/held/sse?delay=0.02"),
