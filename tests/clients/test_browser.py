@@ -4,7 +4,8 @@ A page of the same origin runs the client's code; what that has heard is a list 
 """
 
 import json
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import trustme
 from tests.apps.installed import package
 from tests.deploy.balancers import Front, Instances, running_balancer
 from tests.e2e.browser import Browser, chromium
-from tests.e2e.stack import App, Gate
+from tests.e2e.stack import App, Gate, unbuffer, uvicorn
 
 pytestmark = pytest.mark.process
 
@@ -72,8 +73,11 @@ READERS = {
 """How a page may read a stream, and of which kind that is."""
 
 
-def fetch_event_source() -> str:
-    """The script for @microsoft/fetch-event-source. Its files ask each other for what they need as Node.js has it."""
+def fetch_event_source(options: str = "") -> str:
+    """The script for @microsoft/fetch-event-source. Its files ask each other for what they need as Node.js has it.
+
+    options: what else it is given, each followed by a comma.
+    """
     folder = package("@microsoft/fetch-event-source") / "lib" / "cjs"
     files = {f"./{name}": (folder / f"{name}.js").read_text() for name in ("fetch", "parse")}
     return f"""
@@ -84,7 +88,7 @@ const require = (name) => {{
     return exports;
 }};
 // It tells of an event without data as well, such as one that only sets the time until the next try.
-require("./fetch").fetchEventSource(url, {{ onmessage: (event) => event.data && heard.push(event.data) }});
+require("./fetch").fetchEventSource(url, {{ {options} onmessage: (event) => event.data && heard.push(event.data) }});
 """
 
 
@@ -261,3 +265,38 @@ def test_a_web_socket(browser: Browser, front: Front, app: App) -> None:
     page.run(WEB_SOCKET, f"/ws/{gate.name}")
     page.hears(["one", "two"])
     assert gate.over() == "closed 4001 enough said"
+
+
+# -- a restart of the application, without a load balancer: that would make a 502 of it, with unbuffer and without
+
+POST = """method: "POST", headers: {"Content-Type": "application/json"}, body: '{"model": "m"}',"""
+
+RECONNECTING: dict[str, tuple[Callable[[], str], str]] = {
+    "EventSource": (lambda: EVENT_SOURCE, "sse"),
+    "fetch-event-source": (fetch_event_source, "sse"),
+    "fetch-event-source, POST": (lambda: fetch_event_source(POST), "v1/chat/completions"),
+}
+"""The scripts that come back by themselves, and of which kind the stream is."""
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["within the wait", "longer than the wait"])
+@pytest.mark.parametrize("reader", RECONNECTING)
+def test_who_comes_back_by_itself_survives_a_restart_of_the_application(
+    browser: Browser, reader: str, held: bool
+) -> None:
+    script, kind = RECONNECTING[reader]
+    wait = "10m" if held else "10ms"
+    with uvicorn() as app, unbuffer(app.url, "--set", f"upstream.wait_streams={wait}") as proxy:
+        path = app.gate().path(kind)
+        page = Page(browser, proxy.url)
+        page.run(script(), path)
+        browser.until(lambda: len(page.heard()) == 1 or None)
+        app.process.end(signal.SIGKILL)
+        refused = ("unbuffer_upstream_connects_total", frozenset({("result", "refused")}))
+        if held:
+            browser.until(lambda: proxy.samples().get(refused))
+        else:
+            assert proxy.lines(path, 2)[1]["unbuffer.outcome"] == "upstream_refused"
+        with uvicorn(port=int(app.url.rpartition(":")[2])):
+            browser.until(lambda: len(page.heard()) == 2 or None)
+            browser.open("about:blank")
