@@ -375,7 +375,7 @@ async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The response is relayed, but a part of it still waits in the relay when the client is given up."""
-    monkeypatch.setattr("unbuffer.relay.downstream.LINGER", CUT)
+    monkeypatch.setattr("unbuffer.relay.patience.LINGER", CUT)
     await relay.start(timeouts=Timeouts(client_stall=CUT))
     with await narrow_client(relay) as client:
         loop = asyncio.get_running_loop()
@@ -397,8 +397,8 @@ async def test_an_early_answer_waits_for_a_slow_client_as_long_as_any_other(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The connection only lingers for its rest, but the answer counts as taken only when it is."""
-    monkeypatch.setattr("unbuffer.relay.downstream.LINGER", CUT)
-    monkeypatch.setattr("unbuffer.relay.downstream.LINGER_TOTAL", CUT)
+    monkeypatch.setattr("unbuffer.relay.patience.LINGER", CUT)
+    monkeypatch.setattr("unbuffer.relay.patience.LINGER_TOTAL", CUT)
     await relay.start(timeouts=Timeouts(client_stall=60.0))
     with await narrow_client(relay) as client:
         loop = asyncio.get_running_loop()

@@ -25,7 +25,7 @@ async def last_answer(client: Peer, upstream: Peer) -> None:
 
 
 async def test_connections_at_rest_close_at_once(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unbuffer.relay.downstream.CROSSING", 0.0)
+    monkeypatch.setattr("unbuffer.relay.patience.CROSSING", 0.0)
     await relay.start()
     fresh = await relay.client()
     served, upstream, _ = await relay.exchange(GET)

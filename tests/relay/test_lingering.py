@@ -14,7 +14,8 @@ import trustme
 from tests.peers import PATIENCE, Peer, eventually, soon
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
-from unbuffer.relay.downstream import LINGER, LINGER_TOTAL, DownstreamConnection
+from unbuffer.relay.downstream import DownstreamConnection
+from unbuffer.relay.patience import LINGER, LINGER_TOTAL
 from unbuffer.settings.model import Limits
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"

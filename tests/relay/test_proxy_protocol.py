@@ -267,7 +267,7 @@ async def test_who_leaves_inside_the_header_is_recorded_and_who_said_nothing_is_
 async def test_a_drain_ends_a_connection_that_waits_for_its_header(
     relay: Relay, data: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unbuffer.relay.preface.CROSSING", 0.0)  # how long it waits where there was no time yet
+    monkeypatch.setattr("unbuffer.relay.patience.CROSSING", 0.0)  # how long it waits where there was no time yet
     await start(relay)
     client, connection = await connected(relay)
     take(connection, data)

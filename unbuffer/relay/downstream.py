@@ -14,7 +14,7 @@ from unbuffer.http.request import BadRequest, RequestHead
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
-from unbuffer.relay import refusals
+from unbuffer.relay import patience, refusals
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.refusals import (
     LARGE_BODY,
@@ -37,14 +37,6 @@ from unbuffer.totals import TOO_MANY_CONNECTIONS
 if TYPE_CHECKING:
     from unbuffer.relay.plane import Plane
 
-LINGER = 5.0
-"""Seconds without a read after which a connection that is being closed is given up. Until then what a client still
-sends after an early answer is read and dropped: a close with unread bytes resets the connection and can take the answer
-with it, and many a client reads nothing before it has sent everything. nginx's lingering_timeout is 5 s as well."""
-
-LINGER_TOTAL = 30.0
-"""Seconds that this may last in all, however much still comes: nginx's lingering_time."""
-
 # What the bytes of the client are, now. (Plain numbers: in Python 3.11 an Enum's member costs six times as much.)
 _REQUEST: Final = 0  # a head or a body that is not complete
 _WHOLE: Final = 1  # the request is complete, its exchange runs: what comes is the next request, early
@@ -53,11 +45,6 @@ _ENDING: Final = 3  # closing: what comes is dropped
 _CLOSED: Final = 4
 _PHASES = ("request", "whole", "tunnel", "ending", "closed")
 
-
-CROSSING = 1.0
-"""Seconds without a request after which a drain closes a connection. One that is on its way already would be lost, and
-a POST is sent again by no load balancer. So neither a new connection is closed at once nor one whose last response has
-promised that it stays: what comes in this time is answered, and told that the connection ends."""
 
 READ_FIRST = 0.1
 """Seconds between an error event and the break behind it. Chromium drops what it has received but not yet handed to the
@@ -269,7 +256,7 @@ class DownstreamConnection(asyncio.Protocol):
             cut = self.abort if self.writer.close_delimited else self._close
             if exchange.answer.explained:
                 self._begin_ending()
-                self._wait(LINGER)
+                self._wait(patience.LINGER)
                 self._breaking = self.plane.loop.call_later(READ_FIRST, cut)
             else:
                 cut()
@@ -287,7 +274,7 @@ class DownstreamConnection(asyncio.Protocol):
             if exchange.tunnel is not None:
                 exchange.tunnel.go_away()
         elif self._phase == _REQUEST and self._idle:
-            at_rest = time.monotonic() >= self._since + CROSSING
+            at_rest = time.monotonic() >= self._since + patience.CROSSING
             if at_rest and not readable(self.transport.get_extra_info("socket").fileno()):
                 self._close()
             else:
@@ -479,13 +466,13 @@ class DownstreamConnection(asyncio.Protocol):
                 self.transport.write_eof()
         # With TLS nothing can be read after a close of ours. The client knows by the length where its answer ends.
         self.transport.resume_reading()
-        self._wait(LINGER)
+        self._wait(patience.LINGER)
 
     def _close(self) -> None:
         """Close once everything written has been taken, but do not wait for that for ever."""
         self._begin_ending()
         self.transport.close()
-        self._wait(LINGER)
+        self._wait(patience.LINGER)
 
     def abort(self) -> None:
         """End the connection at once, by a reset: the end of a body that ends with its connection looks otherwise, and
@@ -500,7 +487,7 @@ class DownstreamConnection(asyncio.Protocol):
         self._behind = b""
         self._reader = None
         self._stall_at = time.monotonic()
-        self._linger_until = self._stall_at + LINGER_TOTAL
+        self._linger_until = self._stall_at + patience.LINGER_TOTAL
         self._stall_size = self.transport.get_write_buffer_size()
 
     def _failed(self, error: Exception) -> None:
@@ -544,15 +531,15 @@ class DownstreamConnection(asyncio.Protocol):
             self._close()
         else:
             self._refuse(408, Outcome.REQUEST_HEAD_TIMEOUT, "")
-        return self._since + LINGER
+        return self._since + patience.LINGER
 
     def _look_ending(self, now: float) -> float:
         """While the client takes what was written it may go on; else the connection is given up."""
         if self.transport.get_write_buffer_size():
             self._since = now
-            self._linger_until = now + LINGER_TOTAL
-            return self._look_stall(now) or now + LINGER
-        due = min(self._since + LINGER, self._linger_until)
+            self._linger_until = now + patience.LINGER_TOTAL
+            return self._look_stall(now) or now + patience.LINGER
+        due = min(self._since + patience.LINGER, self._linger_until)
         if due > now:
             return due
         self.abort()
@@ -590,7 +577,7 @@ class DownstreamConnection(asyncio.Protocol):
         if not self._idle:
             return timeouts.request_head
         if self.plane.closing:
-            return CROSSING
+            return patience.CROSSING
         return timeouts.keep_alive
 
     def _rest(self) -> None:

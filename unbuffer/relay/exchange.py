@@ -18,6 +18,7 @@ from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
 from unbuffer.relay.dial import ConnectError
+from unbuffer.relay.patience import deadlines
 from unbuffer.relay.tcp import kernel_timeout
 from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection
@@ -260,41 +261,16 @@ class Exchange:
 
     def look(self, now: float) -> float:
         """Compare the deadlines with the clock. Returns when to look again, 0.0 for never."""
-        policy, record = self.policy, self.record
-        dues: list[float] = []
-        if not self._request_over and policy.request_body_timeout:
-            # While the upstream takes nothing it is not the client that is silent.
-            silent_since = now if self.downstream.held else self.downstream.read_at
-            due = silent_since + policy.request_body_timeout
+        again = 0.0
+        for due, outcome, detail in deadlines(
+            self.policy, self.record, self._request_over, self.downstream, self.answer, now
+        ):
             if due <= now:
-                self.finish(Outcome.REQUEST_BODY_TIMEOUT)
+                self.finish(outcome, detail)
                 return 0.0
-            dues.append(due)
-            if policy.body_rate and not record.head_at:
-                # Every byte moves this deadline on. Apache's MinRate counts so, too.
-                begun = now if self.downstream.held else max(record.started, self.downstream.released_at)
-                due = begun + policy.request_body_timeout + record.bytes_up / policy.body_rate
-                if due <= now:
-                    self.finish(Outcome.REQUEST_BODY_TIMEOUT, "limits.body_rate")
-                    return 0.0
-                dues.append(due)
-        if not record.head_at:
-            if policy.response_head_timeout and record.sent_at:
-                due = record.sent_at + policy.response_head_timeout
-                if due <= now:
-                    self.finish(Outcome.RESPONSE_HEAD_TIMEOUT)
-                    return 0.0
-                dues.append(due)
-        elif policy.silence_timeout and record.kind != "upgrade":
-            due = self.answer.silent_since(now) + policy.silence_timeout
-            if due <= now:
-                self.finish(Outcome.SILENCE_TIMEOUT)
-                return 0.0
-            dues.append(due)
+            again = min(again, due) if again else due
         due = self.answer.look(now)
-        if due:
-            dues.append(due)
-        return min(dues, default=0.0)
+        return min(again, due) if again and due else again or due
 
     @property
     def wants_events(self) -> bool:

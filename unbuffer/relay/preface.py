@@ -9,7 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 from unbuffer.outcome import Outcome
-from unbuffer.relay.downstream import CROSSING, LINGER, DownstreamConnection
+from unbuffer.relay import patience
+from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
 from unbuffer.relay.refusals import note
 from unbuffer.relay.tcp import OFF, client_options, reset, set_options
@@ -113,7 +114,7 @@ class Preface(asyncio.Protocol):
         """Close if nothing can be on its way, else once nothing has come."""
         if self._closing:
             return
-        at_rest = time.monotonic() >= self._since + CROSSING
+        at_rest = time.monotonic() >= self._since + patience.CROSSING
         if at_rest and not readable(self.transport.get_extra_info("socket").fileno()):
             self._close()
         else:
@@ -145,7 +146,7 @@ class Preface(asyncio.Protocol):
     def look(self, now: float) -> float:
         """Compare the deadline with the clock; the watchdog calls this."""
         if self._closing:
-            due = self._since + LINGER
+            due = self._since + patience.LINGER
             if due <= now:
                 self.abort()
             return due if due > now else 0.0
@@ -157,12 +158,12 @@ class Preface(asyncio.Protocol):
             self._close()
         else:
             self._refuse("no PROXY header came in time", Outcome.REQUEST_HEAD_TIMEOUT)
-        return self._since + LINGER
+        return self._since + patience.LINGER
 
     @property
     def _patience(self) -> float:
         """Seconds that the header may take; 0 = it may last."""
-        return CROSSING if self.plane.closing else self.plane.settings.timeouts.request_head
+        return patience.CROSSING if self.plane.closing else self.plane.settings.timeouts.request_head
 
     def _rest(self) -> None:
         self._since = time.monotonic()
@@ -175,7 +176,7 @@ class Preface(asyncio.Protocol):
         self._closing = True
         self._since = time.monotonic()
         self.transport.close()
-        self.plane.watchdog.watch(self, self._since + LINGER)
+        self.plane.watchdog.watch(self, self._since + patience.LINGER)
 
     def _refuse(self, detail: str, outcome: Outcome) -> None:
         """End a connection without a PROXY header that can be believed. Its sender expects no HTTP of its own."""

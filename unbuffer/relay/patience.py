@@ -1,0 +1,50 @@
+"""How long a client, and the stream on its connection, is waited for. Nothing here acts."""
+
+from typing import TYPE_CHECKING
+
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.relay.policy import Policy
+
+if TYPE_CHECKING:
+    from unbuffer.relay.answer import Answer
+    from unbuffer.relay.downstream import DownstreamConnection
+
+LINGER = 5.0
+"""Seconds without a read after which a connection that is being closed is given up. Until then what a client still
+sends after an early answer is read and dropped: a close with unread bytes resets the connection and can take the answer
+with it, and many a client reads nothing before it has sent everything. nginx's lingering_timeout is 5 s as well."""
+
+LINGER_TOTAL = 30.0
+"""Seconds that this may last in all, however much still comes: nginx's lingering_time."""
+
+CROSSING = 1.0
+"""Seconds without a request after which a drain closes a connection. One that is on its way already would be lost, and
+a POST is sent again by no load balancer. So neither a new connection is closed at once nor one whose last response has
+promised that it stays: what comes in this time is answered, and told that the connection ends."""
+
+Deadline = tuple[float, Outcome, str]
+"""A time, the outcome of a stream that has come to it, and the detail."""
+
+
+def deadlines(
+    policy: Policy, record: Record, request_over: bool, client: "DownstreamConnection", answer: "Answer", now: float
+) -> list[Deadline]:
+    """What a stream has to keep to as it stands. Where several have passed, the first one counts."""
+    found: list[Deadline] = []
+    seconds = policy.request_body_timeout
+    if not request_over and seconds:
+        # While the upstream takes nothing it is not the client that is silent.
+        silent_since = now if client.held else client.read_at
+        found.append((silent_since + seconds, Outcome.REQUEST_BODY_TIMEOUT, ""))
+        if policy.body_rate and not record.head_at:
+            # Every byte moves this deadline on. Apache's MinRate counts so, too.
+            begun = now if client.held else max(record.started, client.released_at)
+            due = begun + seconds + record.bytes_up / policy.body_rate
+            found.append((due, Outcome.REQUEST_BODY_TIMEOUT, "limits.body_rate"))
+    if not record.head_at:
+        if policy.response_head_timeout and record.sent_at:
+            found.append((record.sent_at + policy.response_head_timeout, Outcome.RESPONSE_HEAD_TIMEOUT, ""))
+    elif policy.silence_timeout and record.kind != "upgrade":
+        found.append((answer.silent_since(now) + policy.silence_timeout, Outcome.SILENCE_TIMEOUT, ""))
+    return found
