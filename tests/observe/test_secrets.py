@@ -17,7 +17,9 @@ from tests.fuzz.stage import Stage, play
 from tests.observe.test_metrics import scrape
 from unbuffer.observe.access_log import json_line, text_line
 from unbuffer.observe.fields import Ended
-from unbuffer.observe.live import Live, Recent, event
+from unbuffer.observe.live import Live
+from unbuffer.observe.news import event
+from unbuffer.observe.recent import Recent
 from unbuffer.observe.spans import Spans
 from unbuffer.observe.verdict import judge
 
@@ -50,7 +52,14 @@ TARGETS = (
     b"?%b",
     b"%b",
 )
-FIELDS = (b"Authorization: Bearer %b", b"Cookie: a=%b", b"X-Api-Key: %b", b"X-%b: a", b"Host: %b", b"Host: u:%b@h")
+FIELDS: tuple[bytes, ...] = (
+    b"Authorization: Bearer %b",
+    b"Cookie: a=%b",
+    b"X-Api-Key: %b",
+    b"X-%b: a",
+    b"Host: %b",
+    b"Host: u:%b@h",
+)
 FIELDS += (b"Content-Length: %b", b"Transfer-Encoding: %b", b"Upgrade: %b", b"traceparent: %b", b"Expect: %b")
 FIELDS += (b"Bad %b: a", b"%b", b": %b", b" %b", b"Forwarded: for=%b", b"X-Forwarded-For: %b", b"Referer: http://%b@h")
 METHODS = (b"GET", b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"%b", b"%b:x", b"BREW-%b")
