@@ -15,6 +15,7 @@ from unbuffer.settings.model import SSE, Settings
 from unbuffer.totals import Totals
 
 _TYPES = {"sse": b"text/event-stream", "ndjson": b"application/x-ndjson", "stream": b"text/plain"}
+_NO_HEARTBEATS = Settings(sse=SSE(heartbeat=0.0))
 
 
 class Taker:
@@ -53,12 +54,12 @@ class Taker:
 class Unwired:
     """A data plane; one stream at a time goes through it."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings = _NO_HEARTBEATS) -> None:
+        """Nobody turns the loop, so no heartbeat is ever sent: settings that have any show what they cost a chunk."""
         self._loop = asyncio.new_event_loop()
         self._sockets = socket.socketpair()
         self.taker = Taker(self._sockets[0])
         self._records: list[Record] = []
-        settings = Settings(sse=SSE(heartbeat=0.0))  # nobody turns the loop, so nobody would send one
         self.totals = Totals()
         self._plane = Plane(settings, self.totals, self._loop, self._records.append)
         self._client = DownstreamConnection(self._plane)

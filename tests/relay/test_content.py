@@ -1,19 +1,22 @@
 """Keep-alives of the application: passed on at once, counted apart, and no word of it for anybody who counts words."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from benchmarks.unwired import Unwired
-from tests.http.test_content import PINGED
+from tests.http.test_content import PINGED, examples, plainly
 from tests.http.test_sse import BOM, standard
 from tests.peers import Peer
 from tests.relay.conftest import Relay, finished, long_ago
 from tests.relay.test_identity import Coder, codings
 from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, STREAM, chunk, fields, say, stream
 from tests.relay.test_timeline import watch
+from unbuffer.http.sse import AUTO, Tail
 from unbuffer.observe.verdict import Verdict, judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
-from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Timeouts
+from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Settings, Timeouts
 
 PING = b": ping\n\n"
 NDJSON = fields(b"Content-Type: application/x-ndjson", CHUNKED[:-2])
@@ -179,7 +182,7 @@ async def test_what_comes_of_a_coded_body_in_a_later_turn_goes_on_where_it_was(r
 
 
 async def test_what_stays_coded_is_not_read(relay: Relay) -> None:
-    await relay.start(decode=False)
+    await relay.start(decode="never")
     head = fields(b"Content-Type: text/event-stream", b"Content-Encoding: gzip", CHUNKED[:-2])
     client, upstream, _ = await stream(relay, head)
     await say(upstream, client, PING)
@@ -367,6 +370,51 @@ def test_a_verdict_is_the_same_with_keep_alives_and_without(reads: Reads, verdic
             judgement = judge(relay.play("sse", 0.01, told))
         assert judgement is not None
         assert judgement.verdict == verdict
+
+
+# -- the short way of the usual reads: what it tells and keeps is what the readers do
+
+
+LINES = (
+    "data: a|data:|data|event: e|event: ping|id: 1|id|idle|: hm||{|da"
+    "|data: a\rid: 1|data: a\nid: 1|event: e\rid: 1|event: e\nid: 1|data: \r|\ufeffdata: a"
+)
+PARTS = ("\n", "\r", "\r\n", "id", "data: a", "data: a\n", "data: a\n\n", "data: a\r\n\r\n", "\n\n", "id: 1\n")
+
+
+@st.composite
+def usual_reads(draw: st.DrawFn) -> list[bytes]:
+    """Reads that are whole events, most of them, of a line or two; and such as are nearly."""
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    lines = st.lists(st.sampled_from(LINES.split("|")), min_size=1, max_size=3)
+    event = lines.map(lambda lines: end.join([*lines, "", ""]))
+    return [read.encode() for read in draw(st.lists(event | event | st.sampled_from(PARTS), min_size=1, max_size=8))]
+
+
+@pytest.mark.parametrize("marker", ["", "data: a"])
+@pytest.mark.parametrize("types", [(), ("ping",)])
+def test_the_usual_reads_are_told_as_any(types: tuple[str, ...], marker: str) -> None:
+    route = Route(name="chat", prefix="/", terminal_marker=marker, sse=RouteSSE(keepalive_events=types))
+    keepalives = tuple(name.encode() for name in types)
+    with Unwired(Settings(routes=(route,))) as relay:
+
+        @examples
+        @given(usual_reads())
+        def told(reads: list[bytes]) -> None:
+            exchange, asked = relay.begin()
+            relay.head("sse", asked)
+            tail, plain = exchange.answer._tail, Tail(marker.encode(), AUTO, keepalives)
+            assert tail is not None
+            for read, content in zip(reads, plainly(reads, keepalives), strict=True):
+                before = exchange.record.chunks
+                exchange.answer.body(read, asked + 1.0, False)
+                plain.feed(read)
+                assert exchange.record.chunks - before == content
+                assert (tail.at_event_boundary, tail.terminated) == (plain.at_event_boundary, plain.terminated)
+                assert tail.heartbeat == plain.heartbeat
+            relay.push(b"0\r\n\r\n", asked + 2.0)
+
+        told()
 
 
 async def test_a_marker_before_keep_alives_is_found(relay: Relay) -> None:

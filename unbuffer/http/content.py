@@ -8,12 +8,17 @@ next read so much is kept as tells what it is.
 from typing import Final
 
 LF: Final = 0x0A
+CR: Final = 0x0D
+BRACE: Final = 0x7B
 _LF: Final = b"\n"
 _CR: Final = b"\r"
+_CRLF: Final = b"\r\n"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 DATA: Final = b"data:"
+ID: Final = b"id"
 _EVENT: Final = b"event:"
+_DATA_LINE: Final = b"\ndata:"
 _COMMENT: Final = b":"
 _OTHER: Final = b"id:"
 """In place of any line that is neither a comment nor one of the two above."""
@@ -23,12 +28,21 @@ _EVENT_ENDS: Final[tuple[bytes, ...]] = (b"\n\n", b"\n\r\n")
 
 
 class ContentReader:
-    """One body. between: nothing is under way, as at the end of a read that ended with an event."""
+    """One body. `Answer.body` tells the usual read by the attributes, without a call; `read` tells any.
 
-    __slots__ = ("between",)
+    between: nothing is under way, as at the end of a read that ended with an event.
+    events: it is an event-stream. typed: by its type an event with data may be a keep-alive.
+    line_end, event_end: how lines and events end here.
+    """
 
-    def __init__(self) -> None:
-        self.between = False
+    __slots__ = ("between", "event_end", "events", "line_end", "typed")
+
+    def __init__(self, between: bool, events: bool, typed: bool) -> None:
+        self.between = between
+        self.events = events
+        self.typed = typed
+        self.line_end = b"\n"
+        self.event_end = b"\n\n"
 
     def read(self, data: bytes) -> bool:
         """Read on. Returns whether these bytes brought content."""
@@ -42,13 +56,12 @@ class EventReader(ContentReader):
     empty line that ends it. The type counts where its line comes before the data: what was said is not taken back.
     """
 
-    __slots__ = ("_alive", "_begun", "_data", "_kept", "_line", "_longest", "_types", "_untyped", "_was_cr")
+    __slots__ = ("_alive", "_begun", "_data", "_kept", "_line", "_longest", "_types", "_was_cr")
 
     def __init__(self, keepalives: tuple[bytes, ...] = ()) -> None:
         """keepalives: types of events that are keep-alives, whatever their data."""
-        super().__init__()
+        super().__init__(between=False, events=True, typed=bool(keepalives))
         self._types = keepalives
-        self._untyped = not keepalives
         self._longest = max(map(len, keepalives), default=0)
         self._begun = False
         """Whether the place of a byte order mark is behind us."""
@@ -62,23 +75,19 @@ class EventReader(ContentReader):
         """Whether the latest byte was a CR: a LF behind it is part of that line end."""
 
     def read(self, data: bytes) -> bool:
-        if not self.between:
-            return self._read_lines(data)
-        # What the beginning tells: at once where every event with data is content.
-        if not (b"\ndata:" in data if self._untyped else self._begins_with_content(data)) and data[:5] != DATA:
+        if data.endswith(_CRLF):
+            self.line_end = _CRLF
+            self.event_end = _CRLF + _CRLF
+        # What the beginning tells, or a line of data where the type of no event can be a keep-alive's.
+        if not self.between or (data[:5] != DATA and (data.find(_DATA_LINE) < 0 or self._may_be_typed(data))):
             return self._read_lines(data)
         if data[-1] != LF or not data.endswith(_EVENT_ENDS):
             over = max(data.rfind(b"\n\n") + 2, data.rfind(b"\n\r\n") + 3)
             self._read_lines(data[over:] if over > 2 else data)
         return True
 
-    def _begins_with_content(self, data: bytes) -> bool:
-        """Whether it begins with an event of another type than those, as far as that is simple to tell."""
-        if not data.startswith(_EVENT):
-            return False
-        end = data.find(_LF)
-        name = data[len(_EVENT) : end].removesuffix(_CR)
-        return data.startswith(DATA, end + 1) and _CR not in name and name.removeprefix(b" ") not in self._types
+    def _may_be_typed(self, data: bytes) -> bool:
+        return any(data.find(name) >= 0 for name in self._types)
 
     def _read_lines(self, data: bytes) -> bool:
         if not data:
@@ -94,7 +103,7 @@ class EventReader(ContentReader):
                 return False
             self._begun = True
             text = text.removeprefix(_BYTE_ORDER_MARK)
-        *lines, rest = text.replace(b"\r\n", _LF).replace(_CR, _LF).split(_LF)
+        *lines, rest = text.replace(_CRLF, _LF).replace(_CR, _LF).split(_LF)
         content = False
         for line in lines:
             if line:
@@ -140,19 +149,15 @@ class EventReader(ContentReader):
 class LineReader(ContentReader):
     """NDJSON: content is every line that is not empty, and its end."""
 
-    __slots__ = ("_inside",)
-
     def __init__(self) -> None:
-        super().__init__()
-        self._inside = False
-        """Whether a line is under way that is not empty."""
+        super().__init__(between=True, events=False, typed=False)
 
     def read(self, data: bytes) -> bool:
         if not data:
             return False
-        content = self._inside or not data.isspace()
+        content = not self.between or not data.isspace()
         end = data.rfind(_LF)
-        self._inside = content if end < 0 else bool(data[end + 1 :].strip())
+        self.between = not content if end < 0 else not data[end + 1 :].strip()
         return content
 
 

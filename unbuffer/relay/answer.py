@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coded import goes_out_decoded, without_coded
 from unbuffer.http.coding import decodable
-from unbuffer.http.content import DATA, LF, ContentReader, content_reader
+from unbuffer.http.content import BRACE, CR, DATA, ID, LF, ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
@@ -63,11 +63,11 @@ class Answer:
         self._writer = writer
         self._decoding: Decoding | None = None
         self._content: ContentReader | None = None
-        """Of bodies in which there are keep-alives."""
+        """Of event-streams and NDJSON that go out as text: bodies in which there are keep-alives."""
         self._tail: Tail | None = None
         """Kept only where something may be added to the body, or its end is looked at."""
         self._before = self._latest = b""
-        """The two latest reads of the body, decoded: their last `KEPT` bytes."""
+        """The two latest reads of such a body, decoded: their last `KEPT` bytes."""
         self._beat_at = 0.0
         """Time of the latest heartbeat, or of the latest keep-alive of the upstream's own that stands for one."""
         self._resumed_at = 0.0
@@ -184,13 +184,23 @@ class Answer:
         decoding = self._decoding
         if decoding is not None:
             data = decoding.feed(data, last)
-        content = self._content
-        # The usual read of an event-stream is told without a call: one event, or several, without a type.
-        if (
-            content is not None
-            and not (content.between and data[:5] == DATA and data[-1] == data[-2] == LF)
-            and not content.read(data)
-        ):
+        content, tail = self._content, self._tail
+        usual = False
+        # The usual read is told without a call: one event of one line, or of two in whose second its data is, or JSON.
+        if content is not None and content.between and data:
+            if not content.events:
+                usual = data[0] == BRACE and data[-1] == LF
+            elif size <= KEPT:
+                line, _, rest = data.partition(content.line_end)
+                if LF not in line and CR not in line:
+                    if rest == content.line_end:
+                        usual = line[:5] == DATA
+                    elif (
+                        rest[:5] == DATA and not content.typed and (tail is None or not tail.wants_id or line[:2] != ID)
+                    ):
+                        line, _, rest = rest.partition(content.line_end)
+                        usual = rest == content.line_end and LF not in line and CR not in line
+        if content is not None and not usual and not content.read(data):
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
         else:
@@ -219,14 +229,19 @@ class Answer:
                 self._give(data, now, chunks)
             decoding.settle(now)
             return
-        if self._tail is not None:
-            if record.heartbeats and not record.bytes_down:
-                data = unmarked(data)
-            self._tail.feed(data)
+        if tail is not None:
+            # All that `Tail.feed` finds in such a read, but for a marker: it ends with an event, and no id is news.
+            if usual and content is not None and not tail.marker:
+                tail.end = content.event_end
+            else:
+                if record.heartbeats and not record.bytes_down:
+                    data = unmarked(data)
+                tail.feed(data)
+        if content is not None:
+            self._before = self._latest
+            self._latest = data if size <= KEPT else data[-KEPT:]
         if chunks < SAMPLE and record.rhythm is not None:
             record.rhythm.sample(data)
-        self._before = self._latest
-        self._latest = data if size <= KEPT else data[-KEPT:]
         record.bytes_down += size
         series.bytes_down += size
         if not self.head_sent:
@@ -279,8 +294,9 @@ class Answer:
             if record.heartbeats and not record.bytes_down:
                 data = unmarked(data)
             self._tail.feed(data)
-        self._before = self._latest
-        self._latest = data[-KEPT:]
+        if self._content is not None:
+            self._before = self._latest
+            self._latest = data[-KEPT:]
         record.bytes_down += len(data)
         series.bytes_down += len(data)
         if chunks < SAMPLE and record.rhythm is not None:
@@ -365,7 +381,7 @@ class Answer:
         if tail is not None and not tail.terminated:
             exchange.finish(Outcome.UNTERMINATED)
             return
-        if record.chunks and record.status == 200 and (record.kind == "sse" or record.kind == "ndjson"):
+        if record.chunks and record.status == 200 and self._content is not None:
             record.last_word = SAID if has_last_word(self._before + self._latest) else UNSAID
         exchange.finish(Outcome.COMPLETED)
 
