@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from tests.peers import PATIENCE, connect, soon
 from unbuffer.observe import access_log
 from unbuffer.observe.access_log import AccessLog, Keys, json_line, text_line
-from unbuffer.observe.fields import FIELDS, Ended, ms, table
+from unbuffer.observe.stream_fields import FIELDS, Ended, ms, table
 from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
@@ -586,7 +586,7 @@ async def test_nothing_logged_is_nothing_written(pipe: Pipe, caplog: pytest.LogC
 
 
 def test_every_field_is_documented_as_it_is() -> None:
-    assert table() in DOCUMENT.read_text(), "put there what this prints: python -m unbuffer.observe.fields"
+    assert table() in DOCUMENT.read_text(), "put there what this prints: python -m unbuffer.observe.stream_fields"
 
 
 def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:

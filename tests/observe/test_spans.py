@@ -18,8 +18,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.peers import eventually
 from unbuffer.observe import spans as module
 from unbuffer.observe.access_log import json_line
-from unbuffer.observe.fields import Ended
 from unbuffer.observe.spans import Spans
+from unbuffer.observe.stream_fields import Ended
 from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record

@@ -18,7 +18,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-from unbuffer.observe.fields import FIELDS, Ended, ms
+from unbuffer.observe.stream_fields import FIELDS, Ended, ms
 from unbuffer.observe.verdict import Judgement
 from unbuffer.record import MISSING, Record
 

@@ -23,7 +23,7 @@ from opentelemetry.trace import (
 )
 
 from unbuffer import __version__
-from unbuffer.observe.fields import FIELDS, Ended
+from unbuffer.observe.stream_fields import FIELDS, Ended
 from unbuffer.observe.verdict import Judgement
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
