@@ -8,6 +8,7 @@ from setuptools import Extension, setup
 COMPILE = os.environ.get("UNBUFFER_COMPILE") == "1"
 MODULES = [
     "unbuffer/histogram.py",
+    "unbuffer/judgement.py",
     "unbuffer/record.py",
     "unbuffer/rhythm.py",
     "unbuffer/timeline.py",

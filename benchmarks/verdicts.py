@@ -14,7 +14,8 @@ from itertools import accumulate
 from random import Random
 
 from benchmarks.unwired import Unwired
-from unbuffer.observe.verdict import Verdict, judge
+from unbuffer.judgement import Verdict
+from unbuffer.observe.verdict import judge
 
 Writes = list[tuple[float, bytes]]
 """When something was written, in seconds since the request, and what."""

@@ -21,6 +21,7 @@ LAYERS = (
     (
         "unbuffer",
         "unbuffer.histogram",
+        "unbuffer.judgement",
         "unbuffer.outcome",
         "unbuffer.record",
         "unbuffer.rhythm",

@@ -5,6 +5,7 @@ The relay writes a record, observers read it. No I/O, no clock of its own, no me
 
 from typing import Final
 
+from unbuffer.judgement import Judgement
 from unbuffer.outcome import Outcome
 from unbuffer.rhythm import Rhythm
 from unbuffer.timeline import Timeline
@@ -58,6 +59,7 @@ class Record:
         "first_at",
         "head_at",
         "heartbeats",
+        "judgement",
         "keepalives",
         "kind",
         "last_at",
@@ -127,6 +129,8 @@ class Record:
         """Whether it says that it depends on Accept-Encoding, as compressors do that have left it alone."""
         self.last_word = UNKNOWN
         """What the end of a stream that ended well was found to say: one of the constants above."""
+        self.judgement: Judgement | None = None
+        """How a stream arrived from the upstream; found at its end, None before."""
         self.trace = ""
         """The trace id of `traceparent`, 32 hex digits."""
         self.parent = ""

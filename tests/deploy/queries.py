@@ -7,8 +7,8 @@ import promql_parser
 from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, NumberLiteral, VectorSelector
 
 from unbuffer.histogram import Histogram
+from unbuffer.judgement import Verdict
 from unbuffer.observe.metrics import FAMILIES, Snapshot
-from unbuffer.observe.verdict import Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.totals import CONNECT_RESULTS, KINDS, REJECT_REASONS, Totals
 

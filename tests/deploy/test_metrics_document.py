@@ -8,9 +8,9 @@ import pytest
 from tests.deploy.queries import faults, selectors
 from tests.deploy.test_grafana import PANELS
 from tests.deploy.test_prometheus import ALERTS
+from unbuffer.judgement import Verdict
 from unbuffer.observe import causes
 from unbuffer.observe.metrics import FAMILIES, table
-from unbuffer.observe.verdict import Verdict
 
 DOCS = Path(__file__).parents[2] / "docs"
 METRICS = (DOCS / "metrics.md").read_text()

@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.peers import PATIENCE, connect, soon
+from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe import access_log
 from unbuffer.observe.access_log import AccessLog, Keys, json_line, text_line
 from unbuffer.observe.stream_fields import FIELDS, Ended, ms, table
-from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
@@ -141,7 +141,8 @@ def logged(form: Form, *records: Record, keys: Keys = "otel", judgement: Judgeme
     async def write() -> None:
         log = AccessLog(form, pipe.writer, keys)
         for record in records:
-            log.log(record, judgement)
+            record.judgement = judgement
+            log.log(record)
         log.close()
 
     asyncio.run(write())
@@ -375,10 +376,10 @@ def test_what_others_chose_never_breaks_a_line(method: str, path: str, detail: s
     record.outcome = Outcome.REQUEST_MALFORMED
     record.ended = 5.0
     record.detail = detail
-    line = json_line("otel")(Ended(record, None, "now"))
+    line = json_line("otel")(Ended(record, "now"))
     assert line.find(b"\n") == len(line) - 1
     assert json.loads(line).get("url.path", "") == path
-    line = text_line(Ended(record, None, "now"))
+    line = text_line(Ended(record, "now"))
     assert line.find(b"\n") == len(line) - 1
     assert all(0x20 <= byte < 0x80 for byte in line[:-1])
 

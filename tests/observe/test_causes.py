@@ -2,8 +2,8 @@
 
 import pytest
 
+from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe.causes import MOST_CAUSES, REMEDIES, Cause, explained, note
-from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.record import Record
 from unbuffer.totals import Totals
 

@@ -1,17 +1,21 @@
 """The live page's data: what a page is told equals what was measured, and everything is bounded."""
 
 import asyncio
+import io
 from collections.abc import Callable, Iterable
 
 import msgspec
 import pytest
 
+from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe import live
+from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.heatmap import COLUMNS
 from unbuffer.observe.live import HELLO, Live, Watcher
 from unbuffer.observe.news import Chosen, News, Picture, Row, event
+from unbuffer.observe.observer import Observer
 from unbuffer.observe.recent import RECENT, Recent
-from unbuffer.observe.verdict import Judgement, Verdict
+from unbuffer.observe.verdict import judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, SAID, Record
 from unbuffer.rhythm import Rhythm
@@ -222,8 +226,22 @@ def test_what_every_stream_looks_like_at_first_is_said_at_its_end(
     watcher = process.watch()
     passing = verdict in (Verdict.LUMP, Verdict.SHORT)
     assert process.news(watcher).running[0].verdict == ("" if passing else verdict.value)
+    record.judgement = Judgement(verdict)
     process.end(record, 105.0)
     assert process.news(watcher).ended[0].verdict == verdict.value
+
+
+def test_an_ended_stream_was_judged_when_it_ended_and_is_not_again(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = process.begin()
+    chunk(record, 101.0, 10)
+    process.end(record, 105.0)
+    Observer(process.totals, AccessLog("off", io.BytesIO()), Recent()).ended(record)
+    assert record.judgement == judge(record)
+    monkeypatch.setattr(live, "judge", lambda _: pytest.fail("judged again"))
+    (row,) = process.news(process.watch()).ended
+    assert row.verdict == "short"
 
 
 # -- what ended

@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from tests.peers import eventually
+from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe import spans as module
 from unbuffer.observe.access_log import json_line
 from unbuffer.observe.spans import Spans
 from unbuffer.observe.stream_fields import Ended
-from unbuffer.observe.verdict import Judgement, Verdict
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 
@@ -52,7 +52,8 @@ def exported(*records: Record, judgement: Judgement | None = None) -> list[Reada
     exporter = InMemorySpanExporter()
     spans = Spans(exporter)
     for record in records:
-        spans.add(record, judgement)
+        record.judgement = judgement
+        spans.add(record)
     spans.close()
     return list(exporter.get_finished_spans())
 
@@ -110,7 +111,7 @@ def test_its_attributes_are_what_the_log_says() -> None:
     record = a_record()
     judgement = Judgement(Verdict.BURSTS, "every 200 ms")
     (span,) = exported(record, judgement=judgement)
-    logged = json.loads(json_line("otel")(Ended(record, judgement)))
+    logged = json.loads(json_line("otel")(Ended(record)))
     for name in ("timestamp", "severity_text", "body", "unbuffer.duration_ms"):
         del logged[name]
     assert dict(span.attributes or {}) == logged | {"unbuffer.route": "/chat/{id}"}
@@ -216,7 +217,7 @@ def test_spans_reach_a_collector_before_the_end(collector: Collector, suffix: st
     record = a_record()
     record.detail = "cannot connect to unix:/run/\udcff.sock"
     for _ in range(3):
-        spans.add(record, None)
+        spans.add(record)
     spans.close()
     ((asked, body),) = collector.requests
     assert asked == path
@@ -231,7 +232,7 @@ def test_a_collector_that_never_answers_holds_up_nobody(
     monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.01)
     collector.answer.clear()
     spans = Spans.to(collector.url)
-    spans.add(a_record(), None)
+    spans.add(a_record())
     spans.close()
     assert [record.getMessage() for record in caplog.records if record.name == "unbuffer"] == [
         "tracing: the last spans could not be exported in time"
@@ -249,7 +250,7 @@ def test_a_collector_that_is_not_there_is_told_of_once(
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         spans = Spans.to(f"http://127.0.0.1:{holder.getsockname()[1]}")
-        spans.add(a_record(), None)
+        spans.add(a_record())
         spans.close()
     assert [r.levelno for r in caplog.records if r.name.startswith("opentelemetry.exporter")] == [logging.ERROR]
 
@@ -258,9 +259,9 @@ async def test_nothing_of_it_waits_on_the_event_loop(collector: Collector) -> No
     collector.answer.clear()
     spans = Spans.to(collector.url)
     for _ in range(1000):  # more than a batch, so that the exporter is at work
-        spans.add(a_record(), None)
+        spans.add(a_record())
     await eventually(lambda: collector.requests)
-    spans.add(a_record(), None)
+    spans.add(a_record())
     collector.answer.set()
     await asyncio.to_thread(spans.close)
     sent = [ExportTraceServiceRequest.FromString(body) for _, body in collector.requests]

@@ -6,7 +6,8 @@ from itertools import accumulate
 import pytest
 
 from benchmarks.unwired import Unwired
-from unbuffer.observe.verdict import ADVICE, Judgement, Verdict, judge
+from unbuffer.judgement import Judgement, Verdict
+from unbuffer.observe.verdict import ADVICE, judge
 from unbuffer.record import Record
 
 EVENT = b'data: {"choices":[{"delta":{"content":"token"}}]}\n\n'

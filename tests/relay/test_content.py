@@ -13,7 +13,8 @@ from tests.relay.test_identity import Coder, codings
 from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, STREAM, chunk, fields, say, stream
 from tests.relay.test_timeline import watch
 from unbuffer.http.sse import AUTO, Tail
-from unbuffer.observe.verdict import Verdict, judge
+from unbuffer.judgement import Verdict
+from unbuffer.observe.verdict import judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Settings, Timeouts

@@ -19,7 +19,6 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from unbuffer.observe.stream_fields import FIELDS, Ended, ms
-from unbuffer.observe.verdict import Judgement
 from unbuffer.record import MISSING, Record
 
 log = logging.getLogger("unbuffer")
@@ -55,9 +54,9 @@ class AccessLog:
         interpreter could not end."""
         self._stream = stream
         self._make_line = text_line if form == "text" else json_line(keys)
-        self._gathered: list[tuple[Record, Judgement | None]] = []
+        self._gathered: list[Record] = []
         self._timer: asyncio.TimerHandle | None = None
-        self._batches: SimpleQueue[list[tuple[Record, Judgement | None]]] = SimpleQueue()
+        self._batches: SimpleQueue[list[Record]] = SimpleQueue()
         # Each counter is written by one side only, so none needs a lock: the first two by the event loop.
         self._accepted = 0
         self._dropped = 0
@@ -70,15 +69,15 @@ class AccessLog:
             self._thread = threading.Thread(target=self._work, name="access-log", daemon=True)
             self._thread.start()
 
-    def log(self, record: Record, judgement: Judgement | None = None) -> None:
-        """Take a stream that has ended, and how it was judged. On the event loop; never blocks, never raises."""
+    def log(self, record: Record) -> None:
+        """Take a stream that has ended. On the event loop; never blocks, never raises."""
         if self._thread is None:
             return
         if self._accepted - self._handled >= CAPACITY:
             self._dropped += 1
             return
         self._accepted += 1
-        self._gathered.append((record, judgement))
+        self._gathered.append(record)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_PAUSE, self._hand_over)
 
@@ -110,7 +109,7 @@ class AccessLog:
         while batch := self._batches.get():
             self._write_batch(batch)
 
-    def _write_batch(self, batch: list[tuple[Record, Judgement | None]]) -> None:
+    def _write_batch(self, batch: list[Record]) -> None:
         missing = self._missing()
         for lines in _by_write_size(self._lines(batch, missing)):
             if self._write(b"".join(lines)):
@@ -121,13 +120,13 @@ class AccessLog:
             missing = 0
             time.sleep(GIVE_WAY)
 
-    def _lines(self, batch: list[tuple[Record, Judgement | None]], missing: int) -> Iterator[bytes]:
+    def _lines(self, batch: list[Record], missing: int) -> Iterator[bytes]:
         # Anew for each batch: a clock that was set in the meantime is followed.
         offset = time.time() - time.monotonic()
-        for record, judgement in batch:
+        for record in batch:
             ended = datetime.fromtimestamp(record.ended + offset, UTC)
             timestamp = ended.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-            yield self._make_line(Ended(record, judgement, timestamp, missing))
+            yield self._make_line(Ended(record, timestamp, missing))
             missing = 0
 
     def _write(self, data: bytes) -> bool:
@@ -178,7 +177,8 @@ def json_line(keys: Keys) -> Callable[[Ended], bytes]:
 
 def text_line(one: Ended) -> bytes:
     """A line for people. What others chose is quoted, as ASCII: it neither ends the line nor commands the terminal."""
-    record, judgement = one.record, one.judgement
+    record = one.record
+    judgement = record.judgement
     assert record.outcome is not None
     started = record.started
     words = [

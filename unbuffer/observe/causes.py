@@ -5,7 +5,8 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
-from unbuffer.observe.verdict import NOTICED, Judgement, Verdict
+from unbuffer.judgement import Judgement, Verdict
+from unbuffer.observe.verdict import NOTICED
 from unbuffer.record import Record
 from unbuffer.totals import Totals
 

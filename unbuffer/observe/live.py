@@ -11,11 +11,12 @@ from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
+from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.heatmap import COLUMN, COLUMNS, Heatmap
 from unbuffer.observe.news import Chosen, Hello, News, Picture, Row, Sums
 from unbuffer.observe.recent import RECENT, Recent
-from unbuffer.observe.verdict import ADVICE, Verdict, judge
+from unbuffer.observe.verdict import ADVICE, judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, Record
 from unbuffer.timeline import Timeline
@@ -42,7 +43,7 @@ PATH = 200
 """Characters of a path that are shown."""
 
 
-_PASSING = (Verdict.LUMP, Verdict.SHORT)
+_AT_FIRST = (Verdict.LUMP, Verdict.SHORT)
 """Verdicts that hold of an end only: nearly every stream looks so at its beginning."""
 
 
@@ -195,9 +196,7 @@ class Live:
         runs = record.outcome is None
         until = now if runs else record.ended
         stall = record.stalled + (now - record.paused_at if record.paused_at else 0.0)
-        judgement = explained(judge(record), record, self._totals)
-        if runs and judgement and judgement.verdict in _PASSING:
-            judgement = None
+        judgement = self._by_now(record) if runs else record.judgement
         return Row(
             id=self._numbers[record],
             route=record.route,
@@ -221,6 +220,13 @@ class Live:
             outcome=record.outcome.label if record.outcome else "",
             ended=0.0 if runs else _seconds(record.ended + offset),
         )
+
+    def _by_now(self, record: Record) -> Judgement | None:
+        """How a stream that runs looks by now; None while it could still be anything."""
+        judgement = judge(record)
+        if judgement is None or judgement.verdict in _AT_FIRST:
+            return None
+        return explained(judgement, record, self._totals)
 
     def _chosen(self, watcher: Watcher, now: float, offset: float) -> Chosen | None:
         record = watcher.chosen

@@ -9,7 +9,7 @@ from operator import attrgetter
 from typing import Literal
 
 from unbuffer.histogram import Histogram
-from unbuffer.observe.verdict import Verdict
+from unbuffer.judgement import Verdict
 from unbuffer.totals import OVERFLOW_ROUTE, Series, Totals
 
 

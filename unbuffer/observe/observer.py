@@ -29,9 +29,9 @@ class Observer:
         if judgement is not None:
             verdict = judgement.verdict
             self.totals.verdicts[record.route, verdict] += 1
-            judgement = explained(judgement, record, self.totals)
+            record.judgement = explained(judgement, record, self.totals)
             note(record, verdict, self.totals)
-        self.access_log.log(record, judgement)
+        self.access_log.log(record)
         self.recent.add(record)
         if self.spans is not None:
-            self.spans.add(record, judgement)
+            self.spans.add(record)

@@ -24,7 +24,6 @@ from opentelemetry.trace import (
 
 from unbuffer import __version__
 from unbuffer.observe.stream_fields import FIELDS, Ended
-from unbuffer.observe.verdict import Judgement
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 
@@ -61,7 +60,7 @@ class Spans:
         bare = urlsplit(url).path in ("", "/")
         return cls(OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces" if bare else url))
 
-    def add(self, record: Record, judgement: Judgement | None) -> None:
+    def add(self, record: Record) -> None:
         """Take a stream that has ended. On the event loop."""
         if not record.version:
             return  # never became a stream: a connection that was refused, or a head that nobody could read
@@ -78,7 +77,7 @@ class Spans:
             start_time=int((record.started + offset) * 1e9),
         )
         if span.is_recording():
-            ended = Ended(record, judgement)
+            ended = Ended(record)
             span.set_attributes({name: value for name, read in _ATTRIBUTES if (value := read(ended)) is not None})
             span.set_attribute("unbuffer.route", record.route)
             if template:

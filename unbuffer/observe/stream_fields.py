@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from unbuffer.observe.verdict import Judgement
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, Record
 
@@ -21,7 +20,6 @@ class Ended(NamedTuple):
     """
 
     record: Record
-    judgement: Judgement | None
     time: str = ""
     lost: int = 0
 
@@ -183,21 +181,21 @@ FIELDS = (
         "unbuffer.verdict",
         "unbuffer.verdict",
         "How a stream arrived from the upstream: `streamed`, `lump`, `bursts`, `headers_withheld` or `short`.",
-        lambda one: one.judgement.verdict.value if one.judgement else None,
+        lambda one: one.record.judgement.verdict.value if one.record.judgement else None,
     ),
     Field(
         "seen",
         "unbuffer.seen",
         "unbuffer.seen",
         "What `bursts` were seen by: a size or a beat.",
-        lambda one: (one.judgement.seen or None) if one.judgement else None,
+        lambda one: (one.record.judgement.seen or None) if one.record.judgement else None,
     ),
     Field(
         "cause",
         "unbuffer.cause",
         "unbuffer.cause",
         "What most likely made a `lump`, `bursts` or `headers_withheld`: [metrics.md](metrics.md#causes).",
-        lambda one: one.judgement.causes[0] if one.judgement and one.judgement.causes else None,
+        lambda one: one.record.judgement.causes[0] if one.record.judgement and one.record.judgement.causes else None,
     ),
     Field(
         "last_word",

@@ -4,11 +4,10 @@ The thresholds are few and coarse on purpose: a verdict names a cause that a per
 counts as streamed.
 """
 
-from dataclasses import dataclass
-from enum import StrEnum
 from math import sqrt
 from typing import Final
 
+from unbuffer.judgement import Judgement, Verdict
 from unbuffer.record import Record
 from unbuffer.rhythm import Rhythm
 
@@ -48,16 +47,6 @@ STEADY: Final = 0.15
 """Coefficient of variation of the pauses below which a timer makes them; the pauses of a model have 0.3 and more."""
 
 
-class Verdict(StrEnum):
-    """What a stream looked like, as the label says it."""
-
-    STREAMED = "streamed"
-    LUMP = "lump"
-    BURSTS = "bursts"
-    HEADERS_WITHHELD = "headers_withheld"
-    SHORT = "short"
-
-
 ADVICE = {
     Verdict.STREAMED: "Chunks came as they were made.",
     Verdict.LUMP: "The whole body came at once after a wait: something before unbuffer collected it.",
@@ -71,18 +60,6 @@ ADVICE = {
     Verdict.SHORT: "Too little, or too quick, to be judged.",
 }
 """What was seen, in a sentence; what to change is said by `observe.causes`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """A verdict, and what it was seen by: the size or the beat of bursts; empty for the others.
-
-    causes: what most likely made it so, the likeliest first, as `observe.causes` finds them.
-    """
-
-    verdict: Verdict
-    seen: str = ""
-    causes: tuple[str, ...] = ()
 
 
 _STREAMED: Final = Judgement(Verdict.STREAMED)
