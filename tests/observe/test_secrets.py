@@ -16,11 +16,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from tests.fuzz.stage import Stage, play
 from tests.observe.test_metrics import scrape
 from unbuffer.observe.access_log import json_line, text_line
-from unbuffer.observe.fields import Ended
 from unbuffer.observe.live import Live
 from unbuffer.observe.news import event
 from unbuffer.observe.recent import Recent
 from unbuffer.observe.spans import Spans
+from unbuffer.observe.stream_fields import Ended
 from unbuffer.observe.verdict import judge
 
 SECRET = b"s3cret"
@@ -107,10 +107,10 @@ class Told:
         exporter = InMemorySpanExporter()
         spans = Spans(exporter)
         for record in self._stage.records:
-            judgement = judge(record)
-            spans.add(record, judgement)
+            record.judgement = judge(record)
+            spans.add(record)
             self._recent.add(record)
-            ended = Ended(record, judgement)
+            ended = Ended(record)
             yield text_line(ended)
             for keys in ("otel", "ecs", "plain"):
                 yield json_line(keys)(ended)
