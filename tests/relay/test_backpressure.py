@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import hashlib
+import socket
 from functools import partial
 
 import pytest
@@ -160,6 +161,12 @@ async def test_a_paused_response_does_not_pause_the_request(relay: Relay) -> Non
 async def test_an_echo_to_a_client_that_reads_nothing_holds_the_circle_and_no_more(relay: Relay) -> None:
     """The upstream reads only what it can answer: both directions stop, each within its bound, and go on."""
     await relay.start()
+    assert relay._server is not None
+    assert relay.upstream._server is not None
+    for listener in (*relay._server.sockets, *relay.upstream._server.sockets):
+        # Megabytes in the kernel would have to be filled, hop by hop, before anybody waits.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
     client, upstream, _ = await relay.exchange(CHUNKED_POST)
     stop_reading(client)
     connection = relay.connection()
