@@ -190,9 +190,12 @@ async def stream(name: str, kind: str) -> Response:
     return KINDS[kind](gates[name])
 
 
-@app.post("/stream/{name}/v1/chat/completions")
-async def chat(name: str, request: Request) -> Response:
-    """Chat completion chunks of an OpenAI-compatible server; the client library insists on their shape."""
+@app.post("/stream/{name}/{kind}/chat/completions")
+async def chat(name: str, kind: Literal["v1", "wordless"], request: Request) -> Response:
+    """Chat completion chunks of an OpenAI-compatible server; the client library insists on their shape.
+
+    Those that are `wordless` end as they would if the application had given up: cleanly, without a last word.
+    """
     model = (await request.json())["model"]
 
     def written(number: int) -> str:
@@ -203,7 +206,8 @@ async def chat(name: str, request: Request) -> Response:
     async def events() -> AsyncIterator[str]:
         async for event in _written(gates[name], written):
             yield event
-        yield "data: [DONE]\n\n"
+        if kind == "v1":
+            yield "data: [DONE]\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
