@@ -23,26 +23,30 @@ _COMMENT: Final = b":"
 _OTHER: Final = b"id:"
 """In place of any line that is neither a comment nor one of the two above."""
 
+_SHORT: Final = 2048
+"""Bytes of a read up to which it is worth splitting; a longer one is looked at from its two ends."""
+
 # What ends an event and the read with it. Behind a lone CR a LF may come; such a stream is read line by line.
 _EVENT_ENDS: Final[tuple[bytes, ...]] = (b"\n\n", b"\n\r\n")
 
 
 class ContentReader:
-    """One body. `Answer.body` tells the usual read by the attributes, without a call; `read` tells any.
+    """One body. `usual` tells most reads, and cheaply; `read` tells any.
 
     between: nothing is under way, as at the end of a read that ended with an event.
-    events: it is an event-stream. typed: by its type an event with data may be a keep-alive.
-    line_end, event_end: how lines and events end here.
+    event_end: how events end here.
     """
 
-    __slots__ = ("between", "event_end", "events", "line_end", "typed")
+    __slots__ = ("between", "event_end")
 
-    def __init__(self, between: bool, events: bool, typed: bool) -> None:
+    def __init__(self, between: bool) -> None:
         self.between = between
-        self.events = events
-        self.typed = typed
-        self.line_end = b"\n"
         self.event_end = b"\n\n"
+
+    def usual(self, data: bytes, wants_id: bool) -> bool:
+        """Whether these bytes, one read, are whole events with content and nothing else. Then `read` has no need of
+        them, and they leave everything as it was. wants_id: one with an `id` is none of them."""
+        raise NotImplementedError
 
     def read(self, data: bytes) -> bool:
         """Read on. Returns whether these bytes brought content."""
@@ -56,11 +60,12 @@ class EventReader(ContentReader):
     empty line that ends it. The type counts where its line comes before the data: what was said is not taken back.
     """
 
-    __slots__ = ("_alive", "_begun", "_data", "_kept", "_line", "_longest", "_types", "_was_cr")
+    __slots__ = ("_alive", "_begun", "_data", "_line", "_line_end", "_longest", "_types", "_was_cr")
 
     def __init__(self, keepalives: tuple[bytes, ...] = ()) -> None:
         """keepalives: types of events that are keep-alives, whatever their data."""
-        super().__init__(between=False, events=True, typed=bool(keepalives))
+        super().__init__(between=False)
+        self._line_end = b"\n"
         self._types = keepalives
         self._longest = max(map(len, keepalives), default=0)
         self._begun = False
@@ -74,9 +79,24 @@ class EventReader(ContentReader):
         self._was_cr = False
         """Whether the latest byte was a CR: a LF behind it is part of that line end."""
 
+    def usual(self, data: bytes, wants_id: bool) -> bool:
+        """One event, of a line of data, or of another line and a line of data."""
+        if not self.between or len(data) > _SHORT:
+            return False
+        end = self._line_end
+        line, _, rest = data.partition(end)
+        if LF in line or CR in line:
+            return False
+        if rest == end:
+            return line[:5] == DATA
+        if rest[:5] != DATA or self._types or (wants_id and line[:2] == ID):
+            return False
+        line, _, rest = rest.partition(end)
+        return rest == end and LF not in line and CR not in line
+
     def read(self, data: bytes) -> bool:
         if data.endswith(_CRLF):
-            self.line_end = _CRLF
+            self._line_end = _CRLF
             self.event_end = _CRLF + _CRLF
         # What the beginning tells, or a line of data where the type of no event can be a keep-alive's.
         if not self.between or (data[:5] != DATA and (data.find(_DATA_LINE) < 0 or self._may_be_typed(data))):
@@ -150,7 +170,10 @@ class LineReader(ContentReader):
     """NDJSON: content is every line that is not empty, and its end."""
 
     def __init__(self) -> None:
-        super().__init__(between=True, events=False, typed=False)
+        super().__init__(between=True)
+
+    def usual(self, data: bytes, wants_id: bool) -> bool:
+        return self.between and bool(data) and data[0] == BRACE and data[-1] == LF
 
     def read(self, data: bytes) -> bool:
         if not data:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.coded import goes_out_decoded, without_coded
 from unbuffer.http.coding import decodable
-from unbuffer.http.content import BRACE, CR, DATA, ID, LF, ContentReader, content_reader
+from unbuffer.http.content import ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
@@ -185,21 +185,7 @@ class Answer:
         if decoding is not None:
             data = decoding.feed(data, last)
         content, tail = self._content, self._tail
-        usual = False
-        # The usual read is told without a call: one event of one line, or of two in whose second its data is, or JSON.
-        if content is not None and content.between and data:
-            if not content.events:
-                usual = data[0] == BRACE and data[-1] == LF
-            elif size <= KEPT:
-                line, _, rest = data.partition(content.line_end)
-                if LF not in line and CR not in line:
-                    if rest == content.line_end:
-                        usual = line[:5] == DATA
-                    elif (
-                        rest[:5] == DATA and not content.typed and (tail is None or not tail.wants_id or line[:2] != ID)
-                    ):
-                        line, _, rest = rest.partition(content.line_end)
-                        usual = rest == content.line_end and LF not in line and CR not in line
+        usual = content is not None and content.usual(data, tail is not None and tail.wants_id)
         if content is not None and not usual and not content.read(data):
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
