@@ -1,10 +1,11 @@
 """The paths of routes: what could never match is refused with what to write, and who hides whom is found."""
 
+import re
 import string
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tests.settings.conftest import Problems, Write
@@ -12,7 +13,7 @@ from unbuffer.relay.policy import RouteTable
 from unbuffer.settings.load import load
 from unbuffer.settings.model import Route, Settings
 from unbuffer.settings.problems import Problem
-from unbuffer.settings.routes import hidden, mistake
+from unbuffer.settings.routes import glob_pattern, hidden, mistake
 
 TARGET = Settings().limits.target
 
@@ -277,3 +278,23 @@ def test_the_routes_of_our_own_files_hide_nobody() -> None:
     said: list[Problem] = []
     load("config/llm.yaml", {}, {}, warn=said.append)
     assert said == []
+
+
+@given(
+    pieces=st.lists(st.sampled_from(["a", "b", "/", "ab", "*", "**", "a/b", "%2A"]), max_size=7),
+    path=st.text("ab/*", max_size=10),
+)
+@example(pieces=["a", "*", "b", "**", "a", "*", "b"], path="ab/aab")
+def test_a_glob_matches_as_its_backtracking_pattern_would(pieces: list[str], path: str) -> None:
+    glob = "/" + "".join(pieces)
+    wild = {"**": b".*", "*": b"[^/]*"}
+    parts = re.split(r"(\*\*|\*)", glob.rstrip("/"))
+    plain = b"".join(wild.get(part) or re.escape(unquote_to_bytes(part)) for part in parts) + b"/?"
+    target = b"/" + path.encode()
+    assert bool(glob_pattern(glob).fullmatch(target)) == bool(re.fullmatch(plain, target, re.DOTALL))
+
+
+def test_what_a_client_writes_does_not_multiply_the_time_of_a_glob() -> None:
+    """With backtracking this takes as many steps as there are ways to choose ten of 2,000 places: it never ends."""
+    glob = glob_pattern("/" + "**/a" * 5 + "a*" * 5 + "**/b")
+    assert not glob.fullmatch(b"/aa" * 2000)

@@ -18,7 +18,6 @@ _MISTAKEN = {
     "{": "a parameter is written as * in a glob; %7B is a { in the path",
 }
 _WILDCARD = re.compile(r"(\*\*|\*)")
-_WILD = {"**": b".*", "*": b"[^/]*"}
 # What wildcards are filled with, to see whether another route takes that too: nothing, and more than a route asks for,
 # with a character that hardly stands in one.
 _FILLED = (("", ""), ("\x7f", "\x7f"), ("\x7f\x7f", "/".join(["\x7f"] * 9)))
@@ -33,10 +32,30 @@ def prefix_bytes(prefix: str) -> bytes:
 
 
 def glob_pattern(glob: str) -> re.Pattern[bytes]:
-    """What the whole canonical path matches. As with a prefix, a slash at the end makes no difference."""
-    pieces = _WILDCARD.split(glob.rstrip("/"))
-    text = b"".join(_WILD.get(piece) or re.escape(unquote_to_bytes(piece)) for piece in pieces)
-    return re.compile(text + b"/?", re.DOTALL)
+    """What the whole canonical path matches. As with a prefix, a slash at the end makes no difference.
+
+    A wildcard takes as little as it can and never more later on (an atomic group): where what follows it stands for the
+    first time is the best place, since it leaves the most to the others. So the time does not multiply with each
+    wildcard, as it would with backtracking, on a path that a client chooses.
+    """
+    *before, last = glob.rstrip("/").split("**")
+    text = b""
+    if before:
+        text = _run(before[0]) + b"".join(b"(?>.*?%b)" % _run(piece) for piece in before[1:]) + b".*"
+    begin, star, end = last.rpartition("*")
+    if star:
+        text += _run(begin) + b"[^/]*"
+    return re.compile(text + _literal(end) + b"/?", re.DOTALL)
+
+
+def _run(piece: str) -> bytes:
+    """What is between two `**`, up to its first end."""
+    first, *others = map(_literal, piece.split("*"))
+    return first + b"".join(b"(?>[^/]*?%b)" % other for other in others)
+
+
+def _literal(text: str) -> bytes:
+    return re.escape(unquote_to_bytes(text))
 
 
 def mistake(route: Route, target: int) -> str | None:
