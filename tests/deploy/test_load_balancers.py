@@ -399,7 +399,11 @@ def test_websocket_messages_come_back_one_by_one(front: Front) -> None:
 def test_heartbeats_carry_a_stream_over_a_silence(name: str, start: Start, app: App, beating: Instances) -> None:
     gate = app.gate()
     body = b""
-    with start(name, beating, IMPATIENT[name]).client() as client, client.stream("GET", gate.path("sse")) as response:
+    accept = {"Accept": "text/event-stream"}  # such a client is sent comments
+    with (
+        start(name, beating, IMPATIENT[name]).client() as client,
+        client.stream("GET", gate.path("sse"), headers=accept) as response,
+    ):
         parts = response.iter_raw()
         # One in 250 ms, and after a second the load balancer would cut.
         while body.count(b":\n") < 6:
