@@ -93,7 +93,7 @@ async def test_at_a_deadline(relay: Relay, told: list[Mapping[str, Any]], monkey
         assert await client.rest() == b""
     assert await relay.outcome() is Outcome.INTERNAL_ERROR
     client, upstream = await begun(relay)
-    assert await client.chunk() == b":\n"
+    assert await client.chunk() == b"\n\n"
     await soon(streams_on_behind_heartbeats(client, upstream))
     assert await relay.outcome() is Outcome.COMPLETED
     assert {type(context["exception"]) for context in told} == {Mistake}

@@ -10,6 +10,7 @@ import pytest
 from tests.peers import Peer
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import WHOLE, Outcome
+from unbuffer.relay.dial import Dialer
 from unbuffer.settings.model import SSE, Limits, Settings, Timeouts, Upstream
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -89,7 +90,7 @@ async def test_a_name_that_nobody_knows(relay: Relay, monkeypatch: pytest.Monkey
 
     upstream = Upstream(url="http://app.internal:1")
     await relay.serve(Settings(upstream=upstream))
-    monkeypatch.setattr(relay.plane.pool, "_open_any", unknown)
+    monkeypatch.setattr(Dialer, "_open", unknown)
     client = await relay.client()
     await client.send(GET)
     answer = await client.head() + await client.until(b"\n")

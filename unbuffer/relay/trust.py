@@ -3,6 +3,7 @@
 import asyncio
 import ipaddress
 from dataclasses import dataclass, replace
+from typing import Any
 
 from unbuffer.http.headers import Peer
 from unbuffer.relay.proxy_header import ProxyHeader
@@ -17,7 +18,7 @@ class Origin:
     header: what a trusted proxy has said of the client.
     """
 
-    peername: object
+    peername: Any  # mypyc does not find `object` here
     secure: bool
     header: ProxyHeader | None = None
 
