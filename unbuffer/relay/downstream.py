@@ -510,9 +510,11 @@ class DownstreamConnection(asyncio.Protocol):
             return 0.0
 
     def _look(self, now: float) -> float:
-        if self._exchange is not None:
-            due = self._exchange.look(now)
-            if not self.stalled or self._exchange is None:
+        exchange = self._exchange
+        if exchange is not None:
+            due = exchange.look(now)
+            # Not `self._exchange is None`: mypy takes that for impossible here, and mypyc compiles it so.
+            if not self.stalled or exchange.record.outcome is not None:
                 return due
             stall = self._look_stall(now)
             return min(due, stall) if due and stall else due or stall
