@@ -58,6 +58,10 @@ STANDARD = sys.stdlib_module_names | {"compression"}  # that one from Python 3.1
 TASKS = {"create_task", "ensure_future"}
 TASKS_ALLOWED = {"unbuffer.relay.exchange": 1}
 
+# The files of the relay that any version of HTTP towards the client has to do with, and those of HTTP/1.1.
+STREAM = ("answer", "client", "decoding", "exchange", "patience", "pool", "tunnel", "upstream")
+CONNECTION = ("downstream", "preface", "request_reader", "response_writer")
+
 
 # -- the graph
 
@@ -236,6 +240,15 @@ def test_connections_to_the_upstream_are_opened_in_one_file(trees: dict[str, ast
         if isinstance(node, ast.Attribute) and node.attr in names and ast.unparse(node.value) != "socket"
     }
     assert found == {"unbuffer.relay.dial"}
+
+
+def test_a_stream_knows_nothing_of_the_connection_of_its_client(trees: dict[str, ast.Module]) -> None:
+    """`relay/client.py` says what it needs of one, whatever version of HTTP that speaks."""
+    relay = {name: f"unbuffer.relay.{name}" for name in STREAM + CONNECTION}
+    assert set(relay.values()) <= set(trees)
+    connection = {relay[name] for name in CONNECTION}
+    known = [str(edge) for edge in imports(trees) if edge.imported in connection]
+    assert not [text for text in known for name in STREAM if text.startswith(f"{relay[name]} ")]
 
 
 def test_a_stream_costs_one_task_at_most(trees: dict[str, ast.Module]) -> None:

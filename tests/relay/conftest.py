@@ -159,7 +159,7 @@ async def endless_upload(relay: Relay, client: Peer) -> AsyncIterator[None]:
     task = asyncio.create_task(offer())
     connection = relay.connection()
     try:
-        await eventually(lambda: connection.held)
+        await eventually(lambda: connection.reading_paused)
         yield
     finally:
         over.set()

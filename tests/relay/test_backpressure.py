@@ -118,7 +118,7 @@ async def test_an_upstream_that_reads_nothing_pauses_the_client(relay: Relay) ->
     assert exchange is not None
     assert exchange.upstream is not None
     source = Source(client)
-    await eventually(lambda: connection.held)
+    await eventually(lambda: connection.reading_paused)
     taken = exchange.record.bytes_up
     others = await others_are_served(relay)
     for _ in range(20):
@@ -179,7 +179,7 @@ async def test_an_echo_to_a_client_that_reads_nothing_holds_the_circle_and_no_mo
 
     echoing = asyncio.create_task(echo())
     source = Source(client)
-    await eventually(lambda: connection.held)
+    await eventually(lambda: connection.reading_paused)
     assert connection.transport.get_write_buffer_size() <= BOUND
     assert source.sent < ON_OFFER
     read_again(client)

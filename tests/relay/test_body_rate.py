@@ -89,12 +89,12 @@ async def test_the_rate_does_not_count_while_the_upstream_reads_nothing(relay: R
     client.writer.write(b"1000000\r\n" + bytes(1 << 24) + b"\r\n")
     connection = relay.connection()
     (record,) = relay.plane.running()
-    await eventually(lambda: connection.held)
+    await eventually(lambda: connection.reading_paused)
     look(relay, 100 * GRACE)
     assert relay.totals.streams == 1
     read_again(upstream)
     await upstream.chunks_of(1 << 24)
-    await eventually(lambda: not connection.held)
+    await eventually(lambda: not connection.reading_paused)
     # From here on the client has as much time as at the beginning, however long ago that was.
     record.started -= 100 * GRACE
     look(relay, 0.0)

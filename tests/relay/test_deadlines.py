@@ -184,13 +184,13 @@ async def test_request_body_does_not_count_while_the_upstream_reads_nothing(rela
     stop_reading(upstream)
     client.writer.write(bytes(16 << 20))
     connection = relay.connection()
-    await eventually(lambda: connection.held)
+    await eventually(lambda: connection.reading_paused)
     later = time.monotonic() + 1000.0
     assert connection.look(later) == later + 60.0
     assert relay.totals.streams == 1
     read_again(upstream)
     await upstream.read(16 << 20)
-    await eventually(lambda: not connection.held)
+    await eventually(lambda: not connection.reading_paused)
     connection.look(time.monotonic() + 60.0)
     await own_answer(client, 408, "http_request_error")
     await upstream.ended()

@@ -173,9 +173,9 @@ async def test_a_client_that_was_held_back_by_its_last_request_is_read_again(rel
 
     await fill(1, bytes(32768))
     await fill(60000, bytes(1024))
-    assert not connection.held
+    assert not connection.reading_paused
     await client.send(b"2000\r\n%b\r\n0\r\n\r\n" % bytes(8192))
-    await eventually(lambda: connection.held)
+    await eventually(lambda: connection.reading_paused)
     await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno")
     assert await answer(client) == b"no"
     await client.send(GET)

@@ -216,7 +216,7 @@ async def test_a_side_that_does_not_read_holds_the_other_back(relay: Relay, slow
     stop_reading(idle)
     sent = 0
     async with asyncio.timeout(PATIENCE):
-        while not (series.stalls if slow == "client" else connection.held):
+        while not (series.stalls if slow == "client" else connection.reading_paused):
             sender.writer.write(BLOCK)
             sent += len(BLOCK)
             await asyncio.sleep(0)

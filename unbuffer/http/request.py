@@ -171,6 +171,11 @@ class RequestHead:
         "wants_trailers",
     )
 
+    @property
+    def version(self) -> str:
+        """Of HTTP, as it came: "1.1" or "1.0"."""
+        return "1.1" if self.http11 else "1.0"
+
     def __init__(self, method: bytes, target: bytes, http11: bool, fields: Fields) -> None:
         """Read the head; raises BadRequest."""
         self.method = method

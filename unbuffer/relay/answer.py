@@ -17,8 +17,8 @@ from unbuffer.http.response import ResponseHead, maker
 from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, padded, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import SAID, UNSAID, Record
+from unbuffer.relay.client import Writer
 from unbuffer.relay.decoding import Decoding
-from unbuffer.relay.response_writer import ResponseWriter
 from unbuffer.relay.stalls import STALL
 from unbuffer.rhythm import PAUSE, SAMPLE, Rhythm
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
@@ -52,7 +52,7 @@ class Answer:
         "record",
     )
 
-    def __init__(self, exchange: "Exchange", record: Record, writer: ResponseWriter) -> None:
+    def __init__(self, exchange: "Exchange", record: Record, writer: Writer) -> None:
         self.record = record
         self.head_sent = False
         self.explained = False
@@ -81,12 +81,12 @@ class Answer:
         if exchange is None:
             return
         self._answered(exchange, head.kind, head.status, now)
-        record, policy, downstream = self.record, exchange.policy, exchange.downstream
+        record, policy, client = self.record, exchange.policy, exchange.client
         decoded = (bool(head.codings) or head.status == 304) and self._goes_out_decoded(exchange, head)
-        if downstream.stalled:
+        if client.stalled:
             self.downstream_full()  # with the response before this one
         changed = decoded or self._may_grow(exchange, head)
-        downstream.respond(head, changed, now - record.started if policy.server_timing else -1.0)
+        client.respond(head, changed, now - record.started if policy.server_timing else -1.0)
         if head.framing:
             exchange.watch(now, policy.silence_timeout)
         if head.framing and head.streams:
@@ -421,7 +421,7 @@ class Answer:
         series.stalling.add(record)
         exchange.pause_upstream()
 
-    def downstream_drained(self) -> None:
+    def downstream_has_room(self) -> None:
         """The client's buffer has room again."""
         exchange = self._exchange
         if exchange is None or not self.record.paused_at:

@@ -15,6 +15,7 @@ from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay import patience, refusals
+from unbuffer.relay.client import Client
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.refusals import (
     LARGE_BODY,
@@ -28,10 +29,10 @@ from unbuffer.relay.refusals import (
 )
 from unbuffer.relay.request_reader import RequestReader
 from unbuffer.relay.response_writer import ResponseWriter
-from unbuffer.relay.tcp import OFF, client_options, reset, set_options
+from unbuffer.relay.tcp import OFF, client_options, kernel_timeout, reset, set_options
 from unbuffer.relay.trust import Origin
 from unbuffer.relay.upstream import readable
-from unbuffer.relay.watchdog import NOT_WATCHED, TICK
+from unbuffer.relay.watchdog import TICK
 from unbuffer.totals import TOO_MANY_CONNECTIONS
 
 if TYPE_CHECKING:
@@ -51,12 +52,10 @@ READ_FIRST = 0.1
 page when the connection breaks: without a pause one error event in fifteen was lost."""
 
 
-class DownstreamConnection(asyncio.Protocol):
+class DownstreamConnection(Client, asyncio.Protocol):
     """A client's connection, from accept to its loss.
 
-    close_after: it ends behind the current response. held: the upstream takes no more, so reading is paused.
-    stalled: the client has yet to take what was written to it. read_at: time of the latest read of a request.
-    released_at: time of the end of the latest hold.
+    close_after: it ends after the current response.
     """
 
     __slots__ = (
@@ -72,29 +71,20 @@ class DownstreamConnection(asyncio.Protocol):
         "_stall_at",
         "_stall_size",
         "_surplus",
+        "_writer",
         "close_after",
-        "held",
-        "peer",
         "plane",
-        "read_at",
-        "released_at",
-        "stalled",
         "transport",
-        "watched_slot",
-        "writer",
     )
 
     transport: asyncio.Transport
-    writer: ResponseWriter
+    _writer: ResponseWriter
 
     def __init__(self, plane: "Plane", origin: Origin | None = None) -> None:
         """origin: whose connection it is, where it was admitted already and that is known; None = as it is accepted."""
+        super().__init__()
         self.plane = plane
-        self.watched_slot = NOT_WATCHED
         self.close_after = False
-        self.held = False
-        self.read_at = 0.0
-        self.released_at = 0.0
         self._phase = _REQUEST
         self._reader: RequestReader | None = None
         self._exchange: Exchange | None = None
@@ -104,7 +94,6 @@ class DownstreamConnection(asyncio.Protocol):
         """Until the client has read why its response breaks."""
         self._since = 0.0
         """Start of the current wait: idle, for the rest of a head, or for the end of the connection."""
-        self.stalled = False
         self._stall_at = 0.0
         self._stall_size = 0
         self._linger_until = 0.0
@@ -121,7 +110,7 @@ class DownstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
         self.transport.set_write_buffer_limits(high=65536)
-        self.writer = ResponseWriter(self.transport)
+        self._writer = ResponseWriter(self.transport)
         plane = self.plane
         full = self._origin is None and plane.full
         if self._origin is None:
@@ -194,7 +183,7 @@ class DownstreamConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self.stalled = False
         if self._exchange is not None:
-            self._exchange.answer.downstream_drained()
+            self._exchange.answer.downstream_has_room()
 
     # -- what the exchange asks for
 
@@ -203,21 +192,26 @@ class DownstreamConnection(asyncio.Protocol):
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
+    @property
+    def writer(self) -> ResponseWriter:
+        """Of this connection."""
+        return self._writer
+
     def respond(self, head: ResponseHead, changed: bool, waited: float) -> None:
         """The head of the response to the current request; see `ResponseWriter.head`."""
-        self.close_after = self.writer.head(head, changed, self._leaves, waited)
+        self.close_after = self._writer.head(head, changed, self._leaves, waited)
 
-    def hold(self) -> None:
+    def pause_reading(self) -> None:
         """Stop reading the client."""
-        if not self.held and not self.transport.is_closing():
-            self.held = True
+        if not self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = True
             self.transport.pause_reading()
 
-    def release(self) -> None:
+    def resume_reading(self) -> None:
         """Read the client again."""
-        if self.held and not self.transport.is_closing():
-            self.held = False
-            self.read_at = self.released_at = time.monotonic()
+        if self.reading_paused and not self.transport.is_closing():
+            self.reading_paused = False
+            self.read_at = self.resumed_at = time.monotonic()
             if not self._behind:
                 self.transport.resume_reading()
 
@@ -232,28 +226,32 @@ class DownstreamConnection(asyncio.Protocol):
         before the end of its request: whether that end still comes nobody knows (RFC 9112, section 9.3)."""
         return not self._keep_alive or self.plane.draining or self._phase != _WHOLE
 
-    def tunnel(self) -> None:
+    def why_lost(self, exc: Exception | None) -> str:
+        """What the kernel gave the connection up for, or the error's own words."""
+        return kernel_timeout(exc, self.transport, "client") or str(exc or "")
+
+    def begin_tunnel(self) -> None:
         """From now on every byte of the client belongs to the tunnel, those that came early first."""
         assert self._exchange is not None
         self._phase = _TUNNEL
         early, self._behind = self._behind, b""
         if early:
             self._tunnel_up(early)
-            if not self.held:
+            if not self.reading_paused:
                 self.transport.resume_reading()
 
-    def exchange_over(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
+    def exchange_over(self, outcome: Outcome, status: int) -> None:
         """The exchange has its outcome: answer if nothing was, break what was cut, go on or close."""
-        self._exchange = None
-        if self._phase == _CLOSED or self.transport.is_closing():
+        exchange, self._exchange = self._exchange, None
+        if exchange is None or self._phase == _CLOSED or self.transport.is_closing():
             return
         if outcome in WHOLE:
-            self._next(self.writer.close_delimited)
+            self._next(self._writer.close_delimited)
         elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT):
             self.abort()
         elif exchange.answer.head_sent:
             # Where the framing shows what is missing, what did arrive is delivered first.
-            cut = self.abort if self.writer.close_delimited else self._close
+            cut = self.abort if self._writer.close_delimited else self._close
             if exchange.answer.explained:
                 self._begin_ending()
                 self._wait(patience.LINGER)
@@ -355,14 +353,14 @@ class DownstreamConnection(asyncio.Protocol):
         self.read_at = now
         self._keep_alive = request.keep_alive
         self.close_after = not request.keep_alive
-        self.writer.begin(request.http11, request.wants_trailers)
+        self._writer.begin(request.http11, request.wants_trailers)
         health = self.plane.health
         if health is not None and asks_for_health(request):
             self._phase = _WHOLE
             self._reader = None
             health(request.target.partition(b"?")[0], partial(self._answer_health, request.method == b"HEAD"))
             return
-        exchange = self._exchange = Exchange(self, request, now)
+        exchange = self._exchange = Exchange(self.plane, self, request, now)
         if request.framing == 0:
             self._phase = _WHOLE
             self._reader = None
@@ -397,7 +395,7 @@ class DownstreamConnection(asyncio.Protocol):
         if self._phase != _REQUEST or self.transport.is_closing():
             return
         behind, self._behind = self._behind, b""
-        self.held = False
+        self.reading_paused = False
         self.transport.resume_reading()
         self.data_received(behind)
 
@@ -418,8 +416,8 @@ class DownstreamConnection(asyncio.Protocol):
             if self._behind:
                 # In another turn of the loop: a long pipeline must not keep the others waiting.
                 self.plane.loop.call_soon(self._read_behind)
-            elif self.held:
-                self.held = False
+            elif self.reading_paused:
+                self.reading_paused = False
                 self.transport.resume_reading()
 
     def _bad_request(self, error: BadRequest) -> None:

@@ -24,7 +24,8 @@ from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
-    from unbuffer.relay.downstream import DownstreamConnection
+    from unbuffer.relay.client import Client
+    from unbuffer.relay.plane import Plane
 
 _RANGE: Final = frozenset((b"range", b"if-range"))
 
@@ -34,11 +35,11 @@ class Exchange:
 
     __slots__ = (
         "_connecting",
-        "_held",
         "_request",
         "_request_over",
+        "_unsent",
         "answer",
-        "downstream",
+        "client",
         "plane",
         "policy",
         "record",
@@ -46,28 +47,27 @@ class Exchange:
         "upstream",
     )
 
-    def __init__(self, downstream: "DownstreamConnection", request: RequestHead, now: float) -> None:
-        plane = downstream.plane
-        self.downstream = downstream
+    def __init__(self, plane: "Plane", client: "Client", request: RequestHead, now: float) -> None:
+        self.client = client
         self.policy = plane.routes.match(request.method, request.target)
         self.record = Record(
             now,
             request.method.decode("ascii"),
             shown_path(request.target),
-            "1.1" if request.http11 else "1.0",
-            downstream.peer.address or "unix",
+            request.version,
+            client.peer.address or "unix",
             self.policy.route,
         )
         self.record.trace = request.trace
         self.record.parent = request.parent
         self.upstream: UpstreamConnection | None = None
         self.tunnel: Tunnel | None = None
-        self.answer = Answer(self, self.record, downstream.writer)
+        self.answer = Answer(self, self.record, client.writer)
         plane.totals.streams += 1
         self.plane = plane
         self._request = request
         self._request_over = request.framing == 0
-        self._held: list[bytes] = []
+        self._unsent: list[bytes] = []
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
 
@@ -104,17 +104,17 @@ class Exchange:
         else:
             self._connecting = None
             self._send(connection, time.monotonic())
-            self.downstream.release()
+            self.client.resume_reading()
 
     def _send(self, connection: UpstreamConnection, now: float) -> None:
         self.upstream = connection
         self.record.reused = connection.used
         self.plane.totals.upstream_active += 1
         self.plane.totals.reuses += connection.used
-        data = request_to_upstream(self._request, self.downstream.peer, self.plane.pool.host)
-        if self._held:
-            data = b"".join((data, *self._held))
-            self._held = []
+        data = request_to_upstream(self._request, self.client.peer, self.plane.pool.host)
+        if self._unsent:
+            data = b"".join((data, *self._unsent))
+            self._unsent = []
         connection.begin(self, data, head_request=self._request.method == b"HEAD")
         if self._request_over:
             self._request_sent(now)
@@ -143,8 +143,8 @@ class Exchange:
             data = (chunk(data) if data else b"") + (LAST_CHUNK if last else b"")
         self._request_over = last
         if self.upstream is None:
-            self._held.append(data)
-            self.downstream.hold()
+            self._unsent.append(data)
+            self.client.pause_reading()
             return
         self.upstream.write(data)
         if last:
@@ -157,11 +157,11 @@ class Exchange:
 
     def upstream_full(self) -> None:
         """The upstream reads slower than the client sends: stop reading the client."""
-        self.downstream.hold()
+        self.client.pause_reading()
 
-    def upstream_drained(self) -> None:
+    def upstream_has_room(self) -> None:
         """The upstream's buffer has room again."""
-        self.downstream.release()
+        self.client.resume_reading()
 
     # -- the response comes down
 
@@ -210,9 +210,9 @@ class Exchange:
         self.answer.switch(head, now)
         assert self.upstream is not None
         websocket = taken == [b"websocket"]
-        self.tunnel = Tunnel(self, self.downstream, self.upstream, websocket)
-        self.upstream.tunnel()
-        self.downstream.tunnel()
+        self.tunnel = Tunnel(self, self.client.writer, self.upstream, websocket)
+        self.upstream.begin_tunnel()
+        self.client.begin_tunnel()
         if self.plane.closing:
             self.tunnel.go_away()
 
@@ -228,8 +228,7 @@ class Exchange:
         if self.tunnel is not None and self.tunnel.ends_with(exc):
             self.finish(Outcome.COMPLETED)
         else:
-            gone = kernel_timeout(exc, self.downstream.transport, "client")
-            self.finish(Outcome.CLIENT_DISCONNECT, gone or str(exc or ""))
+            self.finish(Outcome.CLIENT_DISCONNECT, self.client.why_lost(exc))
 
     def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
         """The upstream's connection ended before the response did; `untouched`: not a byte of it had come."""
@@ -263,7 +262,7 @@ class Exchange:
         """Compare the deadlines with the clock. Returns when to look again, 0.0 for never."""
         again = 0.0
         for due, outcome, detail in deadlines(
-            self.policy, self.record, self._request_over, self.downstream, self.answer, now
+            self.policy, self.record, self._request_over, self.client, self.answer, now
         ):
             if due <= now:
                 self.finish(outcome, detail)
@@ -280,7 +279,7 @@ class Exchange:
     def watch(self, now: float, seconds: float) -> None:
         """Have the deadlines looked at in so many seconds; 0 = there is no such deadline."""
         if seconds:
-            self.plane.watchdog.watch(self.downstream, now + seconds)
+            self.plane.watchdog.watch(self.client, now + seconds)
 
     def finish(self, outcome: Outcome, detail: str = "", status: int = 0) -> None:
         """End the stream, once: every cause comes here. status: what to answer where the outcome is too coarse."""
@@ -304,7 +303,7 @@ class Exchange:
                 upstream.close(flush=completed and record.kind == "upgrade")
         totals = self.plane.totals
         totals.streams -= 1
-        self.downstream.exchange_over(self, outcome, status)
+        self.client.exchange_over(outcome, status)
         totals.fold(record, series or totals.of(record.route, "plain"))
         self.plane.on_record(record)
         self.tunnel = None  # it refers to us: nothing is left for the cyclic garbage collector

@@ -8,7 +8,7 @@ from unbuffer.relay.policy import Policy
 
 if TYPE_CHECKING:
     from unbuffer.relay.answer import Answer
-    from unbuffer.relay.downstream import DownstreamConnection
+    from unbuffer.relay.client import Client
 
 LINGER = 5.0
 """Seconds without a read after which a connection that is being closed is given up. Until then what a client still
@@ -28,18 +28,18 @@ Deadline = tuple[float, Outcome, str]
 
 
 def deadlines(
-    policy: Policy, record: Record, request_over: bool, client: "DownstreamConnection", answer: "Answer", now: float
+    policy: Policy, record: Record, request_over: bool, client: "Client", answer: "Answer", now: float
 ) -> list[Deadline]:
     """What a stream has to keep to as it stands. Where several have passed, the first one counts."""
     found: list[Deadline] = []
     seconds = policy.request_body_timeout
     if not request_over and seconds:
         # While the upstream takes nothing it is not the client that is silent.
-        silent_since = now if client.held else client.read_at
+        silent_since = now if client.reading_paused else client.read_at
         found.append((silent_since + seconds, Outcome.REQUEST_BODY_TIMEOUT, ""))
         if policy.body_rate and not record.head_at:
             # Every byte moves this deadline on. Apache's MinRate counts so, too.
-            begun = now if client.held else max(record.started, client.released_at)
+            begun = now if client.reading_paused else max(record.started, client.resumed_at)
             due = begun + seconds + record.bytes_up / policy.body_rate
             found.append((due, Outcome.REQUEST_BODY_TIMEOUT, "limits.body_rate"))
     if not record.head_at:

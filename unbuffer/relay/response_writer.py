@@ -1,7 +1,6 @@
 """Writes responses to a client in HTTP/1.1 or HTTP/1.0: heads, bodies in their framing, and ends.
 
-It is what an answer is written to, in terms that any version of HTTP has: a head, bytes of the body, an end with its
-trailer fields. How a body is delimited stands here alone.
+How a body is delimited stands here alone.
 """
 
 import asyncio
@@ -15,9 +14,11 @@ from unbuffer.http.headers import (
 )
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
+from unbuffer.relay.client import Writer
+from unbuffer.relay.tcp import half_close
 
 
-class ResponseWriter:
+class ResponseWriter(Writer):
     """The writer of one connection; `begin` before each response."""
 
     __slots__ = ("_framing", "_head", "_http11", "_trailers", "_transport")
@@ -86,6 +87,10 @@ class ResponseWriter:
     def close_delimited(self) -> bool:
         """Whether only the end of the connection tells the client that the body ended."""
         return self._framing == UNTIL_CLOSE
+
+    def half_close(self) -> bool:
+        """The client reads the end of the connection. With TLS there is none of one direction."""
+        return half_close(self._transport)
 
     @property
     def lost(self) -> bool:

@@ -84,6 +84,15 @@ def reset(transport: asyncio.Transport) -> None:
     transport.abort()
 
 
+def half_close(transport: asyncio.Transport) -> bool:
+    """End the direction of what is written, alone. False where that cannot be: with TLS, or when all is ending."""
+    if transport.is_closing() or not transport.can_write_eof():
+        return False
+    with contextlib.suppress(OSError):  # of asyncio's own transport, where the other side has reset the connection
+        transport.write_eof()
+    return True
+
+
 def kernel_timeout(error: Exception | None, transport: asyncio.Transport, peer: str) -> str:
     """What the kernel gave a connection up for; empty if it was lost otherwise. peer: who the other side is."""
     if not isinstance(error, OSError) or error.errno not in VANISHED:

@@ -1,14 +1,12 @@
 """Bytes both ways behind 101, whatever they mean: nothing is read of them, but for where WebSocket frames end."""
 
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
 from unbuffer.http.websocket import GOING_AWAY, FrameReader
 from unbuffer.outcome import Outcome
 
 if TYPE_CHECKING:
-    from unbuffer.relay.downstream import DownstreamConnection
+    from unbuffer.relay.client import Writer
     from unbuffer.relay.exchange import Exchange
     from unbuffer.relay.upstream import UpstreamConnection
 
@@ -21,13 +19,12 @@ _LEFT = 2
 class Tunnel:
     """One tunnel, for as long as its exchange."""
 
-    __slots__ = ("_downstream", "_exchange", "_farewell", "_frames", "_half_closed", "_upstream", "_upstream_over")
+    __slots__ = ("_exchange", "_farewell", "_frames", "_half_closed", "_upstream", "_upstream_over", "_writer")
 
-    def __init__(
-        self, exchange: "Exchange", downstream: "DownstreamConnection", upstream: "UpstreamConnection", websocket: bool
-    ) -> None:
+    def __init__(self, exchange: "Exchange", writer: "Writer", upstream: "UpstreamConnection", websocket: bool) -> None:
+        """writer: towards the client."""
         self._exchange = exchange
-        self._downstream = downstream
+        self._writer = writer
         self._upstream = upstream
         self._frames = FrameReader() if websocket else None
         self._farewell = _STAYING
@@ -70,29 +67,24 @@ class Tunnel:
         assert self._frames is not None
         self._farewell = _LEFT
         if not self._frames.closed:
-            self._downstream.write(GOING_AWAY)
+            self._writer.body(GOING_AWAY, False)
 
     def upstream_eof(self) -> bool:
         """The upstream has said everything. True: keep its connection, the client may still speak."""
         self._upstream_over = True
-        return self._half_close(self._downstream.transport)
+        return not self._both_over() and self._writer.half_close()
 
     def client_eof(self) -> bool:
         """The client has said everything. True: keep its connection, the upstream may still speak."""
-        return self._half_close(self._upstream.transport)
+        return not self._both_over() and self._upstream.half_close()
 
-    def _half_close(self, other: asyncio.Transport) -> bool:
-        """Tell the other side that nothing more comes. False where it cannot be told (TLS): then all ends."""
+    def _both_over(self) -> bool:
+        """One side has said everything. Returns whether both have: then nothing is left to wait for."""
         if self._half_closed:
-            # Both have said everything: nothing is left to wait for.
             self._exchange.finish(Outcome.COMPLETED)
-            return False
+            return True
         self._half_closed = True
-        if other.is_closing() or not other.can_write_eof():
-            return False
-        with contextlib.suppress(OSError):  # of asyncio's own transport, where the other side has reset the connection
-            other.write_eof()
-        return True
+        return False
 
     def ends_with(self, exc: Exception | None) -> bool:
         """Whether the loss of a connection is the tunnel's ordinary end: closed, or reset after one side had said

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from unbuffer.outcome import Outcome
 from unbuffer.relay.response_reader import BadResponse, ResponseReader
-from unbuffer.relay.tcp import set_options
+from unbuffer.relay.tcp import half_close, set_options
 from unbuffer.settings.model import Limits
 
 if TYPE_CHECKING:
@@ -63,9 +63,13 @@ class UpstreamConnection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.write(data)
 
-    def tunnel(self) -> None:
+    def begin_tunnel(self) -> None:
         """From now on every byte belongs to the tunnel."""
         self._reader = None
+
+    def half_close(self) -> bool:
+        """Tell the upstream of a tunnel that nothing more comes. False where it cannot be told: then all ends."""
+        return half_close(self.transport)
 
     @property
     def reusable(self) -> bool:
@@ -229,7 +233,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         if self.exchange is not None:
-            self.exchange.upstream_drained()
+            self.exchange.upstream_has_room()
 
 
 def _tunnel_down(exchange: "Exchange", data: bytes, now: float) -> None:
