@@ -129,3 +129,18 @@ class Outcome(Enum):
 
 WHOLE = (Outcome.COMPLETED, Outcome.UNTERMINATED)
 """The outcomes of what was relayed to its end."""
+
+FINE = frozenset(
+    (
+        Outcome.COMPLETED,
+        Outcome.CLIENT_DISCONNECT,
+        Outcome.CLIENT_STALL_TIMEOUT,
+        Outcome.REQUEST_MALFORMED,
+        Outcome.REQUEST_TOO_LARGE,
+        Outcome.REQUEST_HEAD_TIMEOUT,
+        Outcome.REQUEST_BODY_TIMEOUT,
+        Outcome.UNAUTHORIZED,
+        Outcome.DRAINING,
+    )
+)
+"""The outcomes that are nobody's error, or the client's own. Whatever else there is, or comes to be, is an error."""

@@ -6,6 +6,7 @@
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 from unbuffer.histogram import Exemplar, Histogram
@@ -153,6 +154,8 @@ class Totals:
 
     def __init__(self) -> None:
         self.series: dict[tuple[str, str], Series] = {}
+        self.routes: dict[str, None] = {}
+        """Their labels, also before a first stream: of what is counted from 0 on, increase() misses nothing."""
         self.relay = {kind: Histogram(RELAY_BOUNDS) for kind in KINDS}
         self.requests: Counter[tuple[str, str, int]] = Counter()
         """By route, method and status of the head that was sent."""
@@ -189,11 +192,16 @@ class Totals:
         self.reloaded_at = time.time()
         """When settings were last put in force; seconds of the Unix epoch."""
 
+    def name_routes(self, labels: Iterable[str]) -> None:
+        """These are the routes from now on, and those that have numbers."""
+        self.routes = dict.fromkeys((*labels, *(route for route, _ in self.series)))
+
     def of(self, route: str, kind: str) -> Series:
         """The numbers of this route and kind, made on first use."""
         series = self.series.get((route, kind))
         if series is None:
             series = self.series[route, kind] = Series(route, kind, self.relay[kind])
+            self.routes[route] = None
         return series
 
     def fold(self, record: Record, series: Series) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -17,8 +18,11 @@ from unbuffer import __version__
 from unbuffer.observe import exposition
 from unbuffer.observe.exposition import Exposition
 from unbuffer.observe.metrics import FAMILIES
-from unbuffer.outcome import Outcome
+from unbuffer.outcome import FINE, Outcome
 from unbuffer.record import Record
+from unbuffer.relay.plane import Plane
+from unbuffer.relay.templates import Templates
+from unbuffer.settings.model import Metrics, Route, Settings
 from unbuffer.totals import KINDS, ODDITIES, TTFB_BOUNDS, Totals
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
@@ -185,6 +189,10 @@ def script() -> tuple[Totals, Samples]:
     )
     for verdict in ("streamed", "lump", "bursts", "headers_withheld", "short"):
         expected |= one("unbuffer_stream_verdicts_total", 13 if verdict == "lump" else 0, route="chat", verdict=verdict)
+        expected |= one("unbuffer_stream_verdicts_total", 0, route="_other", verdict=verdict)
+    for result in ("ok", "error"):
+        expected |= one("unbuffer_stream_results_total", 2 if result == "ok" else 1, route="chat", result=result)
+        expected |= one("unbuffer_stream_results_total", 2 if result == "ok" else 1, route="_other", result=result)
     for name in ("unbuffer_active_streams", "unbuffer_backpressured_streams", "unbuffer_response_body_bytes_total"):
         expected |= one(name, 0, **others)
     for name in ("seconds", "events"):
@@ -237,6 +245,28 @@ def counted(samples: Samples) -> Samples:
 async def test_the_text_says_what_was_counted_and_nothing_else() -> None:
     totals, expected = script()
     assert counted(flat(await scrape(totals))) == expected
+
+
+async def test_a_route_has_its_results_and_verdicts_before_its_first_stream() -> None:
+    """Or no increase() would see the first error."""
+    settings = Settings(metrics=Metrics(max_routes=3), routes=(Route(name="chat", prefix="/chat"),))
+    totals, loop = Totals(), asyncio.get_running_loop()
+    plane = Plane(settings, totals, loop, lambda record: None)
+    plane.know(Templates(["/a/{id}", "/b"]))
+    samples = flat(await scrape(totals))
+    for route in ("default", "chat", "/a/{id}", "/b"):
+        for result in ("ok", "error"):
+            assert one("unbuffer_stream_results_total", 0, route=route, result=result).items() <= samples.items()
+        assert one("unbuffer_stream_verdicts_total", 0, route=route, verdict="lump").items() <= samples.items()
+    plane.know(Templates(["/a/{id}", "/b", "/c"]))
+    assert list(totals.routes) == ["default", "chat"], "where not all have room, who comes first is labelled"
+    plane.close()
+
+
+def test_an_error_is_by_neither_the_end_nor_the_client() -> None:
+    names = {outcome.label for outcome in FINE}
+    client = re.compile("completed|client_.+|request_.+|unauthorized|draining")
+    assert names == {outcome.label for outcome in Outcome if client.fullmatch(outcome.label)}
 
 
 async def test_openmetrics_says_the_same() -> None:

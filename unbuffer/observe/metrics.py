@@ -10,7 +10,8 @@ from typing import Literal
 
 from unbuffer.histogram import Histogram
 from unbuffer.judgement import Verdict
-from unbuffer.totals import OVERFLOW_ROUTE, Series, Totals
+from unbuffer.outcome import FINE
+from unbuffer.totals import KINDS, OVERFLOW_ROUTE, Series, Totals
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +60,22 @@ def _alone(read: Callable[[Snapshot], float | Histogram]) -> Callable[[Snapshot]
 
 
 def _verdicts(totals: Totals) -> Iterable[Value]:
-    """Every verdict of a route that has one: a series that begins with 1 hides its first event from rate()."""
-    for route in {route: None for route, _ in totals.verdicts}:
+    """Every verdict of every route: a series that begins with 1 hides its first event from rate()."""
+    for route in list(totals.routes):
         for verdict in Verdict:
             yield (route, verdict), totals.verdicts[route, verdict]
+
+
+def _results(totals: Totals) -> Iterable[Value]:
+    """Both results of every route, for the same reason."""
+    for route in list(totals.routes):
+        results = {"ok": 0, "error": 0}
+        for kind in KINDS:
+            series = totals.series.get((route, kind))
+            for outcome, count in series.outcomes.items() if series else ():
+                results["ok" if outcome in FINE else "error"] += count
+        for result, count in results.items():
+            yield (route, result), count
 
 
 def _overflow(totals: Totals) -> int:
@@ -91,6 +104,15 @@ FAMILIES = (
             for one in list(now.totals.series.values())
             for outcome, count in list(one.outcomes.items())
         ),
+    ),
+    Family(
+        "unbuffer_stream_results_total",
+        "counter",
+        ("route", "result"),
+        "Streams that have ended: error = by neither their own end nor the client's doing, ok = all others. Each route "
+        "of the settings begins at 0, so an alert sees its first error.",
+        "at the end of the stream",
+        lambda now: _results(now.totals),
     ),
     Family(
         "unbuffer_active_streams",

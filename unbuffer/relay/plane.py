@@ -11,6 +11,7 @@ from unbuffer.relay.policy import RouteTable
 from unbuffer.relay.pool import Pool
 from unbuffer.relay.stalls import Stalls
 from unbuffer.relay.tcp import client_options
+from unbuffer.relay.templates import Templates
 from unbuffer.relay.trust import Trust
 from unbuffer.relay.watchdog import Watchdog
 from unbuffer.settings.model import Settings
@@ -83,6 +84,12 @@ class Plane:
         pool.on_up = self._upstream_up
         self.origins = frozenset(origin.encode("ascii") for origin in settings.cors.origins)
         self.trust = Trust(settings)
+        self.totals.name_routes(self.routes.labels)
+
+    def know(self, templates: Templates) -> None:
+        """Use these path templates of the application."""
+        self.routes.know(templates)
+        self.totals.name_routes(self.routes.labels)
 
     def _upstream_up(self) -> None:
         if self.on_upstream is not None:

@@ -70,6 +70,13 @@ class RouteTable:
         self._templated: dict[str, Policy] = {}
         self._one_for_all = not self._rules and not templates.names
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of the routes, as far as they are known before any request: of templates, if all find room."""
+        templated = self._labels.union(self._templates.names)
+        named = [rule.policy.route for rule in self._rules]
+        return [DEFAULT_ROUTE, *named, *sorted(templated if len(templated) <= self._room else self._labels)]
+
     def match(self, method: bytes, target: bytes) -> Policy:
         """The policy of the first route that matches the path of `target`."""
         if self._one_for_all:

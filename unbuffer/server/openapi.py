@@ -99,7 +99,7 @@ class TemplateReader:
         else:
             self._tell(f"{len(templates.names)} path templates from {path}")
         if routes is self._plane.routes:
-            routes.know(templates)
+            self._plane.know(templates)
         return True
 
     def _tell(self, text: str, level: int = logging.DEBUG) -> None:
