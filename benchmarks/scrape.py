@@ -90,7 +90,7 @@ async def _measure(scrapes: int, kinds: int) -> None:
     plane = Plane(Settings(upstream=Upstream(url=f"http://127.0.0.1:{port}")), totals, loop, lambda record: None)
     server = await loop.create_server(lambda: DownstreamConnection(plane), "127.0.0.1", 0, backlog=STREAMS)
     probe = UpstreamProbe(plane.pool.dialer)
-    admin = web.AppRunner(build_admin(lifecycle, probe, Exposition(totals, lifecycle, probe, plane.buffered)))
+    admin = web.AppRunner(build_admin(lifecycle, probe, Exposition(totals, lifecycle, probe, plane.clients.buffered)))
     await admin.setup()
     site = web.TCPSite(admin, "127.0.0.1", 0)
     await site.start()
@@ -129,7 +129,7 @@ async def _measure(scrapes: int, kinds: int) -> None:
     for client in clients:
         client.close()
     server.close()
-    await plane.shutdown(5.0)
+    await plane.clients.shutdown(5.0)
     plane.close()
     await admin.cleanup()
     upstream.close()

@@ -157,7 +157,7 @@ class Stage:
         totals = self.totals
         assert totals.streams == totals.upstream_active == totals.client_connections == totals.upstream_idle == 0
         assert all(series.active == 0 for series in totals.series.values())
-        assert not self.plane.connections
+        assert not self.plane.clients.connections
         assert self.client.gone
         assert all(wire.gone for wire in self.loop.opened), "an upstream connection is left"
         self._read_answers()

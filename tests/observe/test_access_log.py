@@ -409,7 +409,7 @@ async def test_no_query_and_no_header_value_is_logged(pipe: Pipe, form: Form) ->
         await client.ended()
         await client.close()
     server.close()
-    await plane.shutdown(PATIENCE)
+    await plane.clients.shutdown(PATIENCE)
     plane.close()
     log.close()
     data = pipe.written()

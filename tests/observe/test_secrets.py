@@ -93,7 +93,7 @@ class Told:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._recent = Recent()
-        self._live = Live(stage.totals, self._recent, stage.plane)
+        self._live = Live(stage.totals, self._recent, stage.plane.clients)
         self._watcher = self._live.watch(0, [])
         self.pages: list[bytes] = []
 

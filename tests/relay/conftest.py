@@ -58,7 +58,7 @@ class Relay:
 
     def connection(self) -> DownstreamConnection:
         """The relay's side of the only client's connection, which speaks HTTP."""
-        (connection,) = self.plane.connections
+        (connection,) = self.plane.clients.connections
         assert isinstance(connection, DownstreamConnection)
         return connection
 
@@ -86,12 +86,12 @@ class Relay:
         await self.upstream.stop()
         if self._server is not None:
             self._server.close()
-            await self.plane.shutdown(5.0)
+            await self.plane.clients.shutdown(5.0)
             self.plane.pool.close()
             self.plane.watchdog.forget(self.plane.pool)
             assert not self.plane.watchdog._slots, "somebody is still watched"
             self.plane.close()
-        assert not self.plane.connections
+        assert not self.plane.clients.connections
         assert self.totals.streams == 0
         assert self.totals.client_connections == 0
         assert self.totals.upstream_active == 0

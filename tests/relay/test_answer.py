@@ -58,8 +58,8 @@ async def test_a_client_that_was_told_the_end_is_told_nothing_more(relay: Relay)
     await say(upstream, client, text(b"hello"))
     upstream.eof()
     assert await client.rest() == b""
-    relay.plane.drain()
-    assert relay.plane.closing
+    relay.plane.clients.drain()
+    assert relay.plane.clients.closing
     await say(client, upstream, b"\x81\x82maskhi")
     await client.close()
     await finished(relay, Outcome.COMPLETED, 101)

@@ -88,7 +88,7 @@ async def test_the_rate_does_not_count_while_the_upstream_reads_nothing(relay: R
     stop_reading(upstream)
     client.writer.write(b"1000000\r\n" + bytes(1 << 24) + b"\r\n")
     connection = relay.connection()
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     await eventually(lambda: connection.reading_paused)
     look(relay, 100 * GRACE)
     assert relay.totals.streams == 1

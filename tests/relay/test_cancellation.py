@@ -165,7 +165,7 @@ async def test_inside_a_request_head(relay: Relay, how: str) -> None:
     await relay.start()
     client = await relay.client()
     await client.send(GET[:-2])
-    await eventually(lambda: relay.plane.connections)
+    await eventually(lambda: relay.plane.clients.connections)
     leave(client, how)
     record = await finished(relay, Outcome.CLIENT_DISCONNECT, 0, "inside a request head")
     assert (record.method, record.path) == ("GET", "/")

@@ -220,7 +220,7 @@ async def test_keep_alives_do_not_hold_off_the_silence_timeout(relay: Relay, bef
     client, upstream, clock = await stream(relay)
     if before:
         await say(upstream, client, before)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     record.sent_at -= long
     record.head_at -= long
     record.last_at -= long
@@ -235,7 +235,7 @@ async def test_a_keep_alive_ends_no_gap_and_no_stall(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await stream(relay)
     await say(upstream, client, EVENT)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     record.sent_at -= 60.0
     record.last_at -= 60.0  # a minute ago
     for _ in range(3):
@@ -253,7 +253,7 @@ async def test_no_heartbeat_while_the_applications_keep_alives_come(relay: Relay
     long = long_ago()
     await relay.start(sse=SSE(heartbeat=long))
     client, upstream, clock = await stream(relay)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     for _ in range(3):
         await say(upstream, client, PING)
         record.head_at -= long  # it has been so for so long
@@ -311,7 +311,7 @@ async def test_a_keep_alive_that_is_smaller_puts_no_filled_one_off(relay: Relay)
     long = long_ago()
     await relay.start(sse=SSE(heartbeat=long, heartbeat_padding=64))
     client, upstream, clock = await stream(relay)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     record.head_at -= long
     await say(upstream, client, PING)
     clock.wind(0.0)
@@ -324,7 +324,7 @@ async def test_a_keep_alive_as_large_as_the_filling_puts_it_off(relay: Relay) ->
     long = long_ago()
     await relay.start(sse=SSE(heartbeat=long, heartbeat_padding=64))
     client, upstream, clock = await stream(relay)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     await say(upstream, client, b":" + b" " * 62 + b"\n")
     record.head_at -= long
     clock.wind(0.0)

@@ -117,7 +117,7 @@ async def test_keep_alive_closes_in_silence(relay: Relay, served: bool) -> None:
         await finished(relay, Outcome.COMPLETED, 200)
         pass_time(relay, 60.0)
     assert await client.rest() == b""
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
     outcomes = [series.outcomes for series in relay.totals.series.values()]
     assert outcomes == ([{Outcome.COMPLETED: 1}] if served else [])
 
@@ -297,7 +297,7 @@ async def test_a_stream_that_keeps_talking_is_not_cut(relay: Relay) -> None:
     await upstream.send(STREAM)
     await client.head()
     connection = relay.connection()
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     connection._since -= long
     record.sent_at -= long
     record.head_at -= long
@@ -323,7 +323,7 @@ async def test_silence_does_not_count_while_the_client_reads_nothing(relay: Rela
     stop_reading(client)
     upstream.writer.write(ENDLESS + bytes(16 << 20))
     connection = relay.connection()
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     await eventually(lambda: record.paused_at)
     later = time.monotonic() + 30.0
     assert later < connection.look(later) <= later + 60.0
@@ -356,7 +356,7 @@ async def test_client_stall(relay: Relay) -> None:
     record = await finished(relay, Outcome.CLIENT_STALL_TIMEOUT, 200)
     assert record.stalls == 1
     assert record.stalled > 0
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 async def test_client_stall_never_looks_like_the_end_of_an_http10_body(relay: Relay) -> None:
@@ -388,7 +388,7 @@ async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_
         await finished(relay, Outcome.COMPLETED, 200)
         connection = relay.connection()
         assert connection.transport.get_write_buffer_size()
-        await eventually(lambda: not relay.plane.connections)
+        await eventually(lambda: not relay.plane.clients.connections)
         with pytest.raises(ConnectionResetError):
             await read_to_the_end(client)
 

@@ -33,11 +33,11 @@ async def test_connections_at_rest_close_at_once(relay: Relay, monkeypatch: pyte
     await served.head()
     assert await served.read(2) == b"ok"
     await finished(relay, Outcome.COMPLETED, 200)
-    await eventually(lambda: len(relay.plane.connections) == 2)
-    relay.plane.drain()
+    await eventually(lambda: len(relay.plane.clients.connections) == 2)
+    relay.plane.clients.drain()
     assert await fresh.rest() == b""
     assert await served.rest() == b""
-    await soon(relay.plane.shutdown(60.0))
+    await soon(relay.plane.clients.shutdown(60.0))
     # Nobody was lost: no stream ended but the one that was served.
     assert relay.totals.series["default", "plain"].outcomes == {Outcome.COMPLETED: 1}
 
@@ -46,8 +46,8 @@ async def test_the_request_of_a_new_connection_may_cross_the_drain(relay: Relay)
     """A load balancer opens one, and sends a POST that it may not send again, as the listener closes."""
     await relay.start()
     client = await relay.client()
-    await eventually(lambda: relay.plane.connections)
-    relay.plane.drain()
+    await eventually(lambda: relay.plane.clients.connections)
+    relay.plane.clients.drain()
     await client.send(POST + b"0123456789")
     upstream = await relay.upstream.accept()
     await upstream.head()
@@ -64,12 +64,12 @@ async def test_a_request_may_cross_the_drain_where_the_response_before_promised_
     await upstream.send(OK[:-1])
     assert b"Connection: close" not in await client.head()
     if not ends_first:
-        relay.plane.drain()
+        relay.plane.clients.drain()
     await upstream.send(OK[-1:])
     assert await client.read(2) == b"ok"
     await finished(relay, Outcome.COMPLETED, 200)
     if ends_first:
-        relay.plane.drain()
+        relay.plane.clients.drain()
     await client.send(POST + b"0123456789")
     await upstream.head()
     assert await upstream.read(10) == b"0123456789"
@@ -80,24 +80,24 @@ async def test_a_request_may_cross_the_drain_where_the_response_before_promised_
 async def test_a_new_connection_that_brings_nothing_is_not_waited_for_for_long(relay: Relay) -> None:
     await relay.start()
     client = await relay.client()
-    await eventually(lambda: relay.plane.connections)
-    relay.plane.drain()
+    await eventually(lambda: relay.plane.clients.connections)
+    relay.plane.clients.drain()
     assert await client.rest() == b""
-    await soon(relay.plane.shutdown(60.0))
+    await soon(relay.plane.clients.shutdown(60.0))
 
 
 @pytest.mark.parametrize("request_head", [GET, GET10], ids=["1.1", "1.0"])
 async def test_a_request_that_waits_is_answered_and_told_to_close(relay: Relay, request_head: bytes) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(request_head)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await upstream.send(OK)
     head = await client.head()
     assert b"Connection: close\r\n" in head
     assert b"Connection: keep-alive" not in head
     assert await client.rest() == b"ok"
     await finished(relay, Outcome.COMPLETED, 200)
-    await soon(relay.plane.shutdown(60.0))
+    await soon(relay.plane.clients.shutdown(60.0))
 
 
 async def test_a_running_stream_goes_on_to_its_end(relay: Relay) -> None:
@@ -106,8 +106,8 @@ async def test_a_running_stream_goes_on_to_its_end(relay: Relay) -> None:
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(STREAM)
     assert b"Connection: close" not in await client.head()
-    relay.plane.drain()
-    shutdown = asyncio.create_task(relay.plane.shutdown(60.0))
+    relay.plane.clients.drain()
+    shutdown = asyncio.create_task(relay.plane.clients.shutdown(60.0))
     for n in range(20):
         await upstream.send(b"a\r\ndata: %02d\n\n\r\n" % n)
         assert await client.chunk() == b"data: %02d\n\n" % n
@@ -123,7 +123,7 @@ async def test_an_upload_goes_on_to_its_end(relay: Relay) -> None:
     client, upstream, _ = await relay.exchange(POST)
     await client.send(b"01234")
     assert await upstream.read(5) == b"01234"
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await client.send(b"56789")
     assert await upstream.read(5) == b"56789"
     await last_answer(client, upstream)
@@ -136,7 +136,7 @@ async def test_a_request_head_that_has_begun_is_served(relay: Relay) -> None:
     await client.send(GET[:5])
     connection = relay.connection()
     await eventually(lambda: connection._reader is not None)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await client.send(GET[5:])
     upstream = await relay.upstream.accept()
     await upstream.head()
@@ -147,7 +147,7 @@ async def test_a_request_head_that_has_begun_is_served(relay: Relay) -> None:
 async def test_a_connection_that_comes_late_is_served_once(relay: Relay) -> None:
     """Between the signal and the closed listener the kernel may have accepted one more."""
     await relay.start()
-    relay.plane.drain()
+    relay.plane.clients.drain()
     client, upstream, _ = await relay.exchange(GET)
     await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
@@ -156,7 +156,7 @@ async def test_a_connection_that_comes_late_is_served_once(relay: Relay) -> None
 async def test_a_failure_during_the_drain_is_answered_and_told_to_close(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await upstream.close()
     assert b"Connection: close\r\n" in await own_answer(client, 502, "connection_terminated")
     assert await client.rest() == b""
@@ -167,11 +167,11 @@ async def test_a_request_that_is_early_is_not_answered(relay: Relay) -> None:
     """The answer before it said that the connection ends: its client knows that it was not taken."""
     await relay.start()
     client, upstream, _ = await relay.exchange(GET + b"GET /early HTTP/1.1\r\nHost: a\r\n\r\n")
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await last_answer(client, upstream)
     await finished(relay, Outcome.COMPLETED, 200)
     await client.close()
-    await soon(relay.plane.shutdown(60.0))
+    await soon(relay.plane.clients.shutdown(60.0))
     assert relay.totals.series["default", "plain"].outcomes == {Outcome.COMPLETED: 1}
 
 
@@ -180,10 +180,10 @@ async def test_a_request_that_is_early_is_not_answered(relay: Relay) -> None:
 
 async def shut_down(relay: Relay, upstream: Peer) -> None:
     """End what is left; the upstream hears of it."""
-    relay.plane.drain()
-    await soon(relay.plane.shutdown(AT_ONCE))
+    relay.plane.clients.drain()
+    await soon(relay.plane.clients.shutdown(AT_ONCE))
     await upstream.ended()
-    assert not relay.plane.connections
+    assert not relay.plane.clients.connections
 
 
 async def test_a_stream_that_is_left_is_broken(relay: Relay) -> None:
@@ -224,7 +224,7 @@ async def test_a_request_that_is_left_is_answered_503(relay: Relay, request_head
 async def test_a_client_that_reads_nothing_cannot_hold_the_end_up(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("unbuffer.relay.plane.LAST_WORDS", 0.1)
+    monkeypatch.setattr("unbuffer.relay.clients.LAST_WORDS", 0.1)
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
     stop_reading(client)
@@ -240,10 +240,10 @@ async def test_half_a_request_head_cannot_hold_the_end_up(relay: Relay) -> None:
     await client.send(GET[:5])
     connection = relay.connection()
     await eventually(lambda: connection._reader is not None)
-    relay.plane.drain()
-    await soon(relay.plane.shutdown(AT_ONCE))
+    relay.plane.clients.drain()
+    await soon(relay.plane.clients.shutdown(AT_ONCE))
     await client.ended()
-    assert not relay.plane.connections
+    assert not relay.plane.clients.connections
 
 
 @pytest.mark.parametrize("request_head", [GET, GET10.replace(b"Connection: keep-alive\r\n", b"")], ids=["1.1", "1.0"])
@@ -259,7 +259,7 @@ async def test_the_rest_of_a_whole_response_goes_out_at_the_end(relay: Relay, re
         await finished(relay, Outcome.COMPLETED, 200)
         connection = relay.connection()
         assert connection.transport.get_write_buffer_size()
-        relay.plane.end_streams()
+        relay.plane.clients.end_streams()
         read = b""
         while data := await soon(loop.sock_recv(client, 65536)):
             read += data

@@ -46,8 +46,8 @@ async def speak_no_http(relay: Relay, upstream: Peer) -> None:
 
 
 async def drain(relay: Relay, upstream: Peer) -> None:
-    relay.plane.drain()
-    await soon(relay.plane.shutdown(0.0))
+    relay.plane.clients.drain()
+    await soon(relay.plane.clients.shutdown(0.0))
 
 
 FAILURES = [
@@ -189,7 +189,7 @@ async def test_a_good_end_is_no_failure(relay: Relay) -> None:
     await upstream.send(chunk(EVENT) + LAST)
     assert await client.until(LAST) == chunk(EVENT) + LAST
     assert await relay.outcome() is Outcome.COMPLETED
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.rest() == b""
 
 

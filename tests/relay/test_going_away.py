@@ -41,7 +41,7 @@ async def part(relay: Relay, client: Peer, upstream: Peer) -> None:
     assert await client.rest() == b""
     await client.close()
     await finished(relay, Outcome.COMPLETED, 101)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 # -- a WebSocket, byte by byte
@@ -50,14 +50,14 @@ async def part(relay: Relay, client: Peer, upstream: Peer) -> None:
 async def test_between_two_frames_at_once(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
     await say(upstream, client, text(b"hello"))
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.read(len(GOING_AWAY)) == GOING_AWAY
     await part(relay, client, upstream)
 
 
 async def test_before_the_first_frame(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.read(len(GOING_AWAY)) == GOING_AWAY
     await part(relay, client, upstream)
 
@@ -71,7 +71,7 @@ async def test_inside_a_frame_at_its_end(relay: Relay, size: int, cut: int) -> N
     cut = min(cut, len(frame) - 1) if cut > 0 else len(frame) - 1
     await say(upstream, client, text(b"before"))
     await say(upstream, client, frame[:cut])
-    relay.plane.drain()
+    relay.plane.clients.drain()
     if rest := frame[cut:-1]:
         await say(upstream, client, rest)
     await upstream.send(frame[-1:] + text(b"beh")[:-1])
@@ -83,7 +83,7 @@ async def test_frames_that_come_whole_with_the_end_arrive(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
     frame, more = text(b"hello"), text(b"a") + text(b"")
     await say(upstream, client, frame[:3])
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await upstream.send(frame[3:] + more + text(b"cut")[:1])
     expected = frame[3:] + more + GOING_AWAY
     assert await client.read(len(expected)) == expected
@@ -92,7 +92,7 @@ async def test_frames_that_come_whole_with_the_end_arrive(relay: Relay) -> None:
 
 async def test_nothing_of_the_upstream_follows(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.read(len(GOING_AWAY)) == GOING_AWAY
     for _ in range(3):
         await upstream.send(text(b"x" * 1000))
@@ -104,7 +104,7 @@ async def test_nothing_of_the_upstream_follows(relay: Relay) -> None:
 async def test_an_upstream_that_has_closed_needs_no_second_close(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
     await say(upstream, client, close(CloseCode.NORMAL_CLOSURE, "bye"))
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await part(relay, client, upstream)
 
 
@@ -113,7 +113,7 @@ async def test_a_close_that_is_under_way_goes_through(relay: Relay, cut: int) ->
     client, upstream = await tunnel(relay)
     frame = close(CloseCode.NORMAL_CLOSURE, "bye")
     await say(upstream, client, frame[:cut])
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await say(upstream, client, frame[cut:])
     await part(relay, client, upstream)
 
@@ -124,7 +124,7 @@ async def test_a_close_behind_the_frame_that_was_under_way(relay: Relay, whole: 
     client, upstream = await tunnel(relay)
     frame, last = text(b"hello"), close(CloseCode.NORMAL_CLOSURE, "bye")
     await say(upstream, client, frame[:3])
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await upstream.send(frame[3:] + (last if whole else last[:-1]))
     expected = frame[3:] + (last if whole else GOING_AWAY)
     assert await client.read(len(expected)) == expected
@@ -141,13 +141,13 @@ async def test_a_reset_behind_the_last_word_is_an_ordinary_end(relay: Relay, tol
     if told_by == "upstream":
         await say(upstream, client, close(CloseCode.NORMAL_CLOSURE, "bye"))
     else:
-        relay.plane.drain()
+        relay.plane.clients.drain()
         assert await client.read(len(GOING_AWAY)) == GOING_AWAY
     breaking, other = (client, upstream) if first == "client" else (upstream, client)
     breaking.reset()
     await other.ended()
     await finished(relay, Outcome.COMPLETED, 101)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 async def test_it_is_told_once(relay: Relay) -> None:
@@ -163,7 +163,7 @@ async def test_an_upgrade_that_is_accepted_during_the_drain(relay: Relay) -> Non
     """Nobody would tell it later."""
     await relay.start()
     client, upstream, _ = await relay.exchange(UPGRADE)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await upstream.send(SWITCH + text(b"hello"))
     assert (await client.head()).startswith(b"HTTP/1.1 101 ")
     assert await client.read(len(GOING_AWAY)) == GOING_AWAY
@@ -172,9 +172,9 @@ async def test_an_upgrade_that_is_accepted_during_the_drain(relay: Relay) -> Non
 
 async def test_a_client_that_does_not_answer_is_left_until_the_end(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.read(len(GOING_AWAY)) == GOING_AWAY
-    await soon(relay.plane.shutdown(0.0))
+    await soon(relay.plane.clients.shutdown(0.0))
     assert await client.rest() == b""
     await upstream.ended()
     assert await relay.outcome() is Outcome.DRAINING
@@ -186,10 +186,10 @@ async def test_any_other_protocol_is_left_alone(relay: Relay) -> None:
     client, upstream, _ = await relay.exchange(UPGRADE.replace(b"websocket", b"tcp"))
     await upstream.send(SWITCH.replace(b"websocket", b"tcp"))
     await client.head()
-    relay.plane.drain()
+    relay.plane.clients.drain()
     await say(upstream, client, text(b"hello"))
     await say(client, upstream, b"and on")
-    await soon(relay.plane.shutdown(0.0))
+    await soon(relay.plane.clients.shutdown(0.0))
     assert await client.rest() == b""
     await upstream.ended()
     assert await relay.outcome() is Outcome.DRAINING
@@ -250,7 +250,7 @@ async def gone(relay: Relay, application: Application, closed: ConnectionClosed)
     assert seen.rcvd is not None
     assert (seen.rcvd.code, seen.rcvd.reason) == (CloseCode.GOING_AWAY, REASON)
     await finished(relay, Outcome.COMPLETED, 101)
-    await soon(relay.plane.shutdown(60.0))
+    await soon(relay.plane.clients.shutdown(60.0))
 
 
 @compressions
@@ -263,7 +263,7 @@ async def test_a_client_at_rest_closes_with_1001(
         for message in ("hello", b"\0" * 70_000):
             await client.send(message)
             assert await soon(client.recv()) == message
-        relay.plane.drain()
+        relay.plane.clients.drain()
         with pytest.raises(ConnectionClosed) as closed:
             await soon(client.recv())
     await gone(relay, application, closed.value)
@@ -283,7 +283,7 @@ async def test_a_client_that_is_spoken_to_gets_whole_messages_until_then(
 
         for _ in range(20):
             await next_message()
-        relay.plane.drain()
+        relay.plane.clients.drain()
         with pytest.raises(ConnectionClosed) as closed:  # noqa: PT012 - some are on their way
             while True:
                 await next_message()

@@ -240,5 +240,5 @@ async def test_a_client_that_leaves_between_requests_is_no_stream(relay: Relay) 
     assert await answer(client) == GET_SEEN
     await finished(relay, Outcome.COMPLETED, 200)
     await client.close()
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
     assert sum(relay.totals.of("default", "plain").outcomes.values()) == 1

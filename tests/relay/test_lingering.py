@@ -55,7 +55,7 @@ async def test_the_rest_of_a_request_may_take_longer_than_a_pause_in_it(relay: R
         age(connection, ALMOST)
         await read(connection, client, b"x")
     age(connection, LINGER)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 async def test_who_never_stops_sending_is_ended(relay: Relay) -> None:
@@ -63,9 +63,9 @@ async def test_who_never_stops_sending_is_ended(relay: Relay) -> None:
     for _ in range(int(LINGER_TOTAL // ALMOST)):
         age(connection, ALMOST)
         await read(connection, client, b"x")
-    assert relay.plane.connections
+    assert relay.plane.clients.connections
     age(connection, ALMOST)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 @pytest.mark.parametrize("early", ["a bad request", "the upstream's own", "a limit"])
@@ -82,16 +82,16 @@ async def test_every_early_answer_lingers(relay: Relay, early: str) -> None:
         await upstream.send(EARLY)
         await first.head()
     else:
-        await eventually(lambda: relay.plane.connections)
+        await eventually(lambda: relay.plane.clients.connections)
         first = await relay.client()
         await own_answer(first, 503, "connection_limit_reached")
     await relay.record()
-    (connection,) = (one for one in relay.plane.connections if "ending" in repr(one))
+    (connection,) = (one for one in relay.plane.clients.connections if "ending" in repr(one))
     assert isinstance(connection, DownstreamConnection)
     for _ in range(2):
         age(connection, ALMOST)
         await read(connection, first, b"x")
-    assert connection in relay.plane.connections
+    assert connection in relay.plane.clients.connections
 
 
 async def test_with_tls_it_lingers_as_well(relay: Relay) -> None:
@@ -111,7 +111,7 @@ async def test_with_tls_it_lingers_as_well(relay: Relay) -> None:
     for _ in range(2):
         age(connection, ALMOST)
         await read(connection, client, b"x")
-    assert relay.plane.connections
+    assert relay.plane.clients.connections
     await client.close()
     server.close()
 
@@ -129,12 +129,12 @@ async def test_whoever_lingers_takes_a_place(relay: Relay) -> None:
 
 async def test_a_drain_waits_for_whoever_lingers_and_ends_it_in_time(relay: Relay) -> None:
     _, connection = await lingering(relay)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert not connection.transport.is_closing()
     assert relay._server is not None
     relay._server.close()
-    await relay.plane.shutdown(0.01)
-    assert not relay.plane.connections
+    await relay.plane.clients.shutdown(0.01)
+    assert not relay.plane.clients.connections
 
 
 async def test_an_upload_with_pauses_sees_why_it_was_refused(relay: Relay) -> None:

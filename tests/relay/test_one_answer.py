@@ -171,9 +171,9 @@ class Scene:
         elif what == "client resets":
             stage.client.reset()
         elif what == "drain":
-            stage.plane.drain()
+            stage.plane.clients.drain()
         elif what == "streams end":
-            stage.plane.end_streams()
+            stage.plane.clients.end_streams()
         elif what == "look":
             await stage.turns()  # while time passes the loop goes round
             stage.connection.look(time.monotonic() + which)

@@ -33,8 +33,9 @@ async def start(relay: Relay, *trusted: str, **sections: Any) -> None:
 async def connected(relay: Relay) -> tuple[Peer, Connection]:
     """A new client, the only one, and the relay's side of its connection."""
     client = await relay.client()
-    await eventually(lambda: relay.plane.connections)
-    (connection,) = relay.plane.connections
+    await eventually(lambda: relay.plane.clients.connections)
+    (connection,) = relay.plane.clients.connections
+    assert isinstance(connection, Preface | DownstreamConnection)
     return client, connection
 
 
@@ -81,7 +82,7 @@ async def test_it_may_come_in_any_pieces(relay: Relay, header: bytes) -> None:
         await upstream.send(OK)
         await peer.head()
         await peer.close()
-        await eventually(lambda: not relay.plane.connections)
+        await eventually(lambda: not relay.plane.clients.connections)
         peer, connection = await connected(relay)
         take(connection, data[:cut])
         take(connection, data[cut:])
@@ -170,7 +171,7 @@ async def test_a_client_that_is_not_named_is_not_believed(relay: Relay, header: 
     peer, connection = await connected(relay)
     take(connection, header)
     if reloaded:
-        (now,) = relay.plane.connections
+        (now,) = relay.plane.clients.connections
         now.reload()
     await peer.send(GET[:-2] + b"X-Forwarded-For: 203.0.113.9\r\n\r\n")
     upstream = await relay.upstream.accept()
@@ -238,7 +239,7 @@ async def test_behind_the_header_a_connection_may_be_idle(relay: Relay) -> None:
     await start(relay, timeouts=Timeouts(request_head=0.01))
     _, connection = await connected(relay)
     take(connection, LINE)
-    (now,) = relay.plane.connections
+    (now,) = relay.plane.clients.connections
     assert isinstance(now, DownstreamConnection)
     assert now.look(now._since + 600) == now._since + 620
 
@@ -257,7 +258,7 @@ async def test_who_leaves_inside_the_header_is_recorded_and_who_said_nothing_is_
         take(connection, data)
         client.eof()
         assert await client.rest() == b""
-        await eventually(lambda: not relay.plane.connections)
+        await eventually(lambda: not relay.plane.clients.connections)
     await finished(relay, Outcome.CLIENT_DISCONNECT, 0, "inside a PROXY header")
     assert relay._records.empty()
     assert not any(relay.totals.rejected.values())
@@ -271,14 +272,14 @@ async def test_a_drain_ends_a_connection_that_waits_for_its_header(
     await start(relay)
     client, connection = await connected(relay)
     take(connection, data)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert connection.transport.is_closing()
     await client.ended()
 
 
 async def test_a_connection_that_a_drain_still_accepts_is_not_waited_for_for_long(relay: Relay) -> None:
     await start(relay, timeouts=Timeouts(request_head=0.0))
-    relay.plane.drain()
+    relay.plane.clients.drain()
     client, _ = await connected(relay)
     assert await client.rest() == b""
 
@@ -286,7 +287,7 @@ async def test_a_connection_that_a_drain_still_accepts_is_not_waited_for_for_lon
 async def test_the_limit_of_connections_holds_before_the_header(relay: Relay) -> None:
     await start(relay, limits=Limits(connections=1))
     await relay.client()
-    await eventually(lambda: relay.plane.connections)
+    await eventually(lambda: relay.plane.clients.connections)
     client = await relay.client()
     assert (await client.head()).startswith(b"HTTP/1.1 503 ")
     await finished(relay, Outcome.REJECTED, 503, "limits.connections")
@@ -296,11 +297,11 @@ async def test_who_was_admitted_before_the_header_is_not_counted_again(relay: Re
     await start(relay, limits=Limits(connections=2))
     first, _ = await connected(relay)
     await relay.client()
-    await eventually(lambda: len(relay.plane.connections) == 2)
+    await eventually(lambda: len(relay.plane.clients.connections) == 2)
     relay.plane.reload(structs.replace(relay.plane.settings, limits=Limits(connections=1)))
     await first.send(LINE + GET)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    assert (len(relay.plane.connections), relay.totals.client_connections) == (2, 2)
+    assert (len(relay.plane.clients.connections), relay.totals.client_connections) == (2, 2)
     await served(relay, first, upstream, "192.0.2.1")
     assert not any(relay.totals.rejected.values())

@@ -94,12 +94,12 @@ async def test_a_connection_that_is_idle_stays_open_until_the_listeners_close(re
     """That responses say `Connection: close` already does not make an idle client's connection a short one."""
     await relay.start()
     client = await relay.client()
-    await eventually(lambda: relay.plane.connections)
-    relay.plane.draining = True
+    await eventually(lambda: relay.plane.clients.connections)
+    relay.plane.clients.draining = True
     connection = relay.connection()
 
     assert connection.look(connection._since + 60.0) > connection._since + 60.0
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.rest() == b""
     await asyncio.sleep(0)
 
@@ -107,7 +107,7 @@ async def test_a_connection_that_is_idle_stays_open_until_the_listeners_close(re
 async def test_an_idle_connection_has_the_new_patience(relay: Relay) -> None:
     await relay.start(timeouts=Timeouts(keep_alive=0.0))
     client = await relay.client()
-    await eventually(lambda: relay.plane.connections)
+    await eventually(lambda: relay.plane.clients.connections)
 
     relay.plane.reload(Settings(upstream=relay.plane.settings.upstream, timeouts=Timeouts(keep_alive=0.1)))
 
@@ -118,7 +118,7 @@ async def test_an_idle_connection_has_the_new_patience(relay: Relay) -> None:
 async def test_the_kernel_has_the_new_deadlines_and_cuts_no_stream_before_its_own(relay: Relay) -> None:
     def timeouts() -> list[int]:
         """Milliseconds, of the connection that runs a stream and of the one that does not."""
-        found = sorted(relay.plane.connections, key=lambda connection: connection.record is None)
+        found = sorted(relay.plane.clients.connections, key=lambda connection: not connection.records)
         socks = [connection.transport.get_extra_info("socket") for connection in found]
         return [sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for sock in socks]
 
@@ -132,7 +132,7 @@ async def test_the_kernel_has_the_new_deadlines_and_cuts_no_stream_before_its_ow
             listener.setsockopt(*option)
     _, upstream, _ = await relay.exchange(GET)
     await relay.client()
-    await eventually(lambda: len(relay.plane.connections) == 2)
+    await eventually(lambda: len(relay.plane.clients.connections) == 2)
     assert timeouts() == [250_000, 250_000]
 
     reload(Timeouts(client_stall=4.0, tcp_user=3.0))

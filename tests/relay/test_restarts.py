@@ -103,7 +103,7 @@ async def test_a_drain_ends_those_that_are_held(relay: Relay, closed_port: int, 
     await eventually(lambda: relay.totals.connects["refused"] > 1)
     if reloaded:
         relay.plane.reload(relay.plane.settings)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await get.rest() == b""
     await own_answer(post, 503, "connection_refused")
     assert sorted([(await relay.record()).status, (await relay.record()).status]) == [0, 503]

@@ -23,7 +23,7 @@ async def test_it_tells_the_time_to_the_response_head(relay: Relay, fields: byte
     await relay.start(server_timing=True)
     head = await head_of(relay, GET, b"HTTP/1.1 200 OK\r\n" + fields + b"\r\n")
     (told,) = OURS.findall(head)
-    for connection in relay.plane.connections:
+    for connection in relay.plane.clients.connections:
         connection.abort()
     record = await relay.record()
     assert told == b"%.1f" % ((record.head_at - record.started) * 1000)

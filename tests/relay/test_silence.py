@@ -43,7 +43,7 @@ class Clock:
     def wind(self, seconds: float) -> None:
         """Let time pass, and have every connection looked at."""
         self._ahead += seconds
-        for connection in list(self._plane.connections):
+        for connection in list(self._plane.clients.connections):
             connection.look(time.monotonic() + self._ahead)
 
 
@@ -113,7 +113,7 @@ async def test_a_stream_that_speaks_has_no_heartbeat(relay: Relay) -> None:
     long = long_ago()
     await relay.start(sse=SSE(heartbeat=long))
     client, upstream, clock = await stream(relay)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     for _ in range(3):
         await say(upstream, client, EVENT)
         record.head_at -= long  # it has spoken for so long
@@ -474,7 +474,7 @@ async def test_a_heartbeat_is_no_word_of_the_upstream(relay: Relay) -> None:
 async def test_no_measure_of_the_stream_knows_of_heartbeats(relay: Relay) -> None:
     await relay.start()
     client, upstream, clock = await stream(relay)
-    (record,) = relay.plane.running()
+    (record,) = relay.plane.clients.running()
     record.timeline = Timeline(100, 0)
     clock.wind(DUE)
     assert await client.chunk() == HEARTBEAT

@@ -46,7 +46,7 @@ def test_zero_leaves_the_system_alone() -> None:
 @linux
 async def test_every_connection_to_the_upstream_has_them(relay: Relay) -> None:
     await relay.start(timeouts=Timeouts(tcp_user=30.0))
-    connection = await relay.plane.pool.connect(False, relay.plane.is_closing)
+    connection = await relay.plane.pool.connect(False, relay.plane.clients.is_closing)
     assert said(connection.transport.get_extra_info("socket")) == (1, 10, 10, 2, 30_000)
     connection.close()
 
@@ -63,7 +63,7 @@ async def test_every_connection_to_the_upstream_has_them(relay: Relay) -> None:
 )
 async def test_what_tells_of_a_vanished_host(relay: Relay, error: Exception | None, expected: bool) -> None:
     await relay.start()
-    connection = await relay.plane.pool.connect(False, relay.plane.is_closing)
+    connection = await relay.plane.pool.connect(False, relay.plane.clients.is_closing)
     text = kernel_timeout(error, connection.transport, "upstream")
     assert text == ("timeouts.tcp_user: the upstream's host answers no more" if expected else "")
     connection.close()

@@ -231,5 +231,5 @@ async def test_a_missing_marker_is_no_error_to_tell_of(relay: Relay) -> None:
     await client.head()
     assert await client.until(LAST) == chunk(b"data: a\n\n") + LAST
     await ended(relay, False)
-    relay.plane.drain()
+    relay.plane.clients.drain()
     assert await client.rest() == b""

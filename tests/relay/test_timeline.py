@@ -22,7 +22,7 @@ def watch(relay: Relay) -> list[Record]:
         record.timeline = Timeline(100, record.bytes_down)
         seen.append(record)
 
-    relay.plane.on_stream = begun
+    relay.plane.clients.on_stream = begun
     return seen
 
 

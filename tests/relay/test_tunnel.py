@@ -131,7 +131,7 @@ async def test_each_side_may_say_its_last_word_and_still_listen(relay: Relay, fi
         await speaking.close()
     assert await silent.rest() == b"last"
     await finished(relay, Outcome.COMPLETED, 101)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
     assert relay.totals.upstream_idle == 0
 
 
@@ -146,7 +146,7 @@ async def test_a_side_that_closes_ends_the_tunnel(relay: Relay, first: str) -> N
     assert await other.rest() == b""
     await other.close()
     await finished(relay, Outcome.COMPLETED, 101)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 async def test_an_upstream_that_is_gone_before_the_answer_to_its_last_word(relay: Relay, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ async def test_a_side_that_breaks_ends_the_tunnel(relay: Relay, first: str, outc
     await other.ended()
     record = await relay.record()
     assert (record.outcome, record.status) == (outcome, 101)
-    await eventually(lambda: not relay.plane.connections)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 async def test_a_tunnel_is_told_from_a_request_that_follows(relay: Relay) -> None:

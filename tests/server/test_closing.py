@@ -57,7 +57,7 @@ class Listening(Listeners):
     async def end(self) -> None:
         """As the drain does it, up to where it waits for the streams."""
         accepted = await self.stop()
-        self.plane.drain()
+        self.plane.clients.drain()
         await self.serve(accepted)
 
 
@@ -157,7 +157,7 @@ async def test_a_request_that_nobody_has_read_is_served_on_a_connection_at_rest(
 ) -> None:
     await listening.listen("127.0.0.1:0")
     sock = listening.connect()
-    await eventually(lambda: listening.plane.connections)
+    await eventually(lambda: listening.plane.clients.connections)
     sock.sendall(GET)
 
     await listening.end()

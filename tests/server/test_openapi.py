@@ -62,8 +62,9 @@ class Stage:
         self.settings = Settings(
             upstream=UpstreamSettings(url=url, tls=tls or UpstreamTLS()), metrics=Metrics(openapi=path)
         )
-        self.plane = Plane(self.settings, Totals(), loop, lambda record: None)
-        self._tasks.append(loop.create_task(TemplateReader(self.plane).run()))
+        reached = asyncio.Event()
+        self.plane = Plane(self.settings, Totals(), loop, lambda record: None, on_upstream=reached.set)
+        self._tasks.append(loop.create_task(TemplateReader(self.plane, reached).run()))
         self._server = await loop.create_server(lambda: DownstreamConnection(self.plane), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -108,7 +109,7 @@ class Stage:
                 await task
         assert self._server is not None
         self._server.close()
-        await self.plane.shutdown(5.0)
+        await self.plane.clients.shutdown(5.0)
         self.plane.close()
 
 

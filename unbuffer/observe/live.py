@@ -61,7 +61,7 @@ HELLO = Hello(
 
 
 class Streams(Protocol):
-    """What is asked of the data plane."""
+    """What is asked of the clients of the data plane."""
 
     on_stream: Callable[[Record], None] | None
 

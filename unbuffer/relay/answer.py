@@ -95,8 +95,8 @@ class Answer:
             if decoded or not head.codings:
                 self._content = content_reader(head.kind, policy.keepalive_events)
             self._keep_tail(exchange, head, decoded, now)
-            if exchange.plane.on_stream is not None:
-                exchange.plane.on_stream(record)
+            if exchange.plane.clients.on_stream is not None:
+                exchange.plane.clients.on_stream(record)
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx head: passed on at once."""
@@ -109,8 +109,8 @@ class Answer:
         if exchange is None:
             return
         self._answered(exchange, "upgrade", 101, now)
-        if exchange.plane.on_stream is not None:
-            exchange.plane.on_stream(self.record)
+        if exchange.plane.clients.on_stream is not None:
+            exchange.plane.clients.on_stream(self.record)
         self._writer.switch(head)
         self.flush(now)
 

@@ -6,6 +6,7 @@ What comes while an exchange runs waits, and reading pauses behind it, so a conn
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -112,17 +113,16 @@ class DownstreamConnection(Client, asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=65536)
         self._writer = ResponseWriter(self.transport)
         plane = self.plane
-        full = self._origin is None and plane.full
+        full = self._origin is None and plane.clients.full(plane.settings.limits.connections)
         if self._origin is None:
             self._origin = Origin.of(transport)
         self.peer = plane.trust.peer(self._origin)
-        plane.connections.add(self)
-        plane.totals.client_connections += 1
+        plane.clients.joined(self)
         if full:
             plane.totals.rejected[TOO_MANY_CONNECTIONS] += 1
             self._surplus = True
-            plane.surplus += 1
-            if plane.surplus <= refusals.REFUSALS:
+            plane.clients.refused += 1
+            if plane.clients.refused <= refusals.REFUSALS:
                 self._refuse(503, Outcome.REJECTED, "the limit limits.connections is reached")
             else:
                 self.abort()
@@ -157,18 +157,16 @@ class DownstreamConnection(Client, asyncio.Protocol):
         if self._phase == _REQUEST and self._exchange is None and not self._idle:
             self._record(Outcome.CLIENT_DISCONNECT, 0, "inside a request head")
         if self._surplus:
-            plane.surplus -= 1
+            plane.clients.refused -= 1
         if self._breaking is not None:
             self._breaking.cancel()
         self._phase = _CLOSED
-        plane.connections.discard(self)
-        plane.totals.client_connections -= 1
         plane.watchdog.forget(self)
         self._behind = b""
         self._reader = None
         if self._exchange is not None:
             self._exchange.client_lost(exc)
-        plane.connection_closed()
+        plane.clients.left(self)
 
     def pause_writing(self) -> None:
         self.stalled = True
@@ -216,15 +214,15 @@ class DownstreamConnection(Client, asyncio.Protocol):
                 self.transport.resume_reading()
 
     @property
-    def record(self) -> Record | None:
-        """Of the stream that runs; None when none does."""
-        return self._exchange.record if self._exchange is not None else None
+    def records(self) -> Sequence[Record]:
+        """Of the stream that runs, if one does."""
+        return (self._exchange.record,) if self._exchange is not None else ()
 
     @property
     def _leaves(self) -> bool:
         """Whether the client or the state of the process allows no other request on this connection. Nor does an answer
         before the end of its request: whether that end still comes nobody knows (RFC 9112, section 9.3)."""
-        return not self._keep_alive or self.plane.draining or self._phase != _WHOLE
+        return not self._keep_alive or self.plane.clients.draining or self._phase != _WHOLE
 
     def why_lost(self, exc: Exception | None) -> str:
         """What the kernel gave the connection up for, or the error's own words."""
@@ -263,7 +261,7 @@ class DownstreamConnection(Client, asyncio.Protocol):
         else:
             self._answer_failure(exchange, outcome, status or outcome.value.status)
 
-    # -- what the plane asks for
+    # -- as one of the clients: see `clients.Connection`
 
     def drain(self) -> None:
         """Close if nothing can be on its way, else once nothing has come. A WebSocket hears that the server leaves."""
@@ -292,7 +290,7 @@ class DownstreamConnection(Client, asyncio.Protocol):
         with contextlib.suppress(OSError):  # of a connection that has just ended
             set_options(self.transport.get_extra_info("socket"), client_options(self.plane.settings, *running) or OFF)
 
-    def end(self, outcome: Outcome) -> None:
+    def end_streams(self, outcome: Outcome) -> None:
         """End whatever runs. What was written of a response that is complete may still go out."""
         if self._exchange is not None:
             self._exchange.finish(outcome)
@@ -527,7 +525,7 @@ class DownstreamConnection(Client, asyncio.Protocol):
         due = self._since + seconds if seconds else 0.0
         if not due or due > now:
             return due
-        if self._idle and (self._phase == _REQUEST or self.plane.closing):
+        if self._idle and (self._phase == _REQUEST or self.plane.clients.closing):
             self._close()
         else:
             self._refuse(408, Outcome.REQUEST_HEAD_TIMEOUT, "")
@@ -576,7 +574,7 @@ class DownstreamConnection(Client, asyncio.Protocol):
             return 0.0  # a health check is being answered: nobody waits for the client
         if not self._idle:
             return timeouts.request_head
-        if self.plane.closing:
+        if self.plane.clients.closing:
             return patience.CROSSING
         return timeouts.keep_alive
 

@@ -94,7 +94,8 @@ class Exchange:
 
     async def _connected(self) -> None:
         try:
-            connection = await self.plane.pool.connect(accepts_events(self._request.fields), self.plane.is_closing)
+            events = accepts_events(self._request.fields)
+            connection = await self.plane.pool.connect(events, self.plane.clients.is_closing)
         except ConnectError as refusal:
             self._connecting = None
             self.finish(refusal.outcome, refusal.detail)
@@ -213,7 +214,7 @@ class Exchange:
         self.tunnel = Tunnel(self, self.client.writer, self.upstream, websocket)
         self.upstream.begin_tunnel()
         self.client.begin_tunnel()
-        if self.plane.closing:
+        if self.plane.clients.closing:
             self.tunnel.go_away()
 
     # -- endings

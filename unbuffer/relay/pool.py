@@ -27,8 +27,18 @@ _RESULTS = {
 class Pool:
     """The way to the one upstream."""
 
-    def __init__(self, settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> None:
-        self.dialer = Dialer(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        dialer: Dialer,
+        totals: Totals,
+        loop: asyncio.AbstractEventLoop,
+        watchdog: Watchdog,
+        on_up: Callable[[], None] | None,
+    ) -> None:
+        """dialer: of these settings. on_up: called when a connection is made, the first one or the first since one
+        failed."""
+        self.dialer = dialer
         self.target = self.dialer.target
         self.host = self.target.host_field.encode("ascii")
         """The Host of a request that came without one."""
@@ -42,8 +52,7 @@ class Pool:
         self._totals = totals
         self._loop = loop
         self._watchdog = watchdog
-        self.on_up: Callable[[], None] | None = None
-        """Called when a connection is made, the first one or the first since one failed."""
+        self._on_up = on_up
         self._up = False
         self._turn = asyncio.Lock()
         """Whose turn it is to try, of the requests that wait for an upstream that refuses."""
@@ -142,8 +151,8 @@ class Pool:
         self._totals.connect_times.observe(time.monotonic() - started)
         if not self._up:
             self._up = True
-            if self.on_up is not None:
-                self.on_up()
+            if self._on_up is not None:
+                self._on_up()
         return connection
 
     def _factory(self) -> UpstreamConnection:

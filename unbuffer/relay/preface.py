@@ -6,9 +6,11 @@ With the header's last byte the connection is that of the client, and another pr
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unbuffer.outcome import Outcome
+from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
@@ -20,7 +22,6 @@ from unbuffer.relay.watchdog import NOT_WATCHED
 from unbuffer.totals import BAD_PROXY_HEADER
 
 if TYPE_CHECKING:
-    from unbuffer.record import Record
     from unbuffer.relay.plane import Plane
 
 
@@ -52,13 +53,12 @@ class Preface(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
         plane = self.plane
-        if plane.full:
+        if plane.clients.full(plane.settings.limits.connections):
             self._hand_over(DownstreamConnection(plane))  # it knows how to refuse
             return
         self._origin = Origin.of(transport)
         self.peer = plane.trust.peer(self._origin)
-        plane.connections.add(self)
-        plane.totals.client_connections += 1
+        plane.clients.joined(self)
         if self._origin.peername is None:
             self.abort()  # reset already, as HAProxy's health checks do: there is nobody to refuse
         elif not self.peer.trusted:
@@ -92,23 +92,21 @@ class Preface(asyncio.Protocol):
         self._data = b""
         self._closing = True
         self._leave()
-        self.plane.connection_closed()
 
     def _leave(self) -> None:
-        self.plane.connections.discard(self)
-        self.plane.totals.client_connections -= 1
         self.plane.watchdog.forget(self)
+        self.plane.clients.left(self)
 
     def _hand_over(self, connection: DownstreamConnection) -> None:
         self.transport.set_protocol(connection)
         connection.connection_made(self.transport)
 
-    # -- what the plane asks for: see DownstreamConnection
+    # -- as one of the clients: see `clients.Connection`
 
     @property
-    def record(self) -> "Record | None":
+    def records(self) -> Sequence[Record]:
         """No stream runs."""
-        return None
+        return ()
 
     def drain(self) -> None:
         """Close if nothing can be on its way, else once nothing has come."""
@@ -130,7 +128,7 @@ class Preface(asyncio.Protocol):
         with contextlib.suppress(OSError):  # of a connection that has just ended
             set_options(self.transport.get_extra_info("socket"), client_options(self.plane.settings) or OFF)
 
-    def end(self, outcome: Outcome) -> None:
+    def end_streams(self, outcome: Outcome) -> None:
         """There is no stream to end."""
         if not self._closing:
             self._close()
@@ -154,7 +152,7 @@ class Preface(asyncio.Protocol):
         due = self._since + seconds if seconds else 0.0
         if not due or due > now:
             return due
-        if self.plane.closing:
+        if self.plane.clients.closing:
             self._close()
         else:
             self._refuse("no PROXY header came in time", Outcome.REQUEST_HEAD_TIMEOUT)
@@ -163,7 +161,7 @@ class Preface(asyncio.Protocol):
     @property
     def _patience(self) -> float:
         """Seconds that the header may take; 0 = it may last."""
-        return patience.CROSSING if self.plane.closing else self.plane.settings.timeouts.request_head
+        return patience.CROSSING if self.plane.clients.closing else self.plane.settings.timeouts.request_head
 
     def _rest(self) -> None:
         self._since = time.monotonic()

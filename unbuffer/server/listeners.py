@@ -81,7 +81,7 @@ class Listeners:
         """Stop listening, serve whoever has connected, and wait for the streams as long as drain.timeout says."""
         accepted = await self.stop()
         # After the listeners: whoever then connects anew is refused, and knows.
-        self._plane.drain()
+        self._plane.clients.drain()
         await self.serve(accepted)
         await self._runner.cleanup()
 
@@ -163,11 +163,11 @@ class _DataServer(web.Server):
         return client_connection(self._plane)
 
     def pre_shutdown(self) -> None:
-        self._plane.drain()
+        self._plane.clients.drain()
 
     async def shutdown(self, timeout: float | None = None) -> None:
         # As long as the settings say now, not those of the start, which aiohttp was given.
-        await self._plane.shutdown(self._plane.settings.drain.timeout)
+        await self._plane.clients.shutdown(self._plane.settings.drain.timeout)
 
 
 async def _unused_handler(request: web.BaseRequest) -> web.StreamResponse:

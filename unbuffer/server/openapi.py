@@ -63,11 +63,11 @@ class _NoTemplates(Exception):
 class TemplateReader:
     """Keeps what the plane knows of the upstream's paths up to date."""
 
-    def __init__(self, plane: Plane) -> None:
+    def __init__(self, plane: Plane, asked: asyncio.Event) -> None:
+        """asked: set when the upstream is reached, `Plane.on_upstream`."""
         self._plane = plane
-        self._asked = asyncio.Event()
+        self._asked = asked
         self._told = ""
-        plane.on_upstream = self._asked.set
 
     async def run(self) -> None:
         """Read when the upstream is first reached, after each reload, and when it is back after a failure."""

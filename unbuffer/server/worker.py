@@ -15,6 +15,7 @@ from unbuffer.observe.live import Live
 from unbuffer.observe.loop_lag import LoopLag
 from unbuffer.observe.observer import Observer
 from unbuffer.observe.recent import Recent
+from unbuffer.relay.dial import Dialer
 from unbuffer.relay.plane import Plane
 from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
@@ -71,16 +72,25 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     spans = spans_to(settings.tracing.otlp)
     access_log = AccessLog(settings.log.format, sys.stdout.buffer, settings.log.keys)
     recent = Recent()
-    plane = _plane(settings, totals, loop, Observer(totals, access_log, recent, spans))
-    templates = asyncio.ensure_future(TemplateReader(plane).run())
-    probe = UpstreamProbe(plane.pool.dialer)
-    if settings.listen.health:
-        plane.health = DataPortHealth(lifecycle, probe)
-    exposition = Exposition(totals, lifecycle, probe, plane.buffered)
+    with naming_upstream(settings.upstream.tls):
+        dialer = Dialer(settings)
+    probe = UpstreamProbe(dialer)
+    reached = asyncio.Event()
+    plane = Plane(
+        settings,
+        totals,
+        loop,
+        Observer(totals, access_log, recent, spans).ended,
+        dialer=dialer,
+        on_upstream=reached.set,
+        health=DataPortHealth(lifecycle, probe) if settings.listen.health else None,
+    )
+    templates = asyncio.ensure_future(TemplateReader(plane, reached).run())
+    exposition = Exposition(totals, lifecycle, probe, plane.clients.buffered)
     loop_lag = LoopLag(totals, loop)
     listeners = Listeners(plane)
     pages = build_admin(lifecycle, probe, exposition)
-    add_live_page(pages, Live(totals, recent, plane), lifecycle)
+    add_live_page(pages, Live(totals, recent, plane.clients), lifecycle)
     admin = AdminListener(pages)
     child = Child(command, on_end=lifecycle.drain)
     reloading: asyncio.Future[None] | None = None
@@ -105,7 +115,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         loop_lag.start()
         await lifecycle.ending.wait()
         # From here on every response says that its connection ends after it.
-        plane.draining = True
+        plane.clients.draining = True
         await _delay(plane.settings.drain.delay, signals.hurry, child.ended)
         log.info("draining: running streams have up to %gs (drain.timeout)", plane.settings.drain.timeout)
         await _drain(listeners, plane, signals)
@@ -129,11 +139,6 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         await admin.close()
 
 
-def _plane(settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, observer: Observer) -> Plane:
-    with naming_upstream(settings.upstream.tls):
-        return Plane(settings, totals, loop, observer.ended)
-
-
 async def _delay(seconds: float, *cut_short: asyncio.Event) -> None:
     """Go on serving all that comes, until the load balancers have noticed that this process is not ready."""
     if not seconds:
@@ -154,6 +159,6 @@ async def _drain(listeners: Listeners, plane: Plane, signals: Signals) -> None:
     if not drained.done():
         log.info("second signal: ending every stream now")
         drained.cancel()
-        await plane.shutdown(0.0)
+        await plane.clients.shutdown(0.0)
     with contextlib.suppress(asyncio.CancelledError):
         await drained
