@@ -25,16 +25,15 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 CUT = 0.3
 """A deadline that a test waits for."""
-KEPT = 0.5
-"""A deadline that a test keeps from being reached for LONG."""
 LONG = 0.8
+TICK = 0.05
 STEP = 0.02
 
 
 @pytest.fixture(autouse=True)
 def _fine_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The watchdog looks more often, so that nobody waits long for what is overdue."""
-    monkeypatch.setattr("unbuffer.relay.watchdog.TICK", 0.05)
+    monkeypatch.setattr("unbuffer.relay.watchdog.TICK", TICK)
 
 
 def long_enough() -> "asyncio.Task[None]":
@@ -123,13 +122,21 @@ async def test_keep_alive_closes_in_silence(relay: Relay, served: bool) -> None:
 
 
 async def test_keep_alive_counts_although_a_longer_deadline_was_there_before(relay: Relay) -> None:
-    await relay.start(timeouts=Timeouts(keep_alive=CUT, response_head=600.0, silence=600.0))
+    await relay.start(timeouts=Timeouts(keep_alive=60.0, response_head=600.0, silence=600.0))
     client, upstream, _ = await relay.exchange(GET)
-    await long_enough()
+    connection, watchdog = relay.connection(), relay.plane.watchdog
+    # As the watchdog does, when it looks during the exchange.
+    watchdog.forget(connection)
+    watchdog.watch(connection, connection.look(time.monotonic()))
+    looks_at = connection.watched_slot
     await upstream.send(OK)
     await client.head()
-    assert await client.rest() == b"ok"
+    assert await client.read(2) == b"ok"
     await finished(relay, Outcome.COMPLETED, 200)
+    assert connection.watched_slot < looks_at
+    assert connection.watched_slot <= (time.monotonic() + 60.0) / TICK + 1
+    pass_time(relay, 60.0)
+    assert await client.rest() == b""
 
 
 async def test_request_body(relay: Relay) -> None:
@@ -417,20 +424,28 @@ async def test_an_early_answer_waits_for_a_slow_client_as_long_as_any_other(
 
 
 async def test_a_client_that_reads_slowly_is_not_cut(relay: Relay) -> None:
-    await relay.start(timeouts=Timeouts(client_stall=KEPT))
+    await relay.start(timeouts=Timeouts(client_stall=60.0))
     with await narrow_client(relay) as client:
         loop = asyncio.get_running_loop()
         await soon(loop.sock_sendall(client, GET))
         upstream = await relay.upstream.accept()
         upstream.writer.write(ENDLESS + bytes(64 << 20))
-        over = long_enough()
-        while not over.done():
-            # So slowly that the buffer does not drain, and the upstream is not read, until it is over.
-            await soon(loop.sock_recv(client, 1024))
-            await asyncio.sleep(STEP)
+        await eventually(lambda: relay.totals.of("default", "plain").stalls)
+        connection, now = relay.connection(), time.monotonic()
+        for _ in range(4):
+            # So little that the buffer does not drain, and the upstream is not read.
+            waiting = connection.transport.get_write_buffer_size()
+            while connection.transport.get_write_buffer_size() == waiting:
+                await soon(loop.sock_recv(client, 1024))
+            now += 40.0
+            connection.look(now)
+            assert relay.totals.streams == 1
         assert relay.totals.of("default", "plain").stalls == 1
-        assert relay.totals.streams == 1
         # The deadline was there all the time.
+        while relay.totals.streams:
+            now += 60.0
+            connection.look(now)
+            await asyncio.sleep(0)
         await upstream.ended()
         await finished(relay, Outcome.CLIENT_STALL_TIMEOUT, 200)
 
