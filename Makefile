@@ -8,9 +8,12 @@ BIN := $(VENV)/bin
 APPS := .venv-apps
 SECONDS := 60
 COMPILED := build/compiled
-COMPILED_TESTS := tests/http tests/messages tests/observe tests/relay tests/faults $(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
+# Those of what is compiled; what the kernel does with a host that vanished is the same for both.
+COMPILED_TESTS := tests/http tests/messages tests/relay $(addprefix tests/observe/test_,truth.py verdict.py causes.py) \
+	$(addprefix tests/faults/test_,clients.py upstream.py) \
+	$(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
-.PHONY: help demo test check apps unit compiled fuzz format bench audit clean
+.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench audit clean
 
 help:
 	@echo "make demo    the same streams, direct and through unbuffer, live in this terminal"
@@ -27,7 +30,11 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/unbuffer demo $(ARGS)
 
-test: check apps unit compiled
+# What keeps one core busy, side by side, and then what keeps all of them busy.
+test:
+	$(MAKE) --jobs=2 --output-sync=target check apps build-compiled
+	$(MAKE) unit
+	$(MAKE) test-compiled
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -40,10 +47,15 @@ unit: $(VENV)/.dev
 	.ci/system-packages
 	$(BIN)/python -m pytest -n auto $(ARGS)
 
-# Beside the tests, so that both they and the programs that they start find the compiled modules and not the sources.
-compiled: $(VENV)/.dev
+compiled: build-compiled
+	$(MAKE) test-compiled
+
+build-compiled: $(VENV)/.dev
 	rm -rf $(COMPILED)
 	UNBUFFER_COMPILE=1 $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(COMPILED) .
+
+# Beside the tests, so that both they and the programs that they start find the compiled modules and not the sources.
+test-compiled:
 	cp -r tests benchmarks config docs deploy pyproject.toml *.md $(COMPILED)
 	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -c 'from tests.compiled import COMPILED; assert COMPILED, "it is not"'
 	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -m pytest -n auto -p no:cacheprovider $(COMPILED_TESTS) $(ARGS)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.compiled import COMPILED
 from tests.peers import DATE, Peer, ScriptedUpstream, connect, eventually, soon, timeless
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
@@ -22,7 +23,8 @@ from unbuffer.totals import Totals
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    loops = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    return {"uvloop": loops["uvloop"]} if COMPILED else loops
 
 
 class Relay:
