@@ -46,6 +46,9 @@ DEFAULT_ROUTE = "default"
 OVERFLOW_ROUTE = "_other"
 """The label of the routes beyond metrics.max_routes."""
 
+PROBE_ROUTE = "_probe"
+"""The label of probe streams."""
+
 ODDITIES = ("identity", "space_before_colon", "space_after_chunk_size")
 """What is tolerated of responses: Transfer-Encoding: identity, `Name : value`, and `28 ` or `28 ; a=b` for a size."""
 

@@ -98,6 +98,20 @@ class Dialer:
         raise failure or OSError(errno.EADDRNOTAVAIL, "the name has no address")
 
 
+class InProcess(Dialer):
+    """Opens a pair of sockets: the other end is served here."""
+
+    def __init__(self, settings: Settings, served: Callable[[], asyncio.Protocol]) -> None:
+        super().__init__(settings)
+        self._served = served
+
+    async def _open(self, factory: Callable[[], P], tls: ssl.SSLContext | None) -> P:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        await loop.create_unix_connection(self._served, sock=theirs)
+        return (await loop.create_unix_connection(factory, sock=ours))[1]
+
+
 def _tls_context(settings: Settings) -> ssl.SSLContext:
     tls = settings.upstream.tls
     context = ssl.create_default_context(cafile=tls.ca or None)

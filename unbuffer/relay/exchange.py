@@ -19,6 +19,7 @@ from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
 from unbuffer.relay.dial import ConnectError
 from unbuffer.relay.patience import deadlines
+from unbuffer.relay.pool import Pool
 from unbuffer.relay.tcp import kernel_timeout
 from unbuffer.relay.tunnel import Tunnel
 from unbuffer.relay.upstream import UpstreamConnection
@@ -76,13 +77,17 @@ class Exchange:
         state = outcome.label if outcome else "body" if self.answer.head_sent else "waiting"
         return f"<Exchange {self.record.method} {self.record.path} {state}>"
 
+    @property
+    def _pool(self) -> Pool:
+        return self.plane.probe if self.policy.probe else self.plane.pool
+
     # -- the request goes up
 
     def begin(self, now: float) -> None:
         """Send the request up, on a connection at rest if there is one."""
         if not self._request_over:
             self.watch(now, self.policy.request_body_timeout)
-        connection = self.plane.pool.take(now)
+        connection = self._pool.take(now)
         if connection is not None:
             self._send(connection, now)
             return
@@ -95,7 +100,7 @@ class Exchange:
     async def _connected(self) -> None:
         try:
             events = accepts_events(self._request.fields)
-            connection = await self.plane.pool.connect(events, self.plane.clients.is_closing)
+            connection = await self._pool.connect(events, self.plane.clients.is_closing)
         except ConnectError as refusal:
             self._connecting = None
             self.finish(refusal.outcome, refusal.detail)

@@ -10,6 +10,7 @@ from unbuffer.relay.clients import Clients
 from unbuffer.relay.dial import Dialer
 from unbuffer.relay.policy import RouteTable
 from unbuffer.relay.pool import Pool
+from unbuffer.relay.probe import ProbePool
 from unbuffer.relay.stalls import Stalls
 from unbuffer.relay.tcp import client_options
 from unbuffer.relay.templates import Templates
@@ -73,6 +74,10 @@ class Plane:
         self.pool = pool
         self.origins = frozenset(origin.encode("ascii") for origin in settings.cors.origins)
         self.trust = Trust(settings)
+        self.probe: Pool = pool
+        """The way of requests for the probe."""
+        if settings.probe.enabled:
+            self.probe = ProbePool(settings, self.totals, self.loop, self.watchdog)
         self.totals.name_routes(self.routes.labels)
 
     def know(self, templates: Templates) -> None:

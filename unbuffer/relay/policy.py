@@ -7,11 +7,13 @@ from urllib.parse import unquote_to_bytes
 
 from unbuffer.http.credentials import BearerTokens, Guard, QueryCredential
 from unbuffer.relay.templates import Templates
-from unbuffer.settings.model import Route, Settings
+from unbuffer.settings.model import Route, RouteSSE, RouteTimeouts, Settings
 from unbuffer.settings.problems import Problem, SettingsError
 from unbuffer.settings.routes import glob_pattern, prefix_bytes
 from unbuffer.settings.tokens import read_tokens
-from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE
+from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE, PROBE_ROUTE
+
+_PROBE_METHODS = frozenset((b"GET", b"HEAD", b"POST"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Policy:
     error_event: bool
     terminal_marker: bytes
     server_timing: bool
+    probe: bool = False
+    """Whether unbuffer itself answers, with the probe stream."""
 
     @property
     def adds(self) -> bool:
@@ -59,6 +63,8 @@ class RouteTable:
             _Rule(_matcher(route), frozenset(m.encode("ascii") for m in route.methods), _named(settings, index, route))
             for index, route in enumerate(settings.routes)
         ]
+        if settings.probe.enabled:
+            self._rules.insert(0, _probe(settings))
         self._room = settings.metrics.max_routes - len(settings.routes)
         self._labels: set[str] = before._labels if before else set()
         """Templates that became label values. They remain it, as time series last as long as the process."""
@@ -97,6 +103,17 @@ class RouteTable:
         label = template if template in self._labels else OVERFLOW_ROUTE
         policy = self._templated[template] = replace(self._default, route=label)
         return policy
+
+
+def _probe(settings: Settings) -> _Rule:
+    """The way to the probe. What an application may need, heartbeats and deadlines, would only falsify it."""
+    quiet = RouteSSE(heartbeat=0.0, opening=False, error_event=False)
+    deadlines = RouteTimeouts(response_head=0.0, silence=0.0)
+    route = Route(name="probe", prefix=settings.probe.path, sse=quiet, timeouts=deadlines)
+    policy = replace(_policy(settings, PROBE_ROUTE, route), probe=True, server_timing=False)
+    if settings.probe.token:
+        policy = replace(policy, guard=Guard(None, BearerTokens.of((settings.probe.token,), False)))
+    return _Rule(_matcher(route), _PROBE_METHODS, policy)
 
 
 def _named(settings: Settings, index: int, route: Route) -> Policy:

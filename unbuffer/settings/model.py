@@ -273,6 +273,20 @@ class Tracing(Section, frozen=True):
     """Where spans are sent, as OTLP over HTTP; `/v1/traces` where the URL has no path. Needs `unbuffer[otel]`."""
 
 
+class Probe(Section, frozen=True):
+    """A paced test stream that unbuffer answers itself, for `unbuffer check`: it crosses every hop in front of it."""
+
+    enabled: bool = False
+    """Whether there is one: to everybody who reaches `path`, unless a token is asked for."""
+    path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$")] = "/_unbuffer/probe"
+    """Where it is; the application never sees this path then."""
+    token: Annotated[str, Meta(pattern="^([A-Za-z0-9._~+/-]+=*)?$", extra={"secret": True})] = ""
+    """The bearer token that it asks for, in place of those of `authorization`; empty = theirs, where they are asked for.
+    Made for the environment: UNBUFFER_PROBE__TOKEN."""
+    streams: Annotated[int, Meta(ge=1, le=1000)] = 8
+    """Probe streams at the same time (503). A check runs four at a time; each lasts a minute and has 1 MiB at the most."""
+
+
 class RouteTimeouts(Section, frozen=True):
     """Deadlines of one route; a missing one is inherited."""
 
@@ -372,8 +386,9 @@ class Settings(Section, frozen=True):
     log: Log = Log()
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
+    probe: Probe = Probe()
     routes: tuple[Route, ...] = ()
 
 
-SHORT_FORMS = {"listen": "address", "upstream": "url", "admin": "address"}
+SHORT_FORMS = {"listen": "address", "upstream": "url", "admin": "address", "probe": "enabled"}
 """A section written as one plain value sets this field: `upstream: http://127.0.0.1:8000`."""
