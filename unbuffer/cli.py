@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from unbuffer import __version__
+from unbuffer.check.options import add_options, with_json_data
 from unbuffer.settings.problems import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def main(argv: list[str] | None = None) -> int:
     if given[:1] == ["exec"] and "--" in given:
         at = given.index("--")
         own, app = given[:at], given[at + 1 :]
+    elif given[:1] == ["check"]:
+        own = with_json_data(given)
     arguments = _parsed(own, app)
     try:
         command: str = arguments.command
@@ -45,6 +48,10 @@ def main(argv: list[str] | None = None) -> int:
             return _exec(arguments, app)
         if command in ("healthcheck", "drain"):
             return _ask(arguments)
+        if command == "check":
+            from unbuffer.check.command import check
+
+            return check(arguments)
         if command == "demo":
             from unbuffer.demo.show import main as demo
 
@@ -188,6 +195,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(config)
     _add_set(config)
 
+    _add_check(
+        commands.add_parser(
+            "check",
+            help="measure how a stream arrives, and name the hop that holds it",
+            description="Measure how a stream arrives at a socket, and name the hop that holds it.",
+        )
+    )
+
     check = commands.add_parser("healthcheck", help="ask a running unbuffer whether it is well; exit code 0 or 1")
     check.add_argument("--ready", action="store_true", help="whether it is ready for requests, too")
     _add_asking(check)
@@ -217,6 +232,11 @@ def _add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--admin", metavar="ADDR", help="of its admin port; default 127.0.0.1:4198 (or UNBUFFER_ADMIN)")
     _add_config(parser)
     parser.set_defaults(set=[])
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    add_options(parser)
+    parser.set_defaults(file=None, config=None)
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:

@@ -70,6 +70,7 @@ def of_pool(name: str, value: Any) -> Case:
 
 TOKENS: Final = (("authorization.required", True), ("authorization.tokens", ("one",)))
 QUERY: Final = (("credentials.query", "key"),)
+PROBE: Final = (("probe.enabled", True),)
 HTTPS: Final = (("upstream.url", "https://app"),)
 
 CASES: Final[dict[str, Case]] = {
@@ -113,6 +114,12 @@ CASES: Final[dict[str, Case]] = {
     "authorization.tokens": of_policy("guard.tokens", ("two",), *TOKENS),
     "authorization.tokens_file": of_policy("guard.tokens", "{tokens}", *TOKENS),
     "authorization.forward": of_policy("guard.tokens", True, *TOKENS),
+    "probe.enabled": Case(True, lambda process: type(process.plane.probe)),
+    "probe.path": Case("/test", lambda process: process.plane.routes.match(b"GET", b"/test").probe, PROBE),
+    "probe.tokens": Case(
+        ("one",), lambda process: process.plane.routes.match(b"GET", b"/_unbuffer/probe").guard, PROBE
+    ),
+    "probe.streams": Case(3, lambda process: getattr(process.plane.probe, "_most", 0), PROBE),
     "log.level": Case("error", lambda process: logging.getLogger().level),
     "metrics.max_routes": Case(3, lambda process: process.plane.routes._room),
 }

@@ -111,8 +111,8 @@ def _probe(settings: Settings) -> _Rule:
     deadlines = RouteTimeouts(response_head=0.0, silence=0.0)
     route = Route(name="probe", prefix=settings.probe.path, sse=quiet, timeouts=deadlines)
     policy = replace(_policy(settings, PROBE_ROUTE, route), probe=True, server_timing=False)
-    if settings.probe.token:
-        policy = replace(policy, guard=Guard(None, BearerTokens.of((settings.probe.token,), False)))
+    if settings.probe.tokens:
+        policy = replace(policy, guard=Guard(None, BearerTokens.of(settings.probe.tokens, False)))
     return _Rule(_matcher(route), _PROBE_METHODS, policy)
 
 

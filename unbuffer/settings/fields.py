@@ -36,7 +36,6 @@ PATTERNS = {
     "^[A-Za-z0-9-]{0,64}$": "the name of an authentication scheme such as Bearer, or nothing",
     "^[A-Za-z0-9._~-]{0,64}$": "the name of a query parameter such as auth_key, or nothing",
     "^[A-Za-z0-9._~+/-]+=*$": "a token of letters, digits and -._~+/ that may end with =",
-    "^([A-Za-z0-9._~+/-]+=*)?$": "a token of letters, digits and -._~+/ that may end with =, or nothing",
     r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$": "a path such as /_unbuffer/probe, of letters, digits and ._~-",
     "^[A-Za-z0-9][A-Za-z0-9_.:/{}-]{0,63}$": (
         "a name of at most 64 letters, digits and _.:/{}- that begins with a letter or digit"

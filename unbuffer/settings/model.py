@@ -280,11 +280,12 @@ class Probe(Section, frozen=True):
     """Whether there is one: to everybody who reaches `path`, unless a token is asked for."""
     path: Annotated[str, Meta(pattern=r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$")] = "/_unbuffer/probe"
     """Where it is; the application never sees this path then."""
-    token: Annotated[str, Meta(pattern="^([A-Za-z0-9._~+/-]+=*)?$", extra={"secret": True})] = ""
-    """The bearer token that it asks for, in place of those of `authorization`; empty = theirs, where they are asked for.
-    Made for the environment: UNBUFFER_PROBE__TOKEN."""
+    tokens: tuple[Token, ...] = ()
+    """The bearer tokens that it asks for, in place of those of `authorization`; empty = theirs, where they are asked
+    for. Made for the environment: UNBUFFER_PROBE__TOKENS."""
     streams: Annotated[int, Meta(ge=1, le=1000)] = 8
-    """Probe streams at the same time (503). A check runs four at a time; each lasts a minute and has 1 MiB at the most."""
+    """Probe streams at the same time (503). A check runs five at a time; each lasts a minute and has 1 MiB at the
+    most."""
 
 
 class RouteTimeouts(Section, frozen=True):

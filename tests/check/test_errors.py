@@ -1,0 +1,101 @@
+"""Bad input and bad luck: a clear sentence, the right exit code, and never a traceback."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.check.conftest import Run
+
+pytestmark = pytest.mark.process
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ((), "name the URL of a stream"),
+        (("ftp://a/",), "unknown scheme 'ftp'"),
+        (("http:///x",), "has no host"),
+        (("http://a:b/",), "is no URL"),
+        (("http://a/b c",), "has spaces or letters beyond ASCII"),
+        (("http://a/", "--header", "nonsense"), "--header: want 'NAME: VALUE'"),
+        (("http://a/", "--resolve", "a"), "--resolve: want HOST:PORT:ADDRESS"),
+        (("http://a/", "--patience", "long"), "--patience: want a duration such as 30s"),
+        (("http://a/", "--several", "0"), "--several: want 1 to 32"),
+        (("http://a/", "--data", "@/does/not/exist"), "cannot read /does/not/exist: No such file or directory"),
+        (("http://a/", "--proxy", "https://p/"), "--proxy: want an http:// proxy"),
+        (("http://a/?x=1", "http://a/?x=2"), "differ in their query only"),
+    ],
+)
+def test_usage(check: Run, arguments: tuple[str, ...], told: str) -> None:
+    answer = check(*arguments)
+    assert answer.code == 2
+    assert answer.err.startswith("unbuffer check: ")
+    assert told in answer.err
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("nothing", "it answers 404; is the path right?"),
+        ("moved", "it answers 307, to /tokens"),
+        ("plain", "6 bytes came at once"),
+    ],
+)
+def test_an_answer_that_is_no_stream(check: Run, app: str, path: str, told: str) -> None:
+    answer = check("--ci", f"{app}/{path}")
+    assert (answer.code, answer.out) == (3, f"FAILED {app}/{path} {told}\n")
+
+
+def test_a_redirect_is_followed_if_that_is_asked_for(check: Run, app: str) -> None:
+    answer = check("--ci", "--quick", "-L", f"{app}/moved?count=12")
+    assert answer.code == 0
+    assert answer.out.startswith(f"ok {app}/tokens streams: ")
+
+
+def test_a_body_that_never_begins_is_waited_for_as_long_as_asked(check: Run, app: str) -> None:
+    answer = check("--ci", "--patience", "300ms", f"{app}/never")
+    assert (answer.code, answer.out) == (3, f"FAILED {app}/never no body came within 0.3 s\n")
+
+
+def test_a_server_that_is_not_there(check: Run) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        port = holder.getsockname()[1]
+        answer = check("--ci", f"http://127.0.0.1:{port}/x")
+    told = f"FAILED http://127.0.0.1:{port}/x cannot connect to 127.0.0.1:{port}: "
+    assert (answer.code, answer.out.startswith(told)) == (3, True), answer.out
+
+
+def test_a_socket_that_is_not_there(check: Run, tmp_path: Path) -> None:
+    answer = check("--ci", "--unix-socket", str(tmp_path / "none.sock"), "http://app/x")
+    assert answer.code == 3
+    assert "cannot connect to" in answer.out
+    assert "No such file or directory" in answer.out
+
+
+def test_a_name_that_does_not_resolve(check: Run) -> None:
+    answer = check("--ci", "http://unbuffer.invalid/")
+    assert answer.code == 3
+    assert "the name unbuffer.invalid does not resolve" in answer.out
+
+
+def test_a_proxy_in_the_environment_is_told_of(check: Run, app: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@proxy.example:3128")
+    answer = check("--quick", f"{app}/tokens?count=8")
+    assert answer.code == 0
+    assert "proxy_environment: HTTP_PROXY is set" in answer.out
+    assert "secret" not in answer.out
+
+
+def test_a_credential_in_the_query_is_told_of_and_not_shown(check: Run, app: str) -> None:
+    answer = check("--quick", f"{app}/tokens?count=8&api_key=sesame")
+    assert "query_credentials" in answer.out
+    assert "sesame" not in answer.out
+
+
+def test_nothing_of_the_stream_is_printed_unless_it_is_asked_for(check: Run, app: str) -> None:
+    arguments = "--quick", f"{app}/tokens?count=8"
+    assert "word 3" not in check(*arguments).out
+    assert "word 3" not in check("--json", *arguments).out
+    assert "word 3" in check("--show", *arguments).out

@@ -1,0 +1,178 @@
+"""The command line of `unbuffer check`.
+
+Exit codes: 0 everything streams, 1 something is buffered, cut or withheld, 2 usage, 3 there was no stream to judge
+(unreachable, an error, too short), 130 interrupted.
+"""
+
+import argparse
+import asyncio
+import sys
+from datetime import datetime
+from pathlib import Path
+
+from unbuffer.check.connection import Way
+from unbuffer.check.diagnosis import Diagnosis, diagnose
+from unbuffer.check.formats import as_annotations, as_json, as_junit, as_lines
+from unbuffer.check.measure import Asking
+from unbuffer.check.page import as_page
+from unbuffer.check.run import Check, Wanted
+from unbuffer.check.signatures import Level
+from unbuffer.check.target import Target, UsageError, target_of
+from unbuffer.check.terminal import Terminal
+from unbuffer.settings.values import parse_duration
+
+STREAMED, BUFFERED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Run it, report, and return the exit code."""
+    try:
+        wanted = _wanted(arguments)
+    except UsageError as error:
+        print(f"unbuffer check: {error}", file=sys.stderr)
+        return USAGE
+    run = Check(wanted, _Progress())
+    interrupted = False
+    try:
+        asyncio.run(run.run())
+    except KeyboardInterrupt:
+        interrupted = True
+    except UsageError as error:
+        print(f"unbuffer check: {error}", file=sys.stderr)
+        return USAGE
+    run.told("")
+    diagnosis = diagnose(run.kept, run.noticed)
+    try:
+        _report(arguments, diagnosis)
+    except OSError as error:
+        print(f"unbuffer check: cannot write {error.filename}: {error.strerror}", file=sys.stderr)
+        return USAGE
+    if interrupted:
+        print("unbuffer check: interrupted; this is what was known by then", file=sys.stderr)
+        return INTERRUPTED
+    return exit_code(diagnosis)
+
+
+def exit_code(diagnosis: Diagnosis) -> int:
+    """That of a whole run."""
+    levels = [diagnosis.worst(view) for view in diagnosis.views]
+    if Level.BUFFERED in levels:
+        return BUFFERED
+    return UNREACHABLE if Level.ERROR in levels else STREAMED
+
+
+def _report(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
+    if arguments.html:
+        made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        Path(arguments.html).write_text(as_page(diagnosis, made), "utf-8")
+    if arguments.junit:
+        Path(arguments.junit).write_text(as_junit(diagnosis), "utf-8")
+    if arguments.json:
+        print(as_json(diagnosis))
+    elif arguments.ci:
+        print(as_lines(diagnosis))
+    else:
+        terminal = Terminal.of(sys.stdout)
+        terminal.report(diagnosis)
+        terminal.shown(diagnosis)
+    if arguments.github and (text := as_annotations(diagnosis)):
+        print(text)
+
+
+def _wanted(arguments: argparse.Namespace) -> Wanted:
+    if not arguments.urls:
+        raise UsageError(
+            "name the URL of a stream, such as https://app.example/chat or https://app.example/_unbuffer/probe"
+        )
+    if arguments.several < 1 or arguments.several > 32:
+        raise UsageError("--several: want 1 to 32")
+    targets = list(dict.fromkeys(target_of(url) for url in (*arguments.urls, *arguments.direct)))
+    patience = _seconds("--patience", arguments.patience) if arguments.patience else 0.0
+    fields = [_field(text) for text in arguments.header]
+    body = _data(arguments.data or arguments.json_data or "")
+    if body and "content-type" not in {name.lower() for name, _ in fields}:
+        kind = "application/json" if arguments.json_data else "application/x-www-form-urlencoded"
+        fields.append(("Content-Type", kind))
+    asking = Asking(
+        way=Way(
+            insecure=arguments.insecure,
+            resolve=dict(map(_resolve, arguments.resolve)),
+            unix_socket=arguments.unix_socket,
+            proxy=_proxy(arguments.proxy) if arguments.proxy else None,
+        ),
+        method=(arguments.method or ("POST" if body else "GET")).upper(),
+        fields=tuple(fields),
+        body=body,
+        patience=patience or 30.0,
+        enough=_seconds("--enough", arguments.enough),
+        show=arguments.show,
+    )
+    return Wanted(
+        targets=_distinct(targets),
+        asking=asking,
+        probe=arguments.probe,
+        quick=arguments.quick,
+        several=arguments.several,
+        patience=patience,
+        follow=arguments.location,
+    )
+
+
+def _distinct(targets: list[Target]) -> list[Target]:
+    shown = [target.shown for target in targets]
+    if len(set(shown)) < len(shown):
+        raise UsageError("two URLs differ in their query only, which is not shown: check one after the other")
+    return targets
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}") from None
+    if seconds <= 0:
+        raise UsageError(f"{name}: want more than nothing")
+    return seconds
+
+
+def _field(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip() or any(character in text for character in "\r\n"):
+        raise UsageError(f"--header: want 'NAME: VALUE', got {text.partition(':')[0]!r}")
+    return name.strip(), value.strip()
+
+
+def _data(text: str) -> bytes:
+    if not text.startswith("@"):
+        return text.encode()
+    try:
+        return sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {text[1:]}: {error.strerror}") from None
+
+
+def _resolve(text: str) -> tuple[tuple[str, int], str]:
+    host, _, rest = text.partition(":")
+    port, _, address = rest.partition(":")
+    if not host or not port.isdigit() or not address:
+        raise UsageError(f"--resolve: want HOST:PORT:ADDRESS, got {text!r}")
+    return (host.lower(), int(port)), address.strip("[]")
+
+
+def _proxy(url: str) -> Target:
+    target = target_of(url)
+    if target.tls:
+        raise UsageError("--proxy: want an http:// proxy; over TLS to the proxy itself nothing is asked")
+    return target
+
+
+class _Progress:
+    """One line on standard error, over and over, where that is a terminal."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def __call__(self, text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{text[:100]:<{self._last}}", end="" if text else "\r", file=sys.stderr, flush=True)
+            self._last = len(text[:100])

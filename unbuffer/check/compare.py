@@ -1,0 +1,45 @@
+"""Several points of one way, and several streams at one time."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol
+
+from unbuffer.check.observation import Observation
+
+
+class Found(Protocol):
+    """A finding, as far as it matters here."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+
+
+_HOLDS = ("held_to_the_end", "steps", "beat", "first_bytes_held", "held_irregularly", "compression_holds",
+          "one_media_type", "one_method", "one_http_version", "app_engine")  # fmt: skip
+_ALSO = ("head_withheld", "heartbeats_swallowed", "cut", "truncated", "blocked_loop")
+
+
+def between(name: str, url: str, urls: Sequence[str], found: Sequence[Found]) -> str:
+    """Where this finding comes from, if several points were asked: the outermost first, the innermost last.
+
+    Empty = it is no matter of place, or there is only one point.
+    """
+    alike = _HOLDS if name in _HOLDS else (name,) if name in _ALSO else ()
+    if not alike or len(urls) < 2:
+        return ""
+    has = {finding.url for finding in found if finding.name in alike}
+    at = urls.index(url)
+    for inner in range(at + 1, len(urls)):
+        if urls[inner] not in has:
+            return f"between {urls[inner - 1]} and {urls[inner]}"
+    return f"at {urls[-1]} or behind it" if urls[-1] in has else ""
+
+
+def common_silences(group: Sequence[Observation], least: float) -> list[float]:
+    """Seconds of silences of at least so many, in which none of several running streams brought anything."""
+    begun = max(one.began + one.reads[0].at for one in group)
+    over = min(one.began + one.reads[-1].at for one in group)
+    times = sorted({one.began + read.at for one in group for read in one.reads if begun <= one.began + read.at <= over})
+    return [later - earlier for earlier, later in pairwise(times) if later - earlier >= least]

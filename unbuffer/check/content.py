@@ -1,0 +1,97 @@
+"""The body of a response as it comes: decoded, split into lines and events, and, of a probe, when each was sent."""
+
+from unbuffer.check.observation import Mark, Read
+from unbuffer.http.coding import CodingError, Decoder, decodable, parse_codings
+from unbuffer.http.probe import Sent, read
+
+LONGEST_LINE = 1 << 18
+"""Bytes of a line that are kept until its end; what is longer is no line of interest."""
+
+
+class Content:
+    """Takes the body of one response, read by read."""
+
+    def __init__(self, show: bool) -> None:
+        self._show = show
+        self._decoder: Decoder | None = None
+        self._events = False
+        self._line = b""
+        self._in_event = False
+        self._first: float | None = None
+        """When the first event of a probe was sent."""
+        self._body = self._content = self._ends = self._frames = 0
+        self.reads: list[Read] = []
+        self.marks: list[Mark] = []
+        self.beats: list[Mark] = []
+        self.names: set[str] = set()
+        self.of = 0
+        self.shown: list[str] = []
+        self.note = ""
+        """What keeps it from being looked into; empty = nothing."""
+
+    def begin(self, media_type: str, codings: str) -> None:
+        """The head is here. codings: the value of Content-Encoding."""
+        self._events = media_type == "text/event-stream"
+        names = parse_codings(codings.encode("latin-1"))
+        if not names:
+            return
+        try:
+            self._decoder = Decoder(names) if decodable(names) else None
+            self.note = "" if self._decoder else f"the coding {codings} cannot be decoded here"
+        except ImportError:
+            self.note = f"the coding {codings} cannot be decoded here: its library is not installed"
+
+    def frame(self) -> None:
+        """A chunk, or a DATA frame, begins."""
+        self._frames += 1
+
+    def take(self, data: bytes, at: float) -> None:
+        """Bytes of the body, without transfer coding; `at`: when they came. Told in `reads` by `read_over`."""
+        self._body += len(data)
+        if self._decoder is None:
+            self._look(data, at)
+            return
+        try:
+            self._decoder.feed(data)
+            while content := self._decoder.read():
+                self._look(content, at)
+        except CodingError as error:
+            self.note = str(error)
+            self._decoder = None
+
+    def read_over(self, at: float) -> None:
+        """One read of the socket has been taken."""
+        if self._body:
+            self.reads.append(Read(round(at, 6), self._body, self._content, self._ends, self._frames))
+            self._body = self._content = self._ends = self._frames = 0
+
+    @property
+    def partial(self) -> bool:
+        """Whether it ends inside a line or an event."""
+        return bool(self._line.strip()) or (self._events and self._in_event)
+
+    def _look(self, content: bytes, at: float) -> None:
+        self._content += len(content)
+        if self._show:
+            self.shown.append(f"{at:8.3f}  {content.decode('utf-8', 'replace')}")
+        *lines, rest = (self._line + content).split(b"\n")
+        for line in lines:
+            self._take_line(line.rstrip(b"\r"), at)
+        self._line = rest[-LONGEST_LINE:]
+
+    def _take_line(self, line: bytes, at: float) -> None:
+        if self._events:
+            self._ends += self._in_event and not line
+            self._in_event = bool(line) and (self._in_event or not line.startswith(b":"))
+        elif line:
+            self._ends += 1
+        if b'"unbuffer":' in line and (sent := read(line)) is not None:
+            self._mark(sent, at)
+
+    def _mark(self, sent: Sent, at: float) -> None:
+        if self._first is None:
+            self._first = sent.at
+        self.names.add(sent.name)
+        self.of = sent.of
+        mark = Mark(sent.number, round(sent.at - self._first, 6), round(at, 6))
+        (self.beats if sent.is_beat else self.marks).append(mark)

@@ -1,0 +1,116 @@
+"""The requests of a check, one after the other and some at once. What is known at any moment is in `kept`."""
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urljoin
+
+from unbuffer.check.diagnosis import Finding
+from unbuffer.check.evidence import carries_credentials
+from unbuffer.check.measure import Asking, measure, offers_http2
+from unbuffer.check.messages import http2_installed
+from unbuffer.check.observation import Observation
+from unbuffer.check.target import Target, UsageError, target_of
+from unbuffer.check.variants import Variant, first, others, with_patience
+
+PROBE_PATH = "/_unbuffer/probe"
+
+MOST_REDIRECTS = 10
+
+STAGGER = 0.1
+"""Seconds between the beginnings of several streams: what they are told at the same time is not what they have in
+common."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be asked. probe: every URL is a probe's, whatever its path. quick: the first request alone. several:
+    how many at once. patience: seconds of silence that are looked for, where the user gave some; 0.0 = none."""
+
+    targets: Sequence[Target]
+    asking: Asking
+    probe: bool = False
+    quick: bool = False
+    several: int = 3
+    patience: float = 0.0
+    follow: bool = False
+
+
+@dataclass(slots=True)
+class Check:
+    """A run. kept: what was seen so far. noticed: what was found without looking at a response. told: called with what
+    is being done now, and how long it takes at the most."""
+
+    wanted: Wanted
+    told: Callable[[str], object]
+    kept: list[Observation] = field(default_factory=list)
+    noticed: list[Finding] = field(default_factory=list)
+
+    async def run(self) -> None:
+        """Ask all URLs."""
+        for target in self.wanted.targets:
+            await self._ask(target)
+
+    async def _ask(self, target: Target) -> None:
+        wanted = self.wanted
+        self._notice(target)
+        probe = wanted.probe or target.target.partition("?")[0].endswith(PROBE_PATH)
+        target, one = await self._first(target, first(probe))
+        if one.marks and not probe:
+            # A probe at a path of its own: ask it what it can do.
+            self.kept.remove(one)
+            probe = True
+            target, one = await self._first(target, first(probe))
+        if (
+            wanted.quick
+            or one.head is None
+            or not 200 <= one.status < 300
+            or not one.reads
+            or (probe and not one.marks)
+        ):
+            return
+        http2 = await offers_http2(target, wanted.asking.way)
+        if http2 and not http2_installed():
+            self.noticed.append(Finding("http2_missing", target.shown, "by ALPN; the library h2 is not installed"))
+        for group in others(probe, http2 and http2_installed(), wanted.several):
+            await self._together(target, group)
+        if probe and wanted.patience:
+            await self._together(target, with_patience(wanted.patience))
+
+    async def _first(self, target: Target, variant: Variant) -> tuple[Target, Observation]:
+        """The request that is alone; redirects are followed if the user wants that. Returns where it ended."""
+        for _ in range(MOST_REDIRECTS):
+            self.told(f"{target.shown}: {variant.name}, {variant.why}")
+            one = await measure(target, variant, self.wanted.asking, self.kept)
+            if not (self.wanted.follow and 300 <= one.status < 400 and one.value("location")):
+                return target, one
+            self.kept.remove(one)
+            target = _redirected(target, one.value("location"), variant)
+        raise UsageError(f"{target.shown}: more than {MOST_REDIRECTS} redirects")
+
+    async def _together(self, target: Target, variants: Sequence[Variant]) -> None:
+        names = dict.fromkeys(variant.name for variant in variants)
+        self.told(f"{target.shown}: {', '.join(names)}")
+        async with asyncio.TaskGroup() as group:
+            for variant in variants:
+                group.create_task(measure(target, variant, self.wanted.asking, self.kept))
+                if variant.group:
+                    await asyncio.sleep(STAGGER)
+
+    def _notice(self, target: Target) -> None:
+        if carries_credentials(target.query):
+            self.noticed.append(Finding("query_credentials", target.shown, "a parameter looks like a credential"))
+        names = (f"{target.scheme}_proxy", f"{target.scheme.upper()}_PROXY", "all_proxy", "ALL_PROXY")
+        given = [name for name in names if os.environ.get(name)]
+        if given and self.wanted.asking.way.proxy is None and not self.wanted.asking.way.unix_socket:
+            self.noticed.append(Finding("proxy_environment", target.shown, f"{given[0]} is set"))
+
+
+def _redirected(target: Target, location: str, variant: Variant) -> Target:
+    """The target that a redirect names. A probe's parameters come from its plan again."""
+    base = f"{target.scheme}://{target.authority}{target.asking(variant.plan)}"
+    there = target_of(urljoin(base, location))
+    same = (there.scheme, there.authority) == (target.scheme, target.authority)
+    # Like curl: another host does not get the credentials.
+    return replace(there, credentials=target.credentials if same else "")
