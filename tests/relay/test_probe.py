@@ -154,7 +154,7 @@ async def test_a_client_that_takes_nothing_is_waited_for_with_little_in_hand(rel
         await eventually(lambda: any(stream._paused for stream in running))
         (stream,) = running
         assert stream.transport.get_write_buffer_size() < 3 * 65536
-        assert sum(relay.plane.buffered()) < 65536 + 262144 + 1024  # the mark, and one read beyond it
+        assert sum(relay.plane.clients.buffered()) < 65536 + 262144 + 1024  # the mark, and one read beyond it
         received = b""
         while not received.endswith(b"\r\n0\r\n\r\n"):
             received += await soon(loop.sock_recv(client, 65536))
@@ -166,8 +166,8 @@ async def test_a_drain_waits_for_it_and_its_end_ends_it(relay: Relay) -> None:
     client = await asked(relay, request(b"count=2&gap=59000"))
     await client.head()
     await event(client)
-    relay.plane.drain()
-    relay.plane.end_streams()
+    relay.plane.clients.drain()
+    relay.plane.clients.end_streams()
     await client.ended()
     assert await relay.outcome() is Outcome.DRAINING
     await eventually(lambda: isinstance(relay.plane.probe, ProbePool) and not relay.plane.probe._running)

@@ -28,8 +28,7 @@ class ProbePool(Pool):
     """The way to the probe, in place of the one to the upstream: a pair of sockets for each stream, never reused."""
 
     def __init__(self, settings: Settings, totals: Totals, loop: asyncio.AbstractEventLoop, watchdog: Watchdog) -> None:
-        super().__init__(settings, totals, loop, watchdog)
-        self._dial = InProcess(settings, self._served)
+        super().__init__(settings, InProcess(settings, self._served), totals, loop, watchdog, None)
         self._most = settings.probe.streams
         self._running: set[ProbeStream] = set()
         self.socket_options = ()
@@ -49,7 +48,7 @@ class ProbePool(Pool):
         """A new stream. Raises ConnectError where as many run as may."""
         if len(self._running) >= self._most:
             raise ConnectError(Outcome.REJECTED, "the limit probe.streams is reached")
-        return await self._dial.open(self._factory)
+        return await self.dialer.open(self._factory)
 
     def close(self) -> None:
         """Nothing rests here."""
