@@ -15,7 +15,11 @@ MODULES = [
     "unbuffer/totals.py",
     "unbuffer/observe/observer.py",
     "unbuffer/observe/verdict.py",
-    *(str(path) for package in ("http", "relay") for path in sorted(Path("unbuffer", package).glob("[!_]*.py"))),
+    *(
+        str(path)
+        for package in ("http", "relay", "relay/http2")
+        for path in sorted(Path("unbuffer", package).glob("[!_]*.py"))
+    ),
 ]
 
 

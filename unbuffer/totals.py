@@ -62,8 +62,10 @@ BODY_TOO_LARGE: Final = "body_too_large"
 UNAUTHORIZED: Final = "unauthorized"
 BAD_PROXY_HEADER: Final = "proxy_protocol"
 NO_OPEN_FILES: Final = "open_files"
+HTTP2_FLOOD: Final = "http2_flood"
 REJECT_REASONS = (
     TOO_MANY_CONNECTIONS, TOO_MANY_STREAMS, BAD_REQUEST, BODY_TOO_LARGE, UNAUTHORIZED, BAD_PROXY_HEADER, NO_OPEN_FILES,
+    HTTP2_FLOOD,
 )  # fmt: skip
 """Why a request or connection is refused before the upstream sees it, in the order of the exposition."""
 
@@ -186,6 +188,8 @@ class Totals:
         self.reuses = 0
         """Requests sent on a connection that had served one before."""
         self.client_connections = 0
+        self.http2_connections = 0
+        """Those of them that speak HTTP/2."""
         self.upstream_active = 0
         self.upstream_idle = 0
         self.streams = 0

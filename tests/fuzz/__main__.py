@@ -25,8 +25,7 @@ def main() -> int:
         fuzz(arguments.target, arguments.seconds)
     own = [sys.executable, "-m", "tests.fuzz", "--seconds", str(arguments.seconds)]
     running = [subprocess.Popen([*own, "--target", target]) for target in TARGETS]
-    codes = [process.wait() for process in running]
-    return int(any(codes))
+    return int(any([process.wait() for process in running]))
 
 
 def fuzz(name: str, seconds: int) -> None:

@@ -16,11 +16,13 @@ from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
-from unbuffer.settings.model import Limits, Settings, Upstream
+from unbuffer.settings.model import Limits, Listen, Settings, Upstream
 from unbuffer.totals import Totals
 
 SETTINGS = Settings(
-    upstream=Upstream(url="unix:/in/memory"), limits=Limits(head=1024, target=256, headers=16, body=4096)
+    listen=Listen(http2=False),  # which has a target of its own
+    upstream=Upstream(url="unix:/in/memory"),
+    limits=Limits(head=1024, target=256, headers=16, body=4096),
 )
 
 LONGEST = 8192

@@ -237,12 +237,6 @@ REFUSED = [
     ("a URL with a backslash", "3.2.2", 400, get(target=b"http://a\\b/")),
     ("CONNECT", "3.2.3", 501, b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"),
     ("CONNECT with a path", "3.2.3", 501, b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n"),
-    (
-        "the preface of HTTP/2",
-        "RFC 9113 3.4",
-        505,
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00",
-    ),
     ("a TLS hello", "3", 400, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
     ("a response", "3", 400, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
     ("a line of PROXY protocol", "3", 400, b"PROXY TCP4 127.0.0.1 127.0.0.1 1 2\r\n" + get()),

@@ -27,7 +27,10 @@ from unbuffer.totals import KINDS, ODDITIES, TTFB_BOUNDS, Totals
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 
-REASONS = ("connections", "streams", "bad_request", "body_too_large", "unauthorized", "proxy_protocol", "open_files")
+REASONS = (
+    "connections", "streams", "bad_request", "body_too_large", "unauthorized", "proxy_protocol", "open_files",
+    "http2_flood",
+)  # fmt: skip
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -136,6 +139,7 @@ def script() -> tuple[Totals, Samples]:
     totals.connect_times.observe(0.001)
     totals.reuses = 9
     totals.client_connections = 10
+    totals.http2_connections = 4
     totals.upstream_active = 11
     totals.upstream_idle = 12
     totals.verdicts["chat", "lump"] = 13
@@ -183,6 +187,7 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_upstream_stalls_total", 14, scope="upstream")
         | one("unbuffer_upstream_stalls_total", 0, scope="stream")
         | one("unbuffer_client_connections", 10)
+        | one("unbuffer_http2_connections", 4)
         | one("unbuffer_draining", 0)
         | one("unbuffer_config_last_reload_successful", 0)
         | one("unbuffer_config_last_reload_success_timestamp_seconds", 1_234_567_890.5)

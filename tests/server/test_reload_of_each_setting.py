@@ -28,6 +28,7 @@ BY_TLS: Final = ("listen.tls.certificate", "listen.tls.key")
 READ_AT_USE: Final = frozenset(
     (
         "listen.half_close",
+        "listen.http2",
         "listen.proxy_scheme",
         "listen.proxy_https_ports",
         "timeouts.request_head",
@@ -36,6 +37,8 @@ READ_AT_USE: Final = frozenset(
         "limits.target",
         "limits.headers",
         "limits.streams",
+        "limits.http2_streams",
+        "limits.http2_frames",
         "limits.connections",
         "forwarded.rfc7239",
         "proxy_status_details",

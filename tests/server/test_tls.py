@@ -59,10 +59,11 @@ async def test_the_upstream_learns_that_the_client_came_over_tls(
     assert b"\r\nX-Forwarded-Proto: https\r\n" in await (await upstream.accept()).head()
 
 
-async def test_http_1_1_is_agreed_on_and_no_client_certificate_asked_for(
-    serve: Start, upstream: Upstream, files: Files
+@pytest.mark.parametrize("http2", ["true", "false"])
+async def test_http_2_is_offered_and_no_client_certificate_asked_for(
+    serve: Start, upstream: Upstream, files: Files, http2: str
 ) -> None:
-    sidecar, port = await start_listener(serve, upstream, files)
+    sidecar, port = await start_listener(serve, upstream, files, f"listen.http2={http2}")
     context = files.client()
     context.set_alpn_protocols(["h2", "http/1.1"])
     # A client that has a certificate and would give it.
@@ -70,7 +71,9 @@ async def test_http_1_1_is_agreed_on_and_no_client_certificate_asked_for(
 
     client = await sidecar.client("localhost", port, context)
 
-    assert client.writer.get_extra_info("ssl_object").selected_alpn_protocol() == "http/1.1"
+    agreed = client.writer.get_extra_info("ssl_object").selected_alpn_protocol()
+    assert agreed == ("h2" if http2 == "true" else "http/1.1")
+    # HTTP/1.1 is served to whoever speaks it all the same.
     peer = await stream(client, upstream)
     await finish(peer, client)
     await sidecar.end()

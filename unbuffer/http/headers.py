@@ -97,8 +97,7 @@ def request_to_upstream(head: RequestHead, peer: Peer, authority: bytes = b"") -
         parts += (b"Upgrade: ", head.upgrade, b"\r\nConnection: Upgrade\r\n")
     elif head.wants_trailers:
         parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-    via = b"1.1" if head.http11 else b"1.0"  # the version that came (RFC 9110, section 7.6.3)
-    parts += (b"Accept-Encoding: identity\r\nVia: ", via, b" unbuffer\r\n\r\n")
+    parts += (b"Accept-Encoding: identity\r\nVia: ", head.via, b" unbuffer\r\n\r\n")
     return b"".join(parts)
 
 

@@ -176,6 +176,11 @@ class RequestHead:
         """Of HTTP, as it came: "1.1" or "1.0"."""
         return "1.1" if self.http11 else "1.0"
 
+    @property
+    def via(self) -> bytes:
+        """The same, as `Via` has it (RFC 9110, section 7.6.3)."""
+        return b"1.1" if self.http11 else b"1.0"
+
     def __init__(self, method: bytes, target: bytes, http11: bool, fields: Fields) -> None:
         """Read the head; raises BadRequest."""
         self.method = method

@@ -322,6 +322,14 @@ FAMILIES = (
         _alone(attrgetter("totals.client_connections")),
     ),
     Family(
+        "unbuffer_http2_connections",
+        "gauge",
+        (),
+        "Those of them that speak HTTP/2.",
+        "at the scrape",
+        _alone(attrgetter("totals.http2_connections")),
+    ),
+    Family(
         "unbuffer_rejected_requests_total",
         "counter",
         ("reason",),

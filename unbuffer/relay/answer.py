@@ -146,8 +146,7 @@ class Answer:
         policy = exchange.policy
         decoded = goes_out_decoded(head, policy.decode, self.record.method == "HEAD")
         if head.status == 304:
-            # Of an event-stream a 304 does not say that it is one.
-            return decoded or ((policy.decode != "never" or policy.adds) and exchange.revalidates_decoded(head))
+            return decoded or (policy.decode != "never" and exchange.revalidates_decoded(head))
         if not head.framing or head.status == 206:
             return decoded
         self.record.decoded = "+".join(head.codings) if decodable(head.codings) else "other"
@@ -186,7 +185,7 @@ class Answer:
         if decoding is not None:
             data = decoding.feed(data, last)
         content, tail = self._content, self._tail
-        usual = content is not None and content.usual(data)
+        usual = content is not None and content.usual(data, tail is not None and tail.wants_id)
         if content is not None and not usual and not content.read(data):
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
@@ -217,8 +216,8 @@ class Answer:
             decoding.settle(now)
             return
         if tail is not None:
-            # All that `Tail.feed` finds in such a read: it ends with an event.
-            if usual and content is not None and tail.has_no_news(data):
+            # All that `Tail.feed` finds in such a read, but for a marker: it ends with an event, and no id is news.
+            if usual and content is not None and not tail.marker:
                 tail.end = content.event_end
             else:
                 if record.heartbeats and not record.bytes_down:

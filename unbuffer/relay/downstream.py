@@ -48,11 +48,6 @@ _CLOSED: Final = 4
 _PHASES = ("request", "whole", "tunnel", "ending", "closed")
 
 
-READ_FIRST = 0.1
-"""Seconds between an error event and the break behind it. Chromium drops what it has received but not yet handed to the
-page when the connection breaks: without a pause one error event in fifteen was lost."""
-
-
 class DownstreamConnection(Client, asyncio.Protocol):
     """A client's connection, from accept to its loss.
 
@@ -133,7 +128,8 @@ class DownstreamConnection(Client, asyncio.Protocol):
         try:
             self._read(data)
         except BadRequest as refusal:
-            self._bad_request(refusal)
+            if refusal.status != 505 or not self._other_version():
+                self._bad_request(refusal)
         except Exception as error:
             self._failed(error)
 
@@ -253,10 +249,10 @@ class DownstreamConnection(Client, asyncio.Protocol):
             if exchange.answer.explained:
                 self._begin_ending()
                 self._wait(patience.LINGER)
-                self._breaking = self.plane.loop.call_later(READ_FIRST, cut)
+                self._breaking = self.plane.loop.call_later(patience.READ_FIRST, cut)
             else:
                 cut()
-        elif outcome in _RESTARTING and self.plane.settings.upstream.wait_streams and exchange.comes_back:
+        elif outcome in patience.RESTARTING and self.plane.settings.upstream.wait_streams and exchange.comes_back:
             self._close()
         else:
             self._answer_failure(exchange, outcome, status or outcome.value.status)
@@ -320,6 +316,23 @@ class DownstreamConnection(Client, asyncio.Protocol):
             else:
                 self._since = time.monotonic()  # of the latest read: see LINGER
                 return
+
+    def _other_version(self) -> bool:
+        """Hand the connection over, if it begins with the preface of HTTP/2. Returns whether it did."""
+        preface = self._reader.preface if self._reader is not None else b""
+        if not preface or self.read_at or not self.plane.settings.listen.http2:
+            return False
+        from unbuffer.relay.http2.connection import Http2Connection
+
+        plane, origin = self.plane, self._origin
+        assert origin is not None
+        self._phase = _CLOSED
+        self._reader = None
+        plane.watchdog.forget(self)
+        connection = Http2Connection(plane, origin, self.transport)
+        plane.clients.left(self)
+        connection.begin(preface)
+        return True
 
     def _tunnel_up(self, data: bytes) -> None:
         assert self._exchange is not None and self._exchange.tunnel is not None  # noqa: PT018 - for the type checker
@@ -593,15 +606,3 @@ class DownstreamConnection(Client, asyncio.Protocol):
         seconds = self.plane.settings.timeouts.request_head
         if seconds:
             self.plane.watchdog.watch(self, self._since + seconds)
-
-
-_RESTARTING: Final[tuple[Outcome, ...]] = (
-    Outcome.UPSTREAM_REFUSED,
-    Outcome.UPSTREAM_UNREACHABLE,
-    Outcome.UPSTREAM_DNS_ERROR,
-    Outcome.CONNECT_TIMEOUT,
-    Outcome.UPSTREAM_DISCONNECT,
-    Outcome.DRAINING,
-)
-"""What a restart of the application, of its container or of unbuffer looks like from here. Without unbuffer the client
-would see a connection that is refused or breaks."""

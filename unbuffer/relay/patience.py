@@ -1,6 +1,6 @@
 """How long a client, and the stream on its connection, is waited for. Nothing here acts."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
@@ -22,6 +22,22 @@ CROSSING = 1.0
 """Seconds without a request after which a drain closes a connection. One that is on its way already would be lost, and
 a POST is sent again by no load balancer. So neither a new connection is closed at once nor one whose last response has
 promised that it stays: what comes in this time is answered, and told that the connection ends."""
+
+READ_FIRST = 0.1
+"""Seconds between the last bytes of a stream and its break, where they are not to be lost with it. Chromium drops what
+it has received but not yet handed to the page when the connection breaks (without a pause one error event in fifteen
+was lost), and Chromium and curl drop the DATA of HTTP/2 that they read together with a reset."""
+
+RESTARTING: Final[tuple[Outcome, ...]] = (
+    Outcome.UPSTREAM_REFUSED,
+    Outcome.UPSTREAM_UNREACHABLE,
+    Outcome.UPSTREAM_DNS_ERROR,
+    Outcome.CONNECT_TIMEOUT,
+    Outcome.UPSTREAM_DISCONNECT,
+    Outcome.DRAINING,
+)
+"""What a restart of the application, of its container or of unbuffer looks like from here. Without unbuffer the client
+would see a connection that is refused or breaks."""
 
 Deadline = tuple[float, Outcome, str]
 """A time, the outcome of a stream that has come to it, and the detail."""

@@ -56,6 +56,11 @@ class RequestReader:
         """Whether a part of the head has come; empty lines before it are none."""
         return bool(self._held)
 
+    @property
+    def preface(self) -> bytes:
+        """What has come, where it is the preface of HTTP/2, or begins like it, and was refused for that; else empty."""
+        return self._held if self._held.startswith(b"PRI * HTTP/2.0\r\n") else b""
+
     def read_head(self, data: bytes) -> bytes:
         """Read on until the head is complete; returns what stands behind it. Raises BadRequest."""
         if self._held:
@@ -66,12 +71,13 @@ class RequestReader:
         end = data.find(b"\r\n\r\n") + 4
         match = REQUEST_LINE.match(data)
         if match is None or end == 3:
-            self._check_partial(data, match)
             self._held = data
+            self._check_partial(data, match)
             return b""
         method, target, major, minor = match.groups()
         self.method, self.target = method, target
         if major != b"1" or (minor != b"1" and minor != b"0") or len(target) > self._limits.target:
+            self._held = data
             self._check_line(target, major, minor)
         if end > self._limits.head:
             self._check_fields(data)

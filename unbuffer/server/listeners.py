@@ -20,7 +20,7 @@ from unbuffer.relay.tcp import OFF, client_options, set_options
 from unbuffer.server.errors import StartError
 from unbuffer.server.lean import web
 from unbuffer.server.passed_sockets import take_passed
-from unbuffer.server.tls import listen_context, load_certificate
+from unbuffer.server.tls import listen_context, use
 from unbuffer.settings.addresses import SYSTEMD, UnixAddress, parse_address
 from unbuffer.settings.model import Settings
 
@@ -55,7 +55,7 @@ class Listeners:
         """Listen on every address. Raises StartError."""
         runner, listen = self._runner, settings.listen
         await runner.setup()
-        context = self.context = listen_context(listen.tls)
+        context = self.context = listen_context(listen)
         for text in listen.address:
             if text == SYSTEMD:
                 # For Unix sockets as well: a UnixSite would delete the file, which is the service manager's.
@@ -69,12 +69,12 @@ class Listeners:
     def check(self, settings: Settings) -> None:
         """Raises StartError for a certificate that cannot be used: `apply` would spoil the old one with it."""
         if self.context is not None:
-            listen_context(settings.listen.tls)
+            listen_context(settings.listen)
 
     def apply(self, settings: Settings) -> None:
         """Use what a reload may change, for the handshakes and the connections to come. `check` has passed them."""
         if self.context is not None:
-            load_certificate(self.context, settings.listen.tls)
+            use(self.context, settings.listen)
         self._set_options(settings)
 
     async def drain(self) -> None:

@@ -5,21 +5,22 @@ import ssl
 from collections.abc import Iterator
 
 from unbuffer.server.errors import StartError
-from unbuffer.settings.model import ListenTLS, UpstreamTLS
+from unbuffer.settings.model import Listen, UpstreamTLS
 
 
-def listen_context(tls: ListenTLS) -> ssl.SSLContext | None:
+def listen_context(listen: Listen) -> ssl.SSLContext | None:
     """For the listeners; None without a certificate. Raises StartError."""
-    if not tls.certificate:
+    if not listen.tls.certificate:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    load_certificate(context, tls)
-    context.set_alpn_protocols(["http/1.1"])
+    use(context, listen)
     return context
 
 
-def load_certificate(context: ssl.SSLContext, tls: ListenTLS) -> None:
-    """Have the handshakes to come use this certificate. Raises StartError."""
+def use(context: ssl.SSLContext, listen: Listen) -> None:
+    """Have the handshakes to come use this certificate, and offer these protocols. Raises StartError."""
+    tls = listen.tls
+    context.set_alpn_protocols(["h2", "http/1.1"] if listen.http2 else ["http/1.1"])
     with naming("listen.tls", tls.certificate, tls.key):
         # Without a password OpenSSL would ask the terminal for the one of an encrypted key.
         context.load_cert_chain(tls.certificate, tls.key or None, password="")

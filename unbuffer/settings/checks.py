@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.files import open_file
-from unbuffer.settings.model import Listen, ListenTLS, Route, Settings, UpstreamTLS
+from unbuffer.settings.model import Limits, Listen, ListenTLS, Route, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
 from unbuffer.settings.routes import mistake
 from unbuffer.settings.tokens import read_tokens
@@ -36,6 +36,7 @@ def contradictions(settings: Settings, routes: Mapping[str, Route]) -> Iterator[
     yield from _keys(settings)
     yield from _files(settings, routes)
     yield from _proxy_protocol(settings)
+    yield from _http2(settings)
     yield from _credentials(settings, routes)
     yield from _authorization(settings, routes)
     yield from _upstream_tls(settings)
@@ -118,6 +119,14 @@ def _proxy_protocol(settings: Settings) -> Iterator[Finding]:
     if listen.tls.certificate:
         message = "does not go together with listen.tls: the header comes before the handshake; end TLS in the proxy"
         yield ("listen.proxy_protocol", "listen.tls.certificate"), message
+
+
+def _http2(settings: Settings) -> Iterator[Finding]:
+    if settings.listen.http2:
+        return
+    for name in ("http2_streams", "http2_frames"):
+        if getattr(settings.limits, name) != getattr(Limits(), name):
+            yield (f"limits.{name}", "listen.http2"), "has no effect: listen.http2 is not true"
 
 
 # Fields that unbuffer writes itself, takes away, or reads to understand the message.

@@ -48,6 +48,10 @@ class Listen(Section, frozen=True):
     address: tuple[Address, ...] = ("127.0.0.1:8080",)
     """One address or a list of them. `systemd` takes the sockets that a service manager passes (LISTEN_FDS)."""
     tls: ListenTLS = ListenTLS()
+    http2: bool = True
+    """Whether HTTP/2 is spoken beside HTTP/1.1: over TLS where the client asks for it (ALPN), in clear text to clients
+    that begin with it (prior knowledge, as load balancers do). It costs nothing until one does. Browsers speak it over
+    TLS only; there it lifts their limit of six connections per host."""
     backlog: Annotated[int, Meta(ge=1, le=65535)] = 1024
     """Connections the kernel queues before they are accepted, as many as it can (net.core.somaxconn); nginx has 511,
     HAProxy its maxconn."""
@@ -151,6 +155,13 @@ class Limits(Section, frozen=True):
     (240) and Apache (500), for clients that send an event now and then."""
     streams: Annotated[int, Meta(ge=0)] = 0
     """Streams at the same time (503); 0 = no limit."""
+    http2_streams: Annotated[int, Meta(ge=1, le=1000)] = 100
+    """Streams at the same time on one connection of HTTP/2; further ones are refused unprocessed, which clients try
+    again. RFC 9113 recommends 100 at least, and load balancers open as many connections as they need."""
+    http2_frames: Annotated[int, Meta(ge=100)] = 1000
+    """Frames on one connection of HTTP/2 that carry nothing forward: resets, pings, settings, empty ones. So many at
+    once and a tenth of them every second; who sends more is told to calm down (ENHANCE_YOUR_CALM) and cut. Clients that
+    were tried send a few a minute; an attack (rapid reset, CONTINUATION flood) needs tens of thousands a second."""
     connections: Annotated[int, Meta(ge=0)] = 10000
     """Client connections at the same time (503, then closed); 0 = no limit. Never more than half of the open files
     that the system allows: a stream has two connections."""
@@ -370,9 +381,8 @@ class Settings(Section, frozen=True):
     limits: Limits = Limits()
     decode: Decode = "streams"
     """Which responses that the upstream compressed, although it was asked not to, are decoded. `streams`: those of
-    unknown length, without `no-transform` of the upstream, that are no files (an archive by Content-Type, an
-    attachment); a body with a length is complete, so nothing in it is held back, and a download stays as it is.
-    `always`, `never`."""
+    unknown length, without `no-transform` of the upstream; a body with a length is complete, so nothing in it is held
+    back, and a download stays as it is. `always`, `never`."""
     sse: SSE = SSE()
     server_timing: bool = False
     """Whether responses tell how long the upstream's head took (`Server-Timing`). Off: it is nobody else's business."""
