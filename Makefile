@@ -57,7 +57,7 @@ build-compiled: $(VENV)/.dev
 # Beside the tests, so that both they and the programs that they start find the compiled modules and not the sources.
 test-compiled:
 	cp -r tests benchmarks config docs deploy pyproject.toml *.md $(COMPILED)
-	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -c 'from tests.compiled import COMPILED; assert COMPILED, "it is not"'
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -c 'from unbuffer.compiled import COMPILED; assert COMPILED, "it is not"'
 	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -m pytest -n auto -p no:cacheprovider $(COMPILED_TESTS) $(ARGS)
 
 fuzz: $(VENV)/.fuzz

@@ -2,9 +2,7 @@
 
 import pytest
 
-from unbuffer.relay import exchange
-
-COMPILED = not str(exchange.__file__).endswith(".py")
+from unbuffer.compiled import COMPILED
 
 replaces = pytest.mark.skipif(COMPILED, reason="replaces a part of what is compiled")
 """For tests that put something of their own into the relay's code."""

@@ -20,6 +20,7 @@ ROOT = Path(unbuffer.__file__).parent
 LAYERS = (
     (
         "unbuffer",
+        "unbuffer.compiled",
         "unbuffer.histogram",
         "unbuffer.judgement",
         "unbuffer.outcome",
@@ -42,7 +43,13 @@ LIBRARIES = {
     "hyperframe": ("unbuffer.relay.http2",),
     "prometheus_client": ("unbuffer.observe.exposition",),
     "yaml": ("unbuffer.settings",),
-    "msgspec": ("unbuffer.settings", "unbuffer.observe.access_log", "unbuffer.observe.news", "unbuffer.server.openapi"),
+    "msgspec": (
+        "unbuffer.settings",
+        "unbuffer.observe.stream_line",
+        "unbuffer.observe.spans",
+        "unbuffer.observe.news",
+        "unbuffer.server.openapi",
+    ),
     "opentelemetry": ("unbuffer.observe.spans",),
     "aiohttp": ("unbuffer.server.lean", "unbuffer.demo"),
     "uvloop": ("unbuffer.server",),

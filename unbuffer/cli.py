@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from unbuffer import __version__
 from unbuffer.check.options import add_options, with_json_data
+from unbuffer.compiled import YES_OR_NO
 from unbuffer.settings.problems import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="unbuffer",
         description="A reverse-proxy sidecar that un-buffers streams: every chunk leaves the moment it arrives.",
     )
-    parser.add_argument("--version", action="version", version=f"unbuffer {__version__}")
+    parser.add_argument("--version", action="version", version=f"unbuffer {__version__} (compiled: {YES_OR_NO})")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="relay requests to the upstream")

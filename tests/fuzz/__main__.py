@@ -25,7 +25,8 @@ def main() -> int:
         fuzz(arguments.target, arguments.seconds)
     own = [sys.executable, "-m", "tests.fuzz", "--seconds", str(arguments.seconds)]
     running = [subprocess.Popen([*own, "--target", target]) for target in TARGETS]
-    return int(any([process.wait() for process in running]))
+    exits = [process.wait() for process in running]
+    return int(any(exits))
 
 
 def fuzz(name: str, seconds: int) -> None:

@@ -22,9 +22,11 @@ from hypothesis import strategies as st
 
 from tests.peers import PATIENCE, connect, soon
 from unbuffer.judgement import Judgement, Verdict
-from unbuffer.observe import access_log
-from unbuffer.observe.access_log import AccessLog, Keys, json_line, text_line
-from unbuffer.observe.stream_fields import FIELDS, Ended, ms, table
+from unbuffer.observe import access_log, log_writer, stream_line
+from unbuffer.observe.access_log import AccessLog
+from unbuffer.observe.log_writer import ThreadWriter
+from unbuffer.observe.stream_fields import FIELDS, table
+from unbuffer.observe.stream_line import Keys, StreamLine, ms, text_line
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
@@ -118,8 +120,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Monotonic time 1002.5 s is 2026-03-01 12:00:00.25 UTC."""
 
     class Clock:
-        sleep = staticmethod(time.sleep)
-
         @staticmethod
         def monotonic() -> float:
             return 2000.0
@@ -128,7 +128,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
         def time() -> float:
             return datetime(2026, 3, 1, 12, 0, 0, 250_000, UTC).timestamp() + 997.5
 
-    monkeypatch.setattr(access_log, "time", Clock)
+    monkeypatch.setattr(stream_line, "time", Clock)
 
 
 LUMP = Judgement(Verdict.LUMP)
@@ -376,10 +376,12 @@ def test_what_others_chose_never_breaks_a_line(method: str, path: str, detail: s
     record.outcome = Outcome.REQUEST_MALFORMED
     record.ended = 5.0
     record.detail = detail
-    line = json_line("otel")(Ended(record, "now"))
+    line = bytearray()
+    StreamLine("otel").json(line, record, "now", 0)
     assert line.find(b"\n") == len(line) - 1
     assert json.loads(line).get("url.path", "") == path
-    line = text_line(Ended(record, "now"))
+    line = bytearray()
+    text_line(line, record, "now", 0)
     assert line.find(b"\n") == len(line) - 1
     assert all(0x20 <= byte < 0x80 for byte in line[:-1])
 
@@ -457,6 +459,7 @@ async def test_a_write_brings_whole_lines_and_no_more_than_a_pipe_keeps_together
     assert len(writes) < len(paths)
 
 
+@pytest.mark.usefixtures("writing")
 @pytest.mark.parametrize("blocking", [True, False])
 async def test_a_pipe_that_nobody_reads_holds_up_nobody_and_what_is_lost_is_told(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch, blocking: bool
@@ -501,8 +504,17 @@ async def test_a_line_longer_than_the_pipe_comes_whole(pipe: Pipe) -> None:
     assert [line["url.path"] for line in parsed(await soon(reading))] == [path]
 
 
+@pytest.fixture(params=["on the loop", "in a thread"])
+def writing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How a pipe is written to: some cannot be opened anew."""
+    way = str(request.param)
+    if way == "in a thread":
+        monkeypatch.setattr(log_writer, "_never_blocking", lambda fd: None)
+    return way
+
+
 async def flushed() -> None:
-    """Wait until what was logged is with the thread: timers fire in the order of their times."""
+    """Wait until what was logged is with the writer: timers fire in the order of their times."""
     passed = asyncio.Event()
     asyncio.get_running_loop().call_later(2 * access_log.FLUSH_PAUSE, passed.set)
     await soon(passed.wait())
@@ -510,21 +522,19 @@ async def flushed() -> None:
 
 async def until_written(log: AccessLog, count: int) -> None:
     async def written() -> None:
-        while log._handled < count:
+        while log._writer is not None and log._writer.handled < count:
             await flushed()
 
     await soon(written())
 
 
-async def test_a_text_line_tells_of_lost_ones_too(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log, "CAPACITY", 1)
-    log = AccessLog("text", pipe.writer)
-    log.log(a_record())
-    log.log(a_record())
-    log.close()
-    assert pipe.written().endswith(b" lines_lost=1\n")
+def test_a_text_line_tells_of_lost_ones_too() -> None:
+    line = bytearray()
+    text_line(line, a_record(), "now", 2)
+    assert line.endswith(b" lines_lost=2\n")
 
 
+@pytest.mark.usefixtures("writing")
 async def test_closing_waits_no_longer_than_it_says(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -533,17 +543,19 @@ async def test_closing_waits_no_longer_than_it_says(
     log = AccessLog("json", pipe.writer)
     log.log(a_record())
     log.log(a_record())
-    closing = asyncio.create_task(asyncio.to_thread(log.close))
-    await soon(closing)
+    log.close()
     assert [text for _, text in told(caplog)] == ["access log: 2 lines could not be written"]
     pipe.reader.read(1 << 20)
-    assert log._thread is not None
-    await soon(asyncio.to_thread(log._thread.join))
+    if isinstance(log._writer, ThreadWriter):
+        await soon(asyncio.to_thread(log._writer._worker.join))
 
 
-async def test_a_reader_that_has_gone_is_reported_once(pipe: Pipe, caplog: pytest.LogCaptureFixture) -> None:
-    pipe.reader.close()
+@pytest.mark.parametrize("gone", ["before", "meanwhile"])
+async def test_a_reader_that_has_gone_is_reported_once(pipe: Pipe, caplog: pytest.LogCaptureFixture, gone: str) -> None:
+    if gone == "before":
+        pipe.reader.close()
     log = AccessLog("json", pipe.writer)
+    pipe.reader.close()
     for number in range(3):
         log.log(a_record())
         await until_written(log, number + 1)
@@ -554,18 +566,24 @@ async def test_a_reader_that_has_gone_is_reported_once(pipe: Pipe, caplog: pytes
     ]
 
 
-async def test_lines_that_could_not_be_written_are_told_by_the_next_that_can(pipe: Pipe) -> None:
-    broken = Pipe()
-    broken.reader.close()
-    log = AccessLog("json", broken.writer)
-    log.log(a_record())
-    await until_written(log, 1)
-    os.dup2(pipe.writer.fileno(), broken.writer.fileno())
-    log.log(a_record())
-    log.close()
-    broken.close()
-    (line,) = parsed(pipe.written())
-    assert line["unbuffer.lines_lost"] == 1
+@pytest.mark.usefixtures("writing")
+async def test_lines_that_could_not_be_written_are_told_by_the_next_that_can(tmp_path: Path) -> None:
+    """A named pipe may have another reader later."""
+    name = tmp_path / "log"
+    os.mkfifo(name)
+    reader = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(os.open(name, os.O_WRONLY), "wb", buffering=0) as writer:
+        log = AccessLog("json", writer)
+        os.close(reader)
+        log.log(a_record())
+        await until_written(log, 1)
+        reader = os.open(name, os.O_RDONLY | os.O_NONBLOCK)
+        log.log(a_record())
+        log.log(a_record())
+        log.close()
+    with os.fdopen(reader, "rb") as file:
+        lines = parsed(file.read())
+    assert [line.get("unbuffer.lines_lost") for line in lines] == [1, None]
 
 
 async def test_off_writes_nothing_and_starts_no_thread(pipe: Pipe) -> None:

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 
 from tests.peers import PATIENCE, soon
 from unbuffer import __version__
+from unbuffer.compiled import YES_OR_NO
 from unbuffer.observe import exposition
 from unbuffer.observe.exposition import Exposition
 from unbuffer.observe.metrics import FAMILIES
@@ -384,7 +385,8 @@ async def test_every_family_is_announced_from_the_start() -> None:
 async def test_the_build_is_named() -> None:
     (labels,) = (dict(labels) for name, labels in flat(await scrape(Totals())) if name == "unbuffer_build_info")
     assert labels["version"] == __version__
-    assert set(labels) == {"version", "python", "aiohttp", "uvloop"}
+    assert set(labels) == {"version", "python", "aiohttp", "uvloop", "compiled"}
+    assert labels["compiled"] == YES_OR_NO
     assert labels["uvloop"] == "none", "the tests run on asyncio's own event loop"
 
 

@@ -15,12 +15,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from tests.fuzz.stage import Stage, play
 from tests.observe.test_metrics import scrape
-from unbuffer.observe.access_log import json_line, text_line
 from unbuffer.observe.live import Live
 from unbuffer.observe.news import event
 from unbuffer.observe.recent import Recent
 from unbuffer.observe.spans import Spans
-from unbuffer.observe.stream_fields import Ended
+from unbuffer.observe.stream_line import StreamLine, text_line
 from unbuffer.observe.verdict import judge
 
 SECRET = b"s3cret"
@@ -110,10 +109,11 @@ class Told:
             record.judgement = judge(record)
             spans.add(record)
             self._recent.add(record)
-            ended = Ended(record)
-            yield text_line(ended)
+            lines = bytearray()
+            text_line(lines, record, "now", 0)
             for keys in ("otel", "ecs", "plain"):
-                yield json_line(keys)(ended)
+                StreamLine(keys).json(lines, record, "now", 0)
+            yield bytes(lines)
         asyncio.run(self.look())
         self._live.leave(self._watcher)
         yield from self.pages

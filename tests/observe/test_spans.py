@@ -18,9 +18,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 from tests.peers import eventually
 from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe import spans as module
-from unbuffer.observe.access_log import json_line
 from unbuffer.observe.spans import Spans
-from unbuffer.observe.stream_fields import Ended
+from unbuffer.observe.stream_line import StreamLine
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 
@@ -111,7 +110,9 @@ def test_its_attributes_are_what_the_log_says() -> None:
     record = a_record()
     judgement = Judgement(Verdict.BURSTS, "every 200 ms")
     (span,) = exported(record, judgement=judgement)
-    logged = json.loads(json_line("otel")(Ended(record)))
+    line = bytearray()
+    StreamLine("otel").json(line, record, "now", 0)
+    logged = json.loads(line)
     for name in ("timestamp", "severity_text", "body", "unbuffer.duration_ms"):
         del logged[name]
     assert dict(span.attributes or {}) == logged | {"unbuffer.route": "/chat/{id}"}

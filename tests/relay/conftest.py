@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.compiled import COMPILED
 from tests.peers import DATE, Peer, ScriptedUpstream, connect, eventually, soon, timeless
+from unbuffer.compiled import COMPILED
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection

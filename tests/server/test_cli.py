@@ -12,6 +12,7 @@ import pytest
 
 from tests.server.conftest import Start, Upstream, finish, stream
 from unbuffer import __version__
+from unbuffer.compiled import YES_OR_NO
 from unbuffer.settings.dump import dump
 from unbuffer.settings.load import load
 from unbuffer.settings.model import Settings
@@ -34,7 +35,7 @@ async def output(command: Start, *arguments: str, env: dict[str, str] | None = N
 
 
 async def test_version(command: Start) -> None:
-    assert await output(command, "--version") == (0, f"unbuffer {__version__}\n", "")
+    assert await output(command, "--version") == (0, f"unbuffer {__version__} (compiled: {YES_OR_NO})\n", "")
 
 
 @pytest.mark.parametrize(
@@ -334,7 +335,7 @@ async def test_the_installed_command_is_the_same(command: Start) -> None:
     process = await command("--version", python=(str(installed),))
 
     assert process.process.stdout is not None
-    assert await process.process.stdout.read() == f"unbuffer {__version__}\n".encode()
+    assert await process.process.stdout.read() == f"unbuffer {__version__} (compiled: {YES_OR_NO})\n".encode()
     assert await process.exit() == 0
 
 

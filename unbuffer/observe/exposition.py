@@ -16,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.samples import Exemplar, Sample
 
 from unbuffer import __version__
+from unbuffer.compiled import YES_OR_NO
 from unbuffer.histogram import Histogram
 from unbuffer.observe.metrics import FAMILIES, Family, Snapshot
 from unbuffer.totals import Totals
@@ -65,7 +66,7 @@ class Exposition:
         self._buffered = buffered
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         uvloop = _version("uvloop") if loop == "uvloop" else "none"
-        self._build = (__version__, platform.python_version(), _version("aiohttp"), uvloop)
+        self._build = (__version__, platform.python_version(), _version("aiohttp"), uvloop, YES_OR_NO)
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         PlatformCollector(registry=self._process)

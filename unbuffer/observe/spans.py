@@ -8,6 +8,7 @@ import threading
 import time
 from urllib.parse import urlsplit
 
+from msgspec import UNSET
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -23,7 +24,8 @@ from opentelemetry.trace import (
 )
 
 from unbuffer import __version__
-from unbuffer.observe.stream_fields import FIELDS, Ended
+from unbuffer.observe.stream_fields import FIELDS
+from unbuffer.observe.stream_line import StreamLine
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 
@@ -32,7 +34,8 @@ log = logging.getLogger("unbuffer")
 CLOSE_PATIENCE = 2.0
 """Seconds for the spans that are left when the process ends."""
 
-_ATTRIBUTES = [(field.otel, field.read) for field in FIELDS if field.span]
+_ATTRIBUTES = [(field.otel, field.value) for field in FIELDS if field.span]
+_VALUES = StreamLine("otel")
 _READS_VARIABLES = ("opentelemetry.sdk.trace.export", "opentelemetry.sdk.resources")
 """Loggers that tell of a variable with a wrong value, for which a default is taken."""
 _EVERYDAY = (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
@@ -77,8 +80,10 @@ class Spans:
             start_time=int((record.started + offset) * 1e9),
         )
         if span.is_recording():
-            ended = Ended(record)
-            span.set_attributes({name: value for name, read in _ATTRIBUTES if (value := read(ended)) is not None})
+            line = _VALUES.of(record, "", 0)
+            span.set_attributes(
+                {name: got for name, value in _ATTRIBUTES if (got := getattr(line, value)) is not UNSET}
+            )
             span.set_attribute("unbuffer.route", record.route)
             if template:
                 span.set_attribute("http.route", record.route)

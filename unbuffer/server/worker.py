@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from unbuffer import __version__
+from unbuffer.compiled import YES_OR_NO
 from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.exposition import Exposition
 from unbuffer.observe.live import Live
@@ -105,7 +106,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         reloading = asyncio.ensure_future(reloader.run(signals.hangup))
         if not lifecycle.draining:
             lifecycle.move(State.READY)
-        log.info("unbuffer %s: upstream %s", __version__, settings.upstream.url)
+        log.info("unbuffer %s: upstream %s (compiled: %s)", __version__, settings.upstream.url, YES_OR_NO)
         advice.tell()
         if not command:
             asking = asyncio.ensure_future(advice.ask(probe))
