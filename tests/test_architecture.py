@@ -70,7 +70,7 @@ TASKS_ALLOWED = {"unbuffer.relay.exchange": 1}
 
 # The files of the relay that any version of HTTP towards the client has to do with, and those of HTTP/1.1.
 STREAM = ("answer", "client", "clients", "decoding", "exchange", "patience", "plane", "pool", "tunnel", "upstream")
-CONNECTION = ("downstream", "preface", "request_reader", "response_writer")
+CONNECTION = ("connection", "downstream", "preface", "request_reader", "response_writer", "states")
 
 
 # -- the graph

@@ -26,16 +26,24 @@ ALMOST = LINGER * 0.9
 
 def age(connection: DownstreamConnection, seconds: float) -> None:
     """Have so many seconds pass for this connection, and its deadlines looked at."""
-    connection._since -= seconds
-    connection._linger_until -= seconds
+    ending = connection._ending
+    assert ending is not None
+    ending.read_at -= seconds
+    ending._until -= seconds
     connection.look(time.monotonic())
+
+
+def read_at(connection: DownstreamConnection) -> float:
+    """When the latest read was, of what is dropped."""
+    assert connection._ending is not None
+    return connection._ending.read_at
 
 
 async def read(connection: DownstreamConnection, client: Peer, data: bytes) -> None:
     """The client sends this, and the relay has read of it."""
-    before = connection._since
+    before = read_at(connection)
     await client.send(data)
-    await eventually(lambda: connection._since > before)
+    await eventually(lambda: read_at(connection) > before)
 
 
 async def lingering(relay: Relay) -> tuple[Peer, DownstreamConnection]:
@@ -163,9 +171,9 @@ async def test_an_upload_with_pauses_sees_why_it_was_refused(relay: Relay) -> No
     connection = relay.connection()
     for piece in (b"1", b"2", b"3", b"4"):
         age(connection, ALMOST)
-        before = connection._since
+        before = read_at(connection)
         pieces.put(piece)
-        await eventually(lambda: connection._since > before)  # noqa: B023 - it is waited for at once
+        await eventually(lambda: read_at(connection) > before)  # noqa: B023 - it is waited for at once
     pieces.put(b"")
     assert await soon(asyncio.to_thread(answers.get, timeout=PATIENCE)) == 413
     thread.join()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.policy import Policy
+from unbuffer.settings.model import Timeouts
 
 if TYPE_CHECKING:
     from unbuffer.relay.answer import Answer
@@ -41,6 +42,64 @@ would see a connection that is refused or breaks."""
 
 Deadline = tuple[float, Outcome, str]
 """A time, the outcome of a stream that has come to it, and the detail."""
+
+Look = tuple[float, bool]
+"""When to look again, 0.0 for never, and whether the wait is over: then the connection is given up."""
+
+
+def request_wait(timeouts: Timeouts, idle: bool, closing: bool) -> float:
+    """Seconds that a connection waits for a request, or, where a part of its head has come, for the rest; 0 = for ever.
+
+    idle: nothing of it has come. closing: as `Clients` has it.
+    """
+    if not idle:
+        return timeouts.request_head
+    return CROSSING if closing else timeouts.keep_alive
+
+
+class Stall:
+    """The wait for a client to take what was written to it. One that takes little by little is not given up."""
+
+    __slots__ = ("_since", "_waiting")
+
+    def __init__(self, now: float, waiting: int) -> None:
+        """waiting: bytes that it has not taken."""
+        self._since = now
+        self._waiting = waiting
+
+    def look(self, now: float, waiting: int, seconds: float) -> Look:
+        """seconds: how long it may take nothing; 0 = for ever."""
+        if not seconds:
+            return 0.0, False
+        if waiting < self._waiting:
+            self._since = now
+        self._waiting = waiting
+        due = self._since + seconds
+        return due, due <= now
+
+
+class Ending:
+    """The wait of a connection that is being closed, for its client to take what was written and to leave.
+
+    read_at: time of the latest read.
+    """
+
+    __slots__ = ("_stall", "_until", "read_at")
+
+    def __init__(self, now: float, waiting: int) -> None:
+        self.read_at = now
+        self._until = now + LINGER_TOTAL
+        self._stall = Stall(now, waiting)
+
+    def look(self, now: float, waiting: int, stall_seconds: float) -> Look:
+        """While the client takes something it may go on."""
+        if waiting:
+            self.read_at = now
+            self._until = now + LINGER_TOTAL
+            due, over = self._stall.look(now, waiting, stall_seconds)
+            return due or now + LINGER, over
+        due = min(self.read_at + LINGER, self._until)
+        return due, due <= now
 
 
 def deadlines(

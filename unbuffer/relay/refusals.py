@@ -14,6 +14,7 @@ from unbuffer.relay.policy import Policy
 from unbuffer.totals import BAD_REQUEST, BODY_TOO_LARGE, TOO_MANY_STREAMS, UNAUTHORIZED
 
 if TYPE_CHECKING:
+    from unbuffer.relay.exchange import Exchange
     from unbuffer.relay.plane import Plane
     from unbuffer.relay.request_reader import RequestReader
 
@@ -76,6 +77,16 @@ def answer(plane: "Plane", status: int, outcome: Outcome, detail: str, head_only
     """The answer where no exchange exists; the connection ends after it."""
     text = plane.told(outcome, detail)
     return own_answer(status, outcome.value.error, text, True, fields_of(status, detail), head_only)
+
+
+def failure(plane: "Plane", exchange: "Exchange", outcome: Outcome, status: int, close: bool) -> bytes:
+    """The answer to a request whose exchange failed before a head went out, which is counted with it."""
+    record = exchange.record
+    extra = fields_of(status, record.detail)
+    record.status, fields = exchange.own_fields(status)
+    plane.totals.requests[record.route, record.method_label, record.status] += 1
+    text = plane.told(outcome, record.detail)
+    return own_answer(record.status, outcome.value.error, text, close, extra + fields, record.method == "HEAD")
 
 
 def fields_of(status: int, detail: str) -> bytes:
