@@ -80,8 +80,9 @@ class Unwired:
         """A request that is on its way, and when it was sent."""
         self._plane.pool.rest(self._upstream, time.monotonic())
         self._client.data_received(b"GET /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert self._upstream.exchange is not None
-        return self._upstream.exchange, self._upstream.exchange.record.sent_at
+        exchange = self._upstream.exchange
+        assert isinstance(exchange, Exchange)
+        return exchange, exchange.record.sent_at
 
     def head(self, kind: str, at: float) -> None:
         """Its response head."""

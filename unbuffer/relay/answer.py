@@ -5,32 +5,26 @@ the answer: from then on nothing of it is written or counted, whatever else came
 """
 
 import time
-from bisect import bisect_left
-from typing import TYPE_CHECKING, Final
 
-from unbuffer.http.coded import goes_out_decoded, without_coded
-from unbuffer.http.coding import decodable
+from unbuffer.http.coded import without_coded
 from unbuffer.http.content import ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
-from unbuffer.http.sse import AUTO, COMMENT, Tail, error_event, padded, unmarked
+from unbuffer.http.sse import Tail, error_event, padded, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import SAID, UNSAID, Record
 from unbuffer.relay.client import Writer
-from unbuffer.relay.decoding import Decoding
+from unbuffer.relay.counting import count_keepalive, count_read, count_stall, count_write
+from unbuffer.relay.decoding import Decoding, Taker, decoding_of
 from unbuffer.relay.stalls import STALL
-from unbuffer.rhythm import PAUSE, SAMPLE, Rhythm
-from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
-
-if TYPE_CHECKING:
-    from unbuffer.relay.exchange import Exchange
-
-_PROMPT: Final = RELAY_BOUNDS[0]
+from unbuffer.relay.stream import Stream
+from unbuffer.rhythm import SAMPLE, Rhythm
+from unbuffer.totals import Series
 
 
-class Answer:
-    """The final response of one exchange, or the bytes behind 101.
+class Answer(Taker):
+    """The final response of one exchange, or the bytes after 101.
 
     head_sent: a byte of it has gone to the client; from then on a failure can only break it.
     explained: an error event has told the client why it breaks.
@@ -41,10 +35,10 @@ class Answer:
         "_before",
         "_content",
         "_decoding",
-        "_exchange",
         "_latest",
         "_resumed_at",
         "_series",
+        "_stream",
         "_tail",
         "_writer",
         "explained",
@@ -52,11 +46,11 @@ class Answer:
         "record",
     )
 
-    def __init__(self, exchange: "Exchange", record: Record, writer: Writer) -> None:
+    def __init__(self, stream: Stream, record: Record, writer: Writer) -> None:
         self.record = record
         self.head_sent = False
         self.explained = False
-        self._exchange: Exchange | None = exchange
+        self._stream: Stream | None = stream
         """None once the answer is closed."""
         self._series: Series | None = None
         """Where it is counted: from the response head on, until it is closed."""
@@ -77,99 +71,64 @@ class Answer:
 
     def head(self, head: ResponseHead, now: float) -> None:
         """The final response head. It goes out with the body bytes of the same read, or by `flush`."""
-        exchange = self._exchange
-        if exchange is None:
+        stream = self._stream
+        if stream is None:
             return
-        self._answered(exchange, head.kind, head.status, now)
-        record, policy, client = self.record, exchange.policy, exchange.client
-        decoded = (bool(head.codings) or head.status == 304) and self._goes_out_decoded(exchange, head)
+        self._answered(stream, head.kind, head.status, now)
+        record, policy, client = self.record, stream.policy, stream.client
+        decoded = False
+        if head.codings or head.status == 304:
+            decoded, self._decoding = decoding_of(stream, self, head)
         if client.stalled:
             self.downstream_full()  # with the response before this one
-        changed = decoded or self._may_grow(exchange, head)
+        changed = decoded or policy.may_grow(head)
         client.respond(head, changed, now - record.started if policy.server_timing else -1.0)
         if head.framing:
-            exchange.watch(now, policy.silence_timeout)
+            stream.watch(now, policy.silence_timeout)
         if head.framing and head.streams:
             record.rhythm = Rhythm(head.kind)
             record.server, record.varies = maker(head.fields)
             if decoded or not head.codings:
                 self._content = content_reader(head.kind, policy.keepalive_events)
-            self._keep_tail(exchange, head, decoded, now)
-            if exchange.plane.clients.on_stream is not None:
-                exchange.plane.clients.on_stream(record)
+            self._tail = policy.tail(head, decoded, head.kind == "sse" and stream.wants_events)
+            if head.kind == "sse" and (decoded or (head.framing < 0 and not head.codings)):
+                stream.watch(now, policy.heartbeat)
+            if stream.shared.clients.on_stream is not None:
+                stream.shared.clients.on_stream(record)
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx head: passed on at once."""
-        if self._exchange is not None:
+        if self._stream is not None:
             self._writer.informational(head)
 
     def switch(self, head: ResponseHead, now: float) -> None:
         """101: the head goes out at once; what follows has no framing."""
-        exchange = self._exchange
-        if exchange is None:
+        stream = self._stream
+        if stream is None:
             return
-        self._answered(exchange, "upgrade", 101, now)
-        if exchange.plane.clients.on_stream is not None:
-            exchange.plane.clients.on_stream(self.record)
+        self._answered(stream, "upgrade", 101, now)
+        if stream.shared.clients.on_stream is not None:
+            stream.shared.clients.on_stream(self.record)
         self._writer.switch(head)
         self.flush(now)
 
-    def _answered(self, exchange: "Exchange", kind: str, status: int, now: float) -> None:
+    def _answered(self, stream: Stream, kind: str, status: int, now: float) -> None:
         """The upstream has decided: from here on it is known where the stream is counted."""
         record = self.record
         record.head_at = now
         record.status = status
         record.kind = kind
-        series = self._series = exchange.plane.totals.of(record.route, kind)
+        series = self._series = stream.shared.totals.of(record.route, kind)
         series.active += 1
         series.ttfb.observe(now - record.started)
 
-    def _keep_tail(self, exchange: "Exchange", head: ResponseHead, decoded: bool, now: float) -> None:
-        """Keep the end of the body in view, where the route asks for something that depends on it."""
-        if head.codings and not decoded:
-            return  # what goes out is no text
-        policy = exchange.policy
-        marker = policy.terminal_marker if head.framing < 0 and head.status < 300 else b""
-        events = head.kind == "sse" and (decoded or head.framing < 0)
-        if marker or (events and policy.adds):
-            shape = COMMENT if policy.heartbeat_shape == AUTO and exchange.wants_events else policy.heartbeat_shape
-            self._tail = Tail(marker, shape, policy.keepalive_events if head.kind == "sse" else None)
-        if events:
-            exchange.watch(now, policy.heartbeat)
-
-    def _may_grow(self, exchange: "Exchange", head: ResponseHead) -> bool:
-        """Whether something may be added to the body that this head has, or that a GET would get with it."""
-        return head.kind == "sse" and head.length < 0 and not head.codings and exchange.policy.adds
-
-    def _goes_out_decoded(self, exchange: "Exchange", head: ResponseHead) -> bool:
-        """Whether the head speaks of a decoded body; if that body comes, set up its decoder."""
-        policy = exchange.policy
-        decoded = goes_out_decoded(head, policy.decode, self.record.method == "HEAD")
-        if head.status == 304:
-            return decoded or (policy.decode != "never" and exchange.revalidates_decoded(head))
-        if not head.framing or head.status == 206:
-            return decoded
-        self.record.decoded = "+".join(head.codings) if decodable(head.codings) else "other"
-        if decoded:
-            self._decoding = Decoding(self, head.codings)
-            return True
-        self._count_decoded("passed_through")
-        self.record.decoded = ""
-        return False
-
-    def _count_decoded(self, result: str) -> None:
-        """Count what became of a compressed body: ok, error or passed_through."""
-        exchange, record = self._exchange, self.record
-        if exchange is not None:
-            exchange.plane.totals.decoded[record.route, record.decoded, result] += 1
-
     def flush(self, now: float) -> None:
         """Send a head that came alone: before any byte of the body exists, unless sse.opening adds one."""
-        exchange = self._exchange
-        if self.head_sent or exchange is None:
+        stream = self._stream
+        if self.head_sent or stream is None:
             return
         self._count_head()
-        if not exchange.policy.opening or not self._beat(now):
+        if not stream.policy.opening or not self._beat(now):
             self._writer.flush()
         self._wrote(now)
 
@@ -190,25 +149,9 @@ class Answer:
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
         else:
-            # Histogram.observe, written out: this is what every chunk pays.
-            if chunks:
-                gap = now - record.last_at
-                gaps = series.gaps
-                gaps.counts[bisect_left(GAP_BOUNDS, gap)] += 1
-                gaps.sum += gap
-                if gap > record.max_gap:
-                    record.max_gap = gap
-                if gap >= PAUSE and record.rhythm is not None:
-                    record.rhythm.pause(gap, record.bytes_read, now)
-                    if gap >= STALL:
-                        self._silence_over(now)
-            else:
-                record.first_at = now
-                series.ttfc.observe(now - record.started)
-            record.last_at = now
-            record.chunks = chunks + 1
-            series.chunks_by_magnitude[(size - 1).bit_length()] += 1
-            series.bytes_read += size
+            if chunks and now - record.last_at >= STALL and record.rhythm is not None:
+                self._silence_over(now)
+            count_read(record, series, size, now)
         record.bytes_read += size
         if decoding is not None:
             if data:
@@ -233,38 +176,25 @@ class Answer:
         if not self.head_sent:
             self._count_head()
         self._writer.body(data, last)
-        # `_wrote`, written out as well.
-        relay = series.relay
-        delay = time.monotonic() - now
-        relay.counts[bisect_left(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
-        relay.sum += delay
-        timeline = record.timeline
-        if timeline is not None:
-            timeline.wrote(now, now + delay, record.bytes_down)
+        count_write(record, series, now)
         if last:
             self._over()
 
     def _silence_over(self, now: float) -> None:
         """The upstream speaks again, or will no more. While the client takes nothing it is not asked to."""
-        exchange, record = self._exchange, self.record
+        stream, record = self._stream, self.record
         since = max(record.last_at, record.sent_at, self._resumed_at)
-        if exchange is not None and now - since >= STALL:
-            exchange.plane.stalls.over(record, since, now)
+        if stream is not None and now - since >= STALL:
+            stream.shared.stalls.over(record, since, now)
 
     def _kept_alive(self, size: int, given: int, now: float) -> None:
         """A read of `size` bytes had no content; given: the bytes of its text, 0 where a decoder has none of it yet."""
-        exchange, series, record = self._exchange, self._series, self.record
-        if exchange is None or series is None or not given:
+        stream, series, record = self._stream, self._series, self.record
+        if stream is None or series is None or not given:
             return
-        record.keepalives += 1
-        series.keepalives += 1
-        if record.rhythm is not None:
-            record.rhythm.aside += size
-            record.rhythm.given += given
-        if given >= exchange.policy.heartbeat_padding:
+        count_keepalive(record, series, size, given, now)
+        if given >= stream.policy.heartbeat_padding:
             self._beat_at = now
-        if record.timeline is not None:
-            record.timeline.kept_alive(now, given)
 
     def decoded(self, data: bytes, now: float) -> None:
         """More than one step of a decoder is in a read: the next one. The first one has told what the read is."""
@@ -292,59 +222,26 @@ class Answer:
         self._writer.body(data, False)
         self._wrote(now)
 
-    def damaged(self, detail: str) -> None:
-        """The decoder cannot go on."""
-        exchange = self._exchange
-        if exchange is not None:
-            self._count_decoded("error")
-            exchange.finish(Outcome.DECODE_ERROR, detail)
-
-    def decoded_all(self, trailers: Fields, now: float) -> None:
-        """The decoder has given everything."""
-        self._count_decoded("ok")
-        self._end(trailers, now)
-
-    def fall_behind(self) -> None:
-        """The decoder has more: the rest when the others have had their turn. No more is fed meanwhile."""
-        exchange = self._exchange
-        if exchange is not None:
-            exchange.pause_upstream()
-            exchange.plane.loop.call_soon(self._decode_in_turn)
-
-    def catch_up(self) -> None:
-        """The decoder has no more: it wants to be fed."""
-        if self._exchange is not None:
-            self._exchange.resume_upstream()
-
-    def _decode_in_turn(self) -> None:
-        if self._decoding is not None and not self.record.paused_at:
-            self._decoding.go_on(time.monotonic())
-
     def _count_head(self) -> None:
         """The head goes out, with what is written next."""
-        exchange, record = self._exchange, self.record
+        stream, record = self._stream, self.record
         self.head_sent = True
-        if exchange is not None:
-            exchange.plane.totals.requests[record.route, record.method_label, record.status] += 1
+        if stream is not None:
+            stream.shared.totals.requests[record.route, record.method_label, record.status] += 1
 
     def _wrote(self, now: float) -> None:
         """What was read at `now` has been written."""
-        series, record = self._series, self.record
-        if series is None:
-            return
-        delay = time.monotonic() - now
-        series.relay.observe(delay)
-        if record.timeline is not None:
-            record.timeline.wrote(now, now + delay, record.bytes_down)
+        if self._series is not None:
+            count_write(self.record, self._series, now)
 
     def end(self, trailers: Fields) -> None:
         """The response is complete; nothing of its body came with the news."""
         if self._decoding is not None:
             self._decoding.end(trailers)
         else:
-            self._end(trailers, time.monotonic())
+            self.ended(trailers, time.monotonic())
 
-    def _end(self, trailers: Fields, now: float) -> None:
+    def ended(self, trailers: Fields, now: float) -> None:
         """Every byte of the body has gone out."""
         if self._series is None:
             return
@@ -358,18 +255,18 @@ class Answer:
 
     def _over(self) -> None:
         """A response ends that its framing calls complete: without the route's terminal marker it is cut."""
-        exchange, tail, record = self._exchange, self._tail, self.record
-        if exchange is None:
+        stream, tail, record = self._stream, self._tail, self.record
+        if stream is None:
             return
         if self._writer.lost:
-            exchange.client_lost(None)  # who is yet to be told so, in this turn of the loop
+            stream.client_lost(None)  # who is yet to be told so, in this turn of the loop
             return
         if tail is not None and not tail.terminated:
-            exchange.finish(Outcome.UNTERMINATED)
+            stream.finish(Outcome.UNTERMINATED)
             return
         if record.chunks and record.status == 200 and self._content is not None:
             record.last_word = SAID if has_last_word(self._before + self._latest) else UNSAID
-        exchange.finish(Outcome.COMPLETED)
+        stream.finish(Outcome.COMPLETED)
 
     # -- what is added to a stream of events
 
@@ -382,14 +279,14 @@ class Answer:
 
     def look(self, now: float) -> float:
         """Break a silence that is long enough for a heartbeat. Returns when to look again, 0.0 for never."""
-        exchange, record = self._exchange, self.record
-        if exchange is None or self._tail is None or not exchange.policy.heartbeat or record.kind != "sse":
+        stream, record = self._stream, self.record
+        if stream is None or self._tail is None or not stream.policy.heartbeat or record.kind != "sse":
             return 0.0
-        due = max(record.last_at, record.head_at, self._beat_at) + exchange.policy.heartbeat
+        due = max(record.last_at, record.head_at, self._beat_at) + stream.policy.heartbeat
         if due > now:
             return due
         self._beat(now)
-        return now + exchange.policy.heartbeat
+        return now + stream.policy.heartbeat
 
     def _beat(self, now: float) -> bool:
         """Break the silence for whoever counts it, unless something waits to be written: then it is no silence. Returns
@@ -397,52 +294,41 @@ class Answer:
         self._beat_at = now
         if not self._may_add or self._writer.waiting:
             return False
-        exchange, record, series, tail = self._exchange, self.record, self._series, self._tail
-        assert exchange is not None
+        stream, record, series, tail = self._stream, self.record, self._series, self._tail
+        assert stream is not None
         assert series is not None
         assert tail is not None
         series.heartbeats += 1
         record.heartbeats += 1
         if record.timeline is not None:
             record.timeline.heartbeats.append(now)
-        self._writer.body(padded(tail.heartbeat, exchange.policy.heartbeat_padding), False)
+        self._writer.body(padded(tail.heartbeat, stream.policy.heartbeat_padding), False)
         return True
 
     # -- the client takes it, or not
 
     def downstream_full(self) -> None:
         """The client reads slower than the upstream sends: stop reading the upstream."""
-        exchange, series, record = self._exchange, self._series, self.record
-        if exchange is None or series is None or record.paused_at:
+        stream, series, record = self._stream, self._series, self.record
+        if stream is None or series is None or record.paused_at:
             return
         record.paused_at = time.monotonic()
         record.stalls += 1
         series.stalls += 1
         series.stalling.add(record)
-        exchange.pause_upstream()
+        stream.pause_upstream()
 
     def downstream_has_room(self) -> None:
         """The client's buffer has room again."""
-        exchange = self._exchange
-        if exchange is None or not self.record.paused_at:
+        stream, series, record = self._stream, self._series, self.record
+        if stream is None or series is None or not record.paused_at:
             return
         now = self._resumed_at = time.monotonic()
-        self._count_stall(now)
+        count_stall(record, series, now)
         if self._decoding is not None and self._decoding.behind:
             self._decoding.go_on(now)
         else:
-            exchange.resume_upstream()
-
-    def _count_stall(self, now: float) -> None:
-        record = self.record
-        stalled = now - record.paused_at
-        record.stalled += stalled
-        if self._series is not None:
-            self._series.stalled += stalled
-            self._series.stalling.discard(record)
-        if record.timeline is not None:
-            record.timeline.pauses.append((record.paused_at, now))
-        record.paused_at = 0.0
+            stream.resume_upstream()
 
     def silent_since(self, now: float) -> float:
         """Since when the upstream has said nothing. While the client takes nothing it is not the upstream's silence."""
@@ -453,23 +339,23 @@ class Answer:
 
     def close(self, outcome: Outcome, now: float) -> Series | None:
         """The exchange has its outcome. Returns where the answer was counted, None if no head had come."""
-        exchange, series, record = self._exchange, self._series, self.record
-        assert exchange is not None
+        stream, series, record = self._stream, self._series, self.record
+        assert stream is not None
         if record.rhythm is not None:
             if record.chunks and not record.paused_at:
                 self._silence_over(now)
-            exchange.plane.stalls.ended_at = now
+            stream.shared.stalls.ended_at = now
         if record.paused_at or (self._decoding is not None and self._decoding.behind):
-            exchange.resume_upstream()  # it may serve others
-        if record.paused_at:
-            self._count_stall(now)
+            stream.resume_upstream()  # it may serve others
         if series is not None:
+            if record.paused_at:
+                count_stall(record, series, now)
             series.active -= 1
-        if exchange.policy.error_event and self._may_add and outcome not in WHOLE:
+        if stream.policy.error_event and self._may_add and outcome not in WHOLE:
             self.explained = True
-            told = exchange.plane.told(outcome, record.detail)
+            told = stream.shared.told(outcome, record.detail)
             event = error_event(outcome.label, outcome.value.status, told)
             self._writer.body(event, False)
         # Also for the cyclic garbage collector: nothing is left for it.
-        self._exchange = self._series = self._decoding = self._content = self._tail = None
+        self._stream = self._series = self._decoding = self._content = self._tail = None
         return series

@@ -8,21 +8,18 @@ import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.client import Client
+from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.patience import Ending, Stall
+from unbuffer.relay.plane import Plane
 from unbuffer.relay.states import BODY, CLOSED, ENDING, IDLE, NAMES, moved
 from unbuffer.relay.tcp import OFF, client_options, kernel_timeout, reset, set_options
 from unbuffer.relay.trust import Origin
 from unbuffer.relay.watchdog import TICK
-
-if TYPE_CHECKING:
-    from unbuffer.relay.exchange import Exchange
-    from unbuffer.relay.plane import Plane
 
 
 class ClientConnection(Client, asyncio.Protocol):
@@ -32,7 +29,7 @@ class ClientConnection(Client, asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, plane: "Plane", origin: Origin | None = None) -> None:
+    def __init__(self, plane: Plane, origin: Origin | None = None) -> None:
         """origin: whose connection it is, where it was admitted already and that is known; None = as it is accepted."""
         super().__init__()
         self.plane = plane

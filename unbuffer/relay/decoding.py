@@ -1,16 +1,51 @@
 """A response body that came compressed all the same: decoded as it comes, given out in steps that a client paces."""
 
 import time
-from typing import TYPE_CHECKING
+from abc import abstractmethod
 
-from unbuffer.http.coding import CodingError, Decoder
+from unbuffer.http.coded import goes_out_decoded
+from unbuffer.http.coding import CodingError, Decoder, decodable
 from unbuffer.http.request import Fields
-
-if TYPE_CHECKING:
-    from unbuffer.relay.answer import Answer
+from unbuffer.http.response import ResponseHead
+from unbuffer.outcome import Outcome
+from unbuffer.relay.stream import Stream
 
 STEP = 65536
 """Decoded bytes given out at a time: a compression bomb is paced by the client that reads it."""
+
+
+class Taker:
+    """Who takes what a decoder gives: an Answer."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def decoded(self, data: bytes, now: float) -> None:
+        """More than one step is in a read: the next one, not empty."""
+
+    @abstractmethod
+    def ended(self, trailers: Fields, now: float) -> None:
+        """The decoder has given everything."""
+
+    @abstractmethod
+    def flush(self, now: float) -> None:
+        """The decoder has nothing yet."""
+
+
+def decoding_of(stream: Stream, taker: Taker, head: ResponseHead) -> "tuple[bool, Decoding | None]":
+    """Whether the head speaks of a decoded body, and the decoding of that body if it comes."""
+    policy, record = stream.policy, stream.record
+    decoded = goes_out_decoded(head, policy.decode, record.method == "HEAD")
+    if head.status == 304:
+        return decoded or (policy.decode != "never" and stream.revalidates_decoded(head)), None
+    if not head.framing or head.status == 206:
+        return decoded, None
+    label = "+".join(head.codings) if decodable(head.codings) else "other"
+    if decoded:
+        record.decoded = label
+        return True, Decoding(stream, taker, head.codings)
+    stream.shared.totals.decoded[record.route, label, "passed_through"] += 1
+    return False, None
 
 
 class Decoding:
@@ -19,10 +54,11 @@ class Decoding:
     behind: the decoder holds more than was given out; the upstream is not read meanwhile.
     """
 
-    __slots__ = ("_answer", "_damage", "_decoder", "_ending", "_full", "_trailers", "behind")
+    __slots__ = ("_damage", "_decoder", "_ending", "_full", "_stream", "_taker", "_trailers", "behind")
 
-    def __init__(self, answer: "Answer", codings: tuple[str, ...]) -> None:
-        self._answer = answer
+    def __init__(self, stream: Stream, taker: Taker, codings: tuple[str, ...]) -> None:
+        self._stream = stream
+        self._taker = taker
         self._decoder = Decoder(codings)
         self._damage = ""
         """Why the latest step was the last one; empty = it was not."""
@@ -50,7 +86,7 @@ class Decoding:
         """Give out what the decoder has, one step for one turn of the loop, and only while the client takes it."""
         data = self._step()
         if data:
-            self._answer.decoded(data, now)
+            self._taker.decoded(data, now)
         self.settle(now)
 
     def _step(self) -> bytes:
@@ -70,16 +106,30 @@ class Decoding:
 
     def settle(self, now: float) -> None:
         """What comes of a step when its bytes have been given out."""
-        answer = self._answer
+        taker = self._taker
         if self._damage:
-            answer.damaged(self._damage)
+            self._over("error")
+            self._stream.finish(Outcome.DECODE_ERROR, self._damage)
         elif self._full:
+            # The rest when the others have had their turn. No more is fed meanwhile.
             self.behind = True
-            answer.fall_behind()
+            self._stream.pause_upstream()
+            self._stream.shared.loop.call_soon(self._in_turn)
         elif self._ending:
-            answer.decoded_all(self._trailers, now)
+            self._over("ok")
+            taker.ended(self._trailers, now)
         else:
-            answer.flush(now)
+            taker.flush(now)
             if self.behind:
                 self.behind = False
-                answer.catch_up()
+                self._stream.resume_upstream()
+
+    def _in_turn(self) -> None:
+        record = self._stream.record
+        if record.outcome is None and not record.paused_at:
+            self.go_on(time.monotonic())
+
+    def _over(self, result: str) -> None:
+        record = self._stream.record
+        if record.outcome is None:
+            self._stream.shared.totals.decoded[record.route, record.decoded, result] += 1

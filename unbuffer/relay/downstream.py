@@ -6,7 +6,6 @@ What comes while an exchange runs waits, and reading pauses after it, so a conne
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING
 
 from unbuffer.http.headers import plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
@@ -15,6 +14,7 @@ from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.relay import patience, refusals
 from unbuffer.relay.connection import ClientConnection
 from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.plane import Plane
 from unbuffer.relay.refusals import LARGE_BODY, Refusal
 from unbuffer.relay.request_reader import RequestReader
 from unbuffer.relay.response_writer import ResponseWriter
@@ -22,9 +22,6 @@ from unbuffer.relay.states import ANSWER, BODY, CLOSED, HEAD, IDLE, TUNNEL
 from unbuffer.relay.trust import Origin
 from unbuffer.relay.upstream import readable
 from unbuffer.totals import TOO_MANY_CONNECTIONS
-
-if TYPE_CHECKING:
-    from unbuffer.relay.plane import Plane
 
 
 class DownstreamConnection(ClientConnection):
@@ -34,7 +31,7 @@ class DownstreamConnection(ClientConnection):
 
     _writer: ResponseWriter
 
-    def __init__(self, plane: "Plane", origin: Origin | None = None) -> None:
+    def __init__(self, plane: Plane, origin: Origin | None = None) -> None:
         """origin: whose connection it is, where it was admitted already and that is known; None = as it is accepted."""
         super().__init__(plane, origin)
         self.close_after = False

@@ -5,7 +5,7 @@ The response has its own way down (`answer.py`). Every ending, whatever the caus
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from unbuffer.http.coded import is_of_decoded, ranges_over_coded, value_of
 from unbuffer.http.cors import answer_fields, is_preflight, preflight_fields
@@ -17,21 +17,20 @@ from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
+from unbuffer.relay.client import Client
 from unbuffer.relay.dial import ConnectError
 from unbuffer.relay.patience import deadlines
+from unbuffer.relay.plane import Plane
 from unbuffer.relay.pool import Pool
+from unbuffer.relay.shared import Shared
 from unbuffer.relay.tcp import kernel_timeout
 from unbuffer.relay.tunnel import Tunnel
-from unbuffer.relay.upstream import UpstreamConnection
-
-if TYPE_CHECKING:
-    from unbuffer.relay.client import Client
-    from unbuffer.relay.plane import Plane
+from unbuffer.relay.upstream import Asker, UpstreamConnection
 
 _RANGE: Final = frozenset((b"range", b"if-range"))
 
 
-class Exchange:
+class Exchange(Asker):
     """One stream, from its request head to its outcome."""
 
     __slots__ = (
@@ -39,16 +38,11 @@ class Exchange:
         "_request",
         "_request_over",
         "_unsent",
-        "answer",
-        "client",
         "plane",
-        "policy",
-        "record",
-        "tunnel",
         "upstream",
     )
 
-    def __init__(self, plane: "Plane", client: "Client", request: RequestHead, now: float) -> None:
+    def __init__(self, plane: Plane, client: Client, request: RequestHead, now: float) -> None:
         self.client = client
         self.policy = plane.routes.match(request.method, request.target)
         self.record = Record(
@@ -62,7 +56,7 @@ class Exchange:
         self.record.trace = request.trace
         self.record.parent = request.parent
         self.upstream: UpstreamConnection | None = None
-        self.tunnel: Tunnel | None = None
+        self.tunnel = None
         self.answer = Answer(self, self.record, client.writer)
         plane.totals.streams += 1
         self.plane = plane
@@ -124,6 +118,11 @@ class Exchange:
         connection.begin(self, data, head_request=self._request.method == b"HEAD")
         if self._request_over:
             self._request_sent(now)
+
+    @property
+    def shared(self) -> Shared:
+        """What it shares with all others."""
+        return self.plane
 
     def own_fields(self, status: int) -> tuple[int, bytes]:
         """What an own answer of this status has for a page of another origin: the status, since the preflight of a
@@ -216,7 +215,7 @@ class Exchange:
         self.answer.switch(head, now)
         assert self.upstream is not None
         websocket = taken == [b"websocket"]
-        self.tunnel = Tunnel(self, self.client.writer, self.upstream, websocket)
+        self.tunnel = Tunnel(self, self.answer, self.client.writer, self.upstream.transport, websocket)
         self.upstream.begin_tunnel()
         self.client.begin_tunnel()
         if self.plane.clients.closing:
@@ -268,7 +267,7 @@ class Exchange:
         """Compare the deadlines with the clock. Returns when to look again, 0.0 for never."""
         again = 0.0
         for due, outcome, detail in deadlines(
-            self.policy, self.record, self._request_over, self.client, self.answer, now
+            self.policy, self.record, self._request_over, self.client, self.answer.silent_since(now), now
         ):
             if due <= now:
                 self.finish(outcome, detail)

@@ -1,15 +1,12 @@
 """How long a client, and the stream on its connection, is waited for. Nothing here acts."""
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
+from unbuffer.relay.client import Client
 from unbuffer.relay.policy import Policy
 from unbuffer.settings.model import Timeouts
-
-if TYPE_CHECKING:
-    from unbuffer.relay.answer import Answer
-    from unbuffer.relay.client import Client
 
 LINGER = 5.0
 """Seconds without a read after which a connection that is being closed is given up. Until then what a client still
@@ -103,15 +100,18 @@ class Ending:
 
 
 def deadlines(
-    policy: Policy, record: Record, request_over: bool, client: "Client", answer: "Answer", now: float
+    policy: Policy, record: Record, request_over: bool, client: Client, silent_since: float, now: float
 ) -> list[Deadline]:
-    """What a stream has to keep to as it stands. Where several have passed, the first one counts."""
+    """What a stream has to keep to as it stands. Where several have passed, the first one counts.
+
+    silent_since: since when the upstream has said nothing.
+    """
     found: list[Deadline] = []
     seconds = policy.request_body_timeout
     if not request_over and seconds:
         # While the upstream takes nothing it is not the client that is silent.
-        silent_since = now if client.reading_paused else client.read_at
-        found.append((silent_since + seconds, Outcome.REQUEST_BODY_TIMEOUT, ""))
+        since = now if client.reading_paused else client.read_at
+        found.append((since + seconds, Outcome.REQUEST_BODY_TIMEOUT, ""))
         if policy.body_rate and not record.head_at:
             # Every byte moves this deadline on. Apache's MinRate counts so, too.
             begun = now if client.reading_paused else max(record.started, client.resumed_at)
@@ -121,5 +121,5 @@ def deadlines(
         if policy.response_head_timeout and record.sent_at:
             found.append((record.sent_at + policy.response_head_timeout, Outcome.RESPONSE_HEAD_TIMEOUT, ""))
     elif policy.silence_timeout and record.kind != "upgrade":
-        found.append((answer.silent_since(now) + policy.silence_timeout, Outcome.SILENCE_TIMEOUT, ""))
+        found.append((silent_since + policy.silence_timeout, Outcome.SILENCE_TIMEOUT, ""))
     return found

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from urllib.parse import unquote_to_bytes
 
 from unbuffer.http.credentials import BearerTokens, Guard, QueryCredential
+from unbuffer.http.response import ResponseHead
+from unbuffer.http.sse import AUTO, COMMENT, Tail
 from unbuffer.relay.templates import Templates
 from unbuffer.settings.model import Route, RouteSSE, RouteTimeouts, Settings
 from unbuffer.settings.problems import Problem, SettingsError
@@ -44,6 +46,23 @@ class Policy:
     def adds(self) -> bool:
         """Whether something may be written into a stream of events."""
         return bool(self.heartbeat) or self.opening or self.error_event
+
+    def may_grow(self, head: ResponseHead) -> bool:
+        """Whether something may be added to the body that this head has, or that a GET would get with it."""
+        return head.kind == "sse" and head.length < 0 and not head.codings and self.adds
+
+    def tail(self, head: ResponseHead, decoded: bool, wants_events: bool) -> Tail | None:
+        """What keeps the end of the body in view, where something here depends on it.
+
+        decoded: the body goes out without its codings. wants_events: the client asks for an event-stream by name.
+        """
+        if head.codings and not decoded:
+            return None  # what goes out is no text
+        marker = self.terminal_marker if head.framing < 0 and head.status < 300 else b""
+        if not marker and not (head.kind == "sse" and (decoded or head.framing < 0) and self.adds):
+            return None
+        shape = COMMENT if self.heartbeat_shape == AUTO and wants_events else self.heartbeat_shape
+        return Tail(marker, shape, self.keepalive_events if head.kind == "sse" else None)
 
 
 @dataclass(frozen=True, slots=True)

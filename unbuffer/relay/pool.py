@@ -8,7 +8,7 @@ from collections.abc import Callable
 from unbuffer.outcome import Outcome
 from unbuffer.relay.dial import ConnectError, Dialer
 from unbuffer.relay.tcp import peer_options
-from unbuffer.relay.upstream import UpstreamConnection
+from unbuffer.relay.upstream import Home, UpstreamConnection
 from unbuffer.relay.watchdog import NOT_WATCHED, Watchdog
 from unbuffer.settings.model import Settings
 from unbuffer.totals import NO_OPEN_FILES, Totals
@@ -24,7 +24,7 @@ _RESULTS = {
 }
 
 
-class Pool:
+class Pool(Home):
     """The way to the one upstream."""
 
     def __init__(
@@ -40,6 +40,7 @@ class Pool:
         failed."""
         self.dialer = dialer
         self.target = self.dialer.target
+        self.name = self.target.authority
         self.host = self.target.host_field.encode("ascii")
         """The Host of a request that came without one."""
         self.oddities = totals.oddities

@@ -7,12 +7,12 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.downstream import DownstreamConnection
+from unbuffer.relay.plane import Plane
 from unbuffer.relay.proxy_header import ProxyHeaderError, read_proxy_header
 from unbuffer.relay.refusals import note
 from unbuffer.relay.tcp import OFF, client_options, reset, set_options
@@ -21,11 +21,8 @@ from unbuffer.relay.upstream import readable
 from unbuffer.relay.watchdog import NOT_WATCHED
 from unbuffer.totals import BAD_PROXY_HEADER
 
-if TYPE_CHECKING:
-    from unbuffer.relay.plane import Plane
 
-
-def client_connection(plane: "Plane") -> "Preface | DownstreamConnection":
+def client_connection(plane: Plane) -> "Preface | DownstreamConnection":
     """The protocol that a connection to the data port begins with."""
     return Preface(plane) if plane.settings.listen.proxy_protocol else DownstreamConnection(plane)
 
@@ -37,7 +34,7 @@ class Preface(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, plane: "Plane") -> None:
+    def __init__(self, plane: Plane) -> None:
         self.plane = plane
         self.watched_slot = NOT_WATCHED
         self._data = b""

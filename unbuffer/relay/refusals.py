@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from unbuffer.http.cors import is_preflight
 from unbuffer.http.credentials import challenge
@@ -10,13 +10,11 @@ from unbuffer.http.headers import Peer, own_answer
 from unbuffer.http.request import BadRequest, RequestHead, shown_path
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
+from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.plane import Plane
 from unbuffer.relay.policy import Policy
+from unbuffer.relay.request_reader import RequestReader
 from unbuffer.totals import BAD_REQUEST, BODY_TOO_LARGE, TOO_MANY_STREAMS, UNAUTHORIZED
-
-if TYPE_CHECKING:
-    from unbuffer.relay.exchange import Exchange
-    from unbuffer.relay.plane import Plane
-    from unbuffer.relay.request_reader import RequestReader
 
 REFUSALS = 64
 """Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until
@@ -45,7 +43,7 @@ _OUTCOMES = {
 }
 
 
-def admission(plane: "Plane", policy: Policy, request: RequestHead) -> Refusal | None:
+def admission(plane: Plane, policy: Policy, request: RequestHead) -> Refusal | None:
     """Why a request may not go up; None = it may. Its stream is counted already."""
     if policy.guard is not None:
         try:
@@ -73,13 +71,13 @@ def of_bad_request(error: BadRequest) -> Refusal:
     return Refusal(reason, outcome, str(error), error.status)
 
 
-def answer(plane: "Plane", status: int, outcome: Outcome, detail: str, head_only: bool) -> bytes:
+def answer(plane: Plane, status: int, outcome: Outcome, detail: str, head_only: bool) -> bytes:
     """The answer where no exchange exists; the connection ends after it."""
     text = plane.told(outcome, detail)
     return own_answer(status, outcome.value.error, text, True, fields_of(status, detail), head_only)
 
 
-def failure(plane: "Plane", exchange: "Exchange", outcome: Outcome, status: int, close: bool) -> bytes:
+def failure(plane: Plane, exchange: Exchange, outcome: Outcome, status: int, close: bool) -> bytes:
     """The answer to a request whose exchange failed before a head went out, which is counted with it."""
     record = exchange.record
     extra = fields_of(status, record.detail)
@@ -97,13 +95,13 @@ def fields_of(status: int, detail: str) -> bytes:
 
 
 def note(
-    plane: "Plane",
+    plane: Plane,
     peer: Peer,
     since: float,
     outcome: Outcome,
     status: int,
     detail: str,
-    reader: "RequestReader | None" = None,
+    reader: RequestReader | None = None,
 ) -> None:
     """Count and log what never became an exchange.
 

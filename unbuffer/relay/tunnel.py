@@ -1,14 +1,13 @@
-"""Bytes both ways behind 101, whatever they mean: nothing is read of them, but for where WebSocket frames end."""
+"""Bytes both ways after 101, whatever they mean: nothing is read of them, but for where WebSocket frames end."""
 
-from typing import TYPE_CHECKING
+import asyncio
 
 from unbuffer.http.websocket import GOING_AWAY, FrameReader
 from unbuffer.outcome import Outcome
-
-if TYPE_CHECKING:
-    from unbuffer.relay.client import Writer
-    from unbuffer.relay.exchange import Exchange
-    from unbuffer.relay.upstream import UpstreamConnection
+from unbuffer.relay.answer import Answer
+from unbuffer.relay.client import Writer
+from unbuffer.relay.stream import Stream
+from unbuffer.relay.tcp import half_close
 
 # Whether the client was told that the server goes away: it is to be told where the next frame would begin; it was.
 _STAYING = 0
@@ -19,14 +18,16 @@ _LEFT = 2
 class Tunnel:
     """One tunnel, for as long as its exchange."""
 
-    __slots__ = ("_exchange", "_farewell", "_frames", "_half_closed", "_upstream", "_upstream_over", "_writer")
+    __slots__ = ("_answer", "_farewell", "_frames", "_half_closed", "_stream", "_upstream", "_upstream_over", "_writer")
 
-    def __init__(self, exchange: "Exchange", writer: "Writer", upstream: "UpstreamConnection", websocket: bool) -> None:
-        """writer: towards the client."""
-        self._exchange = exchange
+    def __init__(self, stream: Stream, answer: Answer, writer: Writer, upstream: asyncio.Transport, web: bool) -> None:
+        """answer, writer: towards the client. upstream: of the connection that the tunnel has. web: it is a
+        WebSocket."""
+        self._stream = stream
+        self._answer = answer
         self._writer = writer
         self._upstream = upstream
-        self._frames = FrameReader() if websocket else None
+        self._frames = FrameReader() if web else None
         self._farewell = _STAYING
         self._half_closed = False
         """One side has said everything."""
@@ -35,8 +36,9 @@ class Tunnel:
 
     def up(self, data: bytes) -> None:
         """Bytes of the client for the upstream."""
-        self._exchange.record.bytes_up += len(data)
-        self._upstream.write(data)
+        self._stream.record.bytes_up += len(data)
+        if not self._upstream.is_closing():
+            self._upstream.write(data)
 
     def down(self, data: bytes, now: float) -> None:
         """Bytes of the upstream for the client."""
@@ -44,11 +46,11 @@ class Tunnel:
             return  # nothing may follow a Close frame (RFC 6455, section 5.5.1)
         frames = self._frames
         if frames is None:
-            self._exchange.answer.body(data, now, False)
+            self._answer.body(data, now, False)
             return
         complete = frames.read(data)
         leaving = self._farewell == _LEAVING and complete > 0
-        self._exchange.answer.body(data[:complete] if leaving else data, now, False)
+        self._answer.body(data[:complete] if leaving else data, now, False)
         if leaving:
             self._say_farewell()
 
@@ -76,12 +78,12 @@ class Tunnel:
 
     def client_eof(self) -> bool:
         """The client has said everything. True: keep its connection, the upstream may still speak."""
-        return not self._both_over() and self._upstream.half_close()
+        return not self._both_over() and half_close(self._upstream)
 
     def _both_over(self) -> bool:
         """One side has said everything. Returns whether both have: then nothing is left to wait for."""
         if self._half_closed:
-            self._exchange.finish(Outcome.COMPLETED)
+            self._stream.finish(Outcome.COMPLETED)
             return True
         self._half_closed = True
         return False

@@ -9,21 +9,74 @@ import os
 import select
 import sys
 import time
-from typing import TYPE_CHECKING
+from abc import abstractmethod
 
+from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
+from unbuffer.relay.answer import Answer
 from unbuffer.relay.response_reader import BadResponse, ResponseReader
-from unbuffer.relay.tcp import half_close, set_options
+from unbuffer.relay.stream import Stream
+from unbuffer.relay.tcp import SocketOptions, set_options
+from unbuffer.relay.tunnel import Tunnel
 from unbuffer.settings.model import Limits
-
-if TYPE_CHECKING:
-    from unbuffer.relay.exchange import Exchange
-    from unbuffer.relay.pool import Pool
-
 
 SHORT_REST = 0.01
 """Seconds. A connection in steady use is not looked at before it is used again: the look is a system call, an eighth of
 what a small request costs, and no server closes a connection so soon."""
+
+
+class Asker(Stream):
+    """Whose request a connection carries, and into whose answer the response is pushed: an Exchange."""
+
+    __slots__ = ("answer", "tunnel")
+
+    answer: Answer
+    tunnel: Tunnel | None
+
+    @abstractmethod
+    def asks_for_whole(self, head: ResponseHead) -> bool:
+        """Whether it drops this head, and with it this connection, to ask once more on another."""
+
+    @abstractmethod
+    def switch_protocols(self, head: ResponseHead, now: float) -> None:
+        """The head of a 101."""
+
+    @abstractmethod
+    def upstream_full(self) -> None:
+        """The upstream reads slower than the client sends: stop reading the client."""
+
+    @abstractmethod
+    def upstream_has_room(self) -> None:
+        """The upstream takes more again."""
+
+    @abstractmethod
+    def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
+        """The connection ended before the response did; untouched: not a byte of it had come."""
+
+    @abstractmethod
+    def fail(self, error: Exception) -> None:
+        """A mistake of ours: it costs this stream."""
+
+
+class Home:
+    """Where a connection comes from, and rests between two exchanges: a Pool.
+
+    name: of the upstream, for people. oddities: where what is tolerated is counted. socket_options: of each connection.
+    """
+
+    __slots__ = ("name", "oddities", "socket_options")
+
+    name: str
+    oddities: dict[str, int]
+    socket_options: SocketOptions
+
+    @abstractmethod
+    def rest(self, connection: "UpstreamConnection", now: float) -> None:
+        """Its exchange is over: keep it, or close it."""
+
+    @abstractmethod
+    def lost(self, connection: "UpstreamConnection") -> None:
+        """It ended, at rest or not."""
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -33,29 +86,29 @@ class UpstreamConnection(asyncio.Protocol):
     used: it has carried an exchange before.
     """
 
-    __slots__ = ("_limits", "_pool", "_reader", "exchange", "rested_at", "transport", "used")
+    __slots__ = ("_home", "_limits", "_reader", "exchange", "rested_at", "transport", "used")
 
     transport: asyncio.Transport
 
-    def __init__(self, pool: "Pool", limits: Limits) -> None:
-        self._pool = pool
+    def __init__(self, home: Home, limits: Limits) -> None:
+        self._home = home
         self._limits = limits
         self._reader: ResponseReader | None = None
-        self.exchange: Exchange | None = None
+        self.exchange: Asker | None = None
         self.rested_at = 0.0
         self.used = False
 
     def __repr__(self) -> str:
         state = "at rest" if self.rested_at else f"serving {self.exchange!r}"
-        return f"<UpstreamConnection {self._pool.target.authority} {state}>"
+        return f"<UpstreamConnection {self._home.name} {state}>"
 
     # -- what the exchange asks for
 
-    def begin(self, exchange: "Exchange", data: bytes, head_request: bool) -> None:
+    def begin(self, exchange: Asker, data: bytes, head_request: bool) -> None:
         """Send a request head, with what is there of the body, for `exchange`; its response is expected from now on."""
         self.exchange = exchange
         self.rested_at = 0.0
-        self._reader = ResponseReader(self._limits, head_request, self._pool.oddities)
+        self._reader = ResponseReader(self._limits, head_request, self._home.oddities)
         self.transport.write(data)
 
     def write(self, data: bytes) -> None:
@@ -66,10 +119,6 @@ class UpstreamConnection(asyncio.Protocol):
     def begin_tunnel(self) -> None:
         """From now on every byte belongs to the tunnel."""
         self._reader = None
-
-    def half_close(self) -> bool:
-        """Tell the upstream of a tunnel that nothing more comes. False where it cannot be told: then all ends."""
-        return half_close(self.transport)
 
     @property
     def reusable(self) -> bool:
@@ -101,7 +150,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         self._reader = None
         self.used = True
-        self._pool.rest(self, now)
+        self._home.rest(self, now)
 
     def close(self, flush: bool = False) -> None:
         """End the connection, at once or behind what was written to it."""
@@ -116,15 +165,15 @@ class UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
         self.transport.set_write_buffer_limits(high=65536)
-        if self._pool.socket_options:
-            set_options(self.transport.get_extra_info("socket"), self._pool.socket_options)
+        if self._home.socket_options:
+            set_options(self.transport.get_extra_info("socket"), self._home.socket_options)
 
     def data_received(self, data: bytes) -> None:
         now = time.monotonic()
         exchange = self.exchange
         if exchange is None:
             # Unasked bytes on a connection at rest: a late or a smuggled response. It must meet no request.
-            self._pool.lost(self)
+            self._home.lost(self)
             self.transport.abort()
             return
         try:
@@ -132,7 +181,7 @@ class UpstreamConnection(asyncio.Protocol):
         except Exception as error:
             exchange.fail(error)
 
-    def _push(self, exchange: "Exchange", data: bytes, now: float) -> None:
+    def _push(self, exchange: Asker, data: bytes, now: float) -> None:
         reader = self._reader
         if reader is None:
             _tunnel_down(exchange, data, now)
@@ -217,7 +266,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _end(self, exc: Exception | None) -> None:
         """Nothing more comes."""
-        self._pool.lost(self)
+        self._home.lost(self)
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             return
@@ -236,7 +285,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.upstream_has_room()
 
 
-def _tunnel_down(exchange: "Exchange", data: bytes, now: float) -> None:
+def _tunnel_down(exchange: Asker, data: bytes, now: float) -> None:
     assert exchange.tunnel is not None
     exchange.tunnel.down(data, now)
 

@@ -1,0 +1,54 @@
+"""What the parts of a running stream may ask of the whole, which is an Exchange. So they need not know that."""
+
+from abc import abstractmethod
+
+from unbuffer.http.response import ResponseHead
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.relay.client import Client
+from unbuffer.relay.policy import Policy
+from unbuffer.relay.shared import Shared
+
+
+class Stream:
+    """A native base class: compiled, a call through it costs what a virtual function costs in C++."""
+
+    __slots__ = ("client", "policy", "record")
+
+    client: Client
+    policy: Policy
+    record: Record
+
+    @property
+    @abstractmethod
+    def shared(self) -> Shared:
+        """What it shares with all others."""
+
+    @property
+    @abstractmethod
+    def wants_events(self) -> bool:
+        """Whether the client asks for an event-stream by name."""
+
+    @abstractmethod
+    def revalidates_decoded(self, head: ResponseHead) -> bool:
+        """Whether the client asked if a response is still good that it has decoded, and this 304 says yes."""
+
+    @abstractmethod
+    def pause_upstream(self) -> None:
+        """Stop reading the upstream."""
+
+    @abstractmethod
+    def resume_upstream(self) -> None:
+        """Read the upstream again."""
+
+    @abstractmethod
+    def watch(self, now: float, seconds: float) -> None:
+        """Have the deadlines looked at in so many seconds; 0 = there is no such deadline."""
+
+    @abstractmethod
+    def client_lost(self, exc: Exception | None) -> None:
+        """The client's connection ended: nobody is left to generate for."""
+
+    @abstractmethod
+    def finish(self, outcome: Outcome, detail: str = "", status: int = 0) -> None:
+        """End the stream, once: every cause comes here. status: what to answer where the outcome is too coarse."""
