@@ -8,8 +8,8 @@ import ipaddress
 from unbuffer import __version__
 from unbuffer.observe.exposition import Exposition
 from unbuffer.relay.trust import address_of
+from unbuffer.server.aiohttp_server import Handler, web
 from unbuffer.server.health import readiness
-from unbuffer.server.lean import Handler, web
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.probe import UpstreamProbe
 

@@ -17,8 +17,8 @@ from unbuffer import __version__
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.preface import client_connection
 from unbuffer.relay.tcp import OFF, client_options, set_options
+from unbuffer.server.aiohttp_server import web
 from unbuffer.server.errors import StartError
-from unbuffer.server.lean import web
 from unbuffer.server.passed_sockets import take_passed
 from unbuffer.server.tls import listen_context, use
 from unbuffer.settings.addresses import SYSTEMD, UnixAddress, parse_address

@@ -14,7 +14,7 @@ from unbuffer import observe
 from unbuffer.observe.heatmap import COLUMN
 from unbuffer.observe.live import HELLO, WATCHERS, Live, Watcher
 from unbuffer.observe.news import event
-from unbuffer.server.lean import web
+from unbuffer.server.aiohttp_server import web
 from unbuffer.server.lifecycle import Lifecycle
 
 PAUSE = 1.0

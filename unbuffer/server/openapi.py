@@ -1,6 +1,6 @@
 """The path templates of the upstream, read from its OpenAPI document, as FastAPI serves one.
 
-Asked for behind a request that reached the upstream, never before one. No answer, or none that helps, is no failure:
+Asked for after a request that reached the upstream, never before one. No answer, or none that helps, is no failure:
 streams then count under the route `default`.
 """
 
@@ -11,12 +11,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from unbuffer import __version__
-from unbuffer.http.coding import CodingError, Decoder, decodable, parse_codings
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.templates import Templates
-from unbuffer.server.lean import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector, UnixConnector
-from unbuffer.settings.addresses import UpstreamTarget
+from unbuffer.server.fetch import LargeBody, NoAnswer, UnusableBody, fetch
 
 log = logging.getLogger("unbuffer")
 
@@ -46,10 +43,6 @@ class _Server(msgspec.Struct):
 class _Document(msgspec.Struct):
     paths: dict[str, msgspec.Raw]
     servers: list[_Server] = []
-
-
-class _NoAnswer(Exception):
-    """The upstream may give one later."""
 
 
 class _NoTemplates(Exception):
@@ -87,7 +80,7 @@ class TemplateReader:
         routes = self._plane.routes
         try:
             templates = await self._fetch(path)
-        except _NoAnswer as error:
+        except NoAnswer as error:
             self._tell(f"no path templates from {path} yet: {error}")
             return False
         except _NoTemplates as error:
@@ -109,62 +102,22 @@ class TemplateReader:
         self._told = text
 
     async def _fetch(self, path: str) -> Templates:
-        dialer = self._plane.pool.dialer
-        target = dialer.target
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"unbuffer/{__version__}"}
+        plane = self._plane
         try:
-            async with (
-                ClientSession(
-                    connector=_connector(target), timeout=ClientTimeout(total=PATIENCE), auto_decompress=False
-                ) as session,
-                session.get(
-                    f"{_origin(target)}{path}",
-                    headers=headers,
-                    allow_redirects=False,
-                    ssl=dialer.tls or True,
-                    server_hostname=dialer.server_name if dialer.tls else None,
-                ) as response,
-            ):
-                if response.status >= 500:
-                    raise _NoAnswer(f"status {response.status}")
-                if response.status != 200:
-                    raise _NoTemplates(f"status {response.status}")
-                body = await _body(response)
-        except (ClientError, OSError) as error:  # TimeoutError is an OSError
-            raise _NoAnswer(str(error) or type(error).__name__) from None
+            async with asyncio.timeout(PATIENCE):
+                status, body = await fetch(plane.pool.dialer, path, "application/json", plane.settings.limits, LARGEST)
+        except TimeoutError:
+            raise NoAnswer(f"none within {PATIENCE:g}s") from None
+        except UnusableBody as error:
+            raise _NoTemplates(str(error)) from None
+        except LargeBody as error:
+            raise _NoTemplates(f"{error}; {_INSTEAD}", logging.WARNING) from None
+        if status >= 500:
+            raise NoAnswer(f"status {status}")
+        if status != 200:
+            raise _NoTemplates(f"status {status}")
         # In a thread: a thousand templates take the loop some milliseconds.
         return await asyncio.to_thread(_templates, body)
-
-
-async def _body(response: ClientResponse) -> bytes:
-    """The whole body, decoded. A few bytes may stand for many: it never grows beyond what is allowed by more than a
-    read."""
-    codings = parse_codings(", ".join(response.headers.getall("Content-Encoding", ())).encode())
-    if not decodable(codings):
-        raise _NoTemplates(f"the content coding {', '.join(codings)}")
-    decoder = Decoder(codings)
-    body = bytearray()
-    try:
-        async for data in response.content.iter_any():
-            decoder.feed(data)
-            while piece := decoder.read():
-                body += piece
-                if len(body) > LARGEST:
-                    raise _NoTemplates(f"it has more than {LARGEST} bytes; {_INSTEAD}", logging.WARNING)
-        decoder.finish()
-    except CodingError as error:
-        raise _NoTemplates(str(error)) from None
-    return bytes(body)
-
-
-def _origin(target: UpstreamTarget) -> str:
-    if target.path:
-        return "http://localhost"
-    return f"{'https' if target.tls else 'http'}://{target.authority}"
-
-
-def _connector(target: UpstreamTarget) -> TCPConnector | UnixConnector:
-    return UnixConnector(target.path) if target.path else TCPConnector()
 
 
 def _templates(body: bytes) -> Templates:
