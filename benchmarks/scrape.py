@@ -10,6 +10,7 @@ import gc
 import statistics
 import sys
 import time
+from types import SimpleNamespace
 from typing import cast
 
 import uvloop
@@ -90,7 +91,9 @@ async def _measure(scrapes: int, kinds: int) -> None:
     plane = Plane(Settings(upstream=Upstream(url=f"http://127.0.0.1:{port}")), totals, loop, lambda record: None)
     server = await loop.create_server(lambda: DownstreamConnection(plane), "127.0.0.1", 0, backlog=STREAMS)
     probe = UpstreamProbe(plane.pool.dialer)
-    admin = web.AppRunner(build_admin(lifecycle, probe, Exposition(totals, lifecycle, probe, plane.clients.buffered)))
+    reloads = SimpleNamespace(successful=True, at=0.0)
+    exposition = Exposition(totals, lifecycle, probe, reloads, plane.clients.buffered)
+    admin = web.AppRunner(build_admin(lifecycle, probe, exposition))
     await admin.setup()
     site = web.TCPSite(admin, "127.0.0.1", 0)
     await site.start()

@@ -194,10 +194,6 @@ class Totals:
         self.upstream_idle = 0
         self.streams = 0
         """Exchanges running now."""
-        self.reload_successful = True
-        """Whether the settings of the latest attempt to load them are in force."""
-        self.reloaded_at = time.time()
-        """When settings were last put in force; seconds of the Unix epoch."""
 
     def name_routes(self, labels: Iterable[str]) -> None:
         """These are the routes from now on, and those that have numbers."""

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from types import SimpleNamespace
 
 import promql_parser
 from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, NumberLiteral, VectorSelector
 
 from unbuffer.histogram import Histogram
 from unbuffer.judgement import Verdict
-from unbuffer.observe.metrics import FAMILIES, Snapshot
+from unbuffer.observe.family import Snapshot
+from unbuffer.observe.metrics import FAMILIES
 from unbuffer.outcome import Outcome
 from unbuffer.totals import CONNECT_RESULTS, KINDS, REJECT_REASONS, Totals
 
@@ -32,7 +34,7 @@ VALUES = {
 def _bounds() -> dict[str, tuple[float, ...]]:
     totals = Totals()
     totals.of("default", "sse")
-    snapshot = Snapshot(totals, False, True, 0, ("", "", "", ""))
+    snapshot = Snapshot(totals, False, True, 0, SimpleNamespace(successful=True, at=0.0), ("", "", "", ""))
     histograms = (family for family in FAMILIES if family.type == "histogram")
     found = {}
     for family in histograms:

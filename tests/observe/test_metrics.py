@@ -42,6 +42,13 @@ class Process:
     draining = False
 
 
+class Reloads:
+    """A reload that failed, as the exposition sees it."""
+
+    successful = False
+    at = 1_234_567_890.5
+
+
 class Upstream:
     """An upstream as the exposition sees it."""
 
@@ -79,7 +86,7 @@ async def rendered(exposition: Exposition, accept: str = "") -> str:
 
 
 async def scrape(totals: Totals, accept: str = "") -> str:
-    return await soon(rendered(Exposition(totals, Process(), Upstream(), lambda: (700, 77)), accept))
+    return await soon(rendered(Exposition(totals, Process(), Upstream(), Reloads(), lambda: (700, 77)), accept))
 
 
 def one(name: str, value: float, **labels: str) -> Samples:
@@ -149,8 +156,6 @@ def script() -> tuple[Totals, Samples]:
     other = totals.of("_other", "plain")
     other.outcomes[Outcome.COMPLETED] = 2
     other.outcomes[Outcome.REJECTED] = 1
-    totals.reload_successful = False
-    totals.reloaded_at = 1_234_567_890.5
 
     of, others = {"route": "chat", "kind": "sse"}, {"route": "_other", "kind": "plain"}
     expected = (
@@ -355,7 +360,7 @@ async def test_a_stall_counts_while_it_lasts() -> None:
     ],
 )
 async def test_the_accept_header_chooses_the_format(accept: str, content_type: str) -> None:
-    _, chosen = Exposition(Totals(), Process(), Upstream(), lambda: (700, 77)).render(accept)
+    _, chosen = Exposition(Totals(), Process(), Upstream(), Reloads(), lambda: (700, 77)).render(accept)
     assert chosen == content_type
 
 
@@ -392,7 +397,7 @@ async def test_the_build_is_named() -> None:
 
 async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
     process, upstream = Process(), Upstream()
-    exposition = Exposition(Totals(), process, upstream, lambda: ())
+    exposition = Exposition(Totals(), process, upstream, Reloads(), lambda: ())
     await rendered(exposition)
     process.draining = True
     upstream.up = False
@@ -404,7 +409,7 @@ async def test_the_state_of_the_process_is_that_of_the_scrape() -> None:
 
 async def test_an_upstream_that_does_not_answer_holds_up_no_scrape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exposition, "UPSTREAM_PATIENCE", 0.01)
-    body = await soon(rendered(Exposition(Totals(), Process(), Silent(), lambda: ())))
+    body = await soon(rendered(Exposition(Totals(), Process(), Silent(), Reloads(), lambda: ())))
     assert flat(body)["unbuffer_upstream_up", frozenset()] == 0
 
 
@@ -443,7 +448,7 @@ async def turns() -> AsyncIterator[list[int]]:
 
 
 async def test_the_others_have_their_turn_while_a_scrape_is_written(turns: list[int]) -> None:
-    exposition = Exposition(many_series(), Process(), Upstream(), lambda: (700, 77))
+    exposition = Exposition(many_series(), Process(), Upstream(), Reloads(), lambda: (700, 77))
     before = len(turns)
     body = await rendered(exposition)
     assert len(turns) - before > body.count("\n") / 100

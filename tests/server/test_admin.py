@@ -6,6 +6,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
 from unittest import mock
 
 import pytest
@@ -41,7 +42,10 @@ class Sidecar:
 
     def build(self) -> web.Application:
         probe = UpstreamProbe(Dialer(Settings(upstream=Upstream(url=f"http://{self.upstream_at}"))))
-        return build_admin(self.lifecycle, probe, Exposition(self.totals, self.lifecycle, probe, lambda: ()))
+        exposition = Exposition(
+            self.totals, self.lifecycle, probe, SimpleNamespace(successful=True, at=0.0), lambda: ()
+        )
+        return build_admin(self.lifecycle, probe, exposition)
 
 
 @pytest.fixture

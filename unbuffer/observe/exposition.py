@@ -18,7 +18,8 @@ from prometheus_client.samples import Exemplar, Sample
 from unbuffer import __version__
 from unbuffer.compiled import YES_OR_NO
 from unbuffer.histogram import Histogram
-from unbuffer.observe.metrics import FAMILIES, Family, Snapshot
+from unbuffer.observe.family import Family, Reloads, Snapshot
+from unbuffer.observe.metrics import FAMILIES
 from unbuffer.totals import Totals
 
 STEP = 8
@@ -54,7 +55,12 @@ class Exposition:
     """The answer to /metrics."""
 
     def __init__(
-        self, totals: Totals, lifecycle: Lifecycle, probe: Probe, buffered: Callable[[], Iterable[int]]
+        self,
+        totals: Totals,
+        lifecycle: Lifecycle,
+        probe: Probe,
+        reloads: Reloads,
+        buffered: Callable[[], Iterable[int]],
     ) -> None:
         """Must be made where the event loop runs: unbuffer_build_info names it.
 
@@ -63,6 +69,7 @@ class Exposition:
         self._totals = totals
         self._lifecycle = lifecycle
         self._probe = probe
+        self._reloads = reloads
         self._buffered = buffered
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         uvloop = _version("uvloop") if loop == "uvloop" else "none"
@@ -82,7 +89,8 @@ class Exposition:
 
     async def _parts(self, encode: "Callable[[_Step], bytes]", openmetrics: bool) -> AsyncIterator[bytes]:
         up = await self._upstream_up()
-        snapshot = Snapshot(self._totals, self._lifecycle.draining, up, await self._all_buffered(), self._build)
+        buffered = await self._all_buffered()
+        snapshot = Snapshot(self._totals, self._lifecycle.draining, up, buffered, self._reloads, self._build)
         # In a thread: with many connections the kernel takes milliseconds to list the open files.
         process = await asyncio.to_thread(list, self._process.collect())
         part = b""

@@ -3,60 +3,13 @@
 import asyncio
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from operator import attrgetter
-from typing import Literal
 
-from unbuffer.histogram import Histogram
 from unbuffer.judgement import Verdict
+from unbuffer.observe.family import Family, Value, alone, by_label, by_series
 from unbuffer.outcome import FINE
-from unbuffer.totals import KINDS, OVERFLOW_ROUTE, Series, Totals
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Where the values are read: the totals, live, and what was found out for this scrape."""
-
-    totals: Totals
-    draining: bool
-    upstream_up: bool
-    buffered: int
-    build: tuple[str, ...]
-    """The label values of unbuffer_build_info."""
-
-
-Value = tuple[tuple[str, ...], float | Histogram]
-"""Label values in the order of the family's labels, and what they count."""
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: what it is called, what it says, and where its values come from.
-
-    name: as in a query, with `_total` for a counter.
-    span: from which instant to which instant it measures, or at which instant it counts.
-    read: takes the list of what there is at its start; the loop turns in between, and the tables may grow meanwhile.
-    """
-
-    name: str
-    type: Literal["counter", "gauge", "histogram"]
-    labels: tuple[str, ...]
-    help: str
-    span: str
-    read: Callable[[Snapshot], Iterable[Value]]
-
-
-def _by_series(read: Callable[[Series], float | Histogram]) -> Callable[[Snapshot], Iterable[Value]]:
-    return lambda now: (((one.route, one.kind), read(one)) for one in list(now.totals.series.values()))
-
-
-def _by_label(read: Callable[[Totals], Mapping[str, float | Histogram]]) -> Callable[[Snapshot], Iterable[Value]]:
-    return lambda now: (((label,), value) for label, value in list(read(now.totals).items()))
-
-
-def _alone(read: Callable[[Snapshot], float | Histogram]) -> Callable[[Snapshot], Iterable[Value]]:
-    return lambda now: (((), read(now)),)
+from unbuffer.totals import KINDS, OVERFLOW_ROUTE, Totals
 
 
 def _verdicts(totals: Totals) -> Iterable[Value]:
@@ -120,7 +73,7 @@ FAMILIES = (
         ("route", "kind"),
         "Streams that have their response head from the upstream and have not ended.",
         "at the scrape",
-        _by_series(attrgetter("active")),
+        by_series(attrgetter("active")),
     ),
     Family(
         "unbuffer_upstream_ttfb_seconds",
@@ -128,7 +81,7 @@ FAMILIES = (
         ("route", "kind"),
         "Time to the response head.",
         "from the whole request head to the whole response head from the upstream",
-        _by_series(attrgetter("ttfb")),
+        by_series(attrgetter("ttfb")),
     ),
     Family(
         "unbuffer_time_to_first_chunk_seconds",
@@ -136,7 +89,7 @@ FAMILIES = (
         ("route", "kind"),
         "Time to the first chunk of the response body. Keep-alives are no chunks.",
         "from the whole request head to the first chunk read from the upstream",
-        _by_series(attrgetter("ttfc")),
+        by_series(attrgetter("ttfc")),
     ),
     Family(
         "unbuffer_inter_chunk_gap_seconds",
@@ -144,7 +97,7 @@ FAMILIES = (
         ("route", "kind"),
         "Time between two chunks of one stream, as they came from the upstream, whatever keep-alives came between.",
         "from one chunk read from the upstream to the next one of the same stream",
-        _by_series(attrgetter("gaps")),
+        by_series(attrgetter("gaps")),
     ),
     Family(
         "unbuffer_relay_delay_seconds",
@@ -153,7 +106,7 @@ FAMILIES = (
         "Time that unbuffer itself adds to a chunk.",
         "from the read of a chunk to the accepted write of the same bytes; bytes that wait after it for a client that "
         "is slow count as backpressure",
-        _by_label(lambda totals: totals.relay),
+        by_label(lambda totals: totals.relay),
     ),
     Family(
         "unbuffer_stream_duration_seconds",
@@ -161,7 +114,7 @@ FAMILIES = (
         ("route", "kind"),
         "How long streams lasted.",
         "from the whole request head to the end of the stream",
-        _by_series(attrgetter("durations")),
+        by_series(attrgetter("durations")),
     ),
     Family(
         "unbuffer_stream_chunks",
@@ -169,7 +122,7 @@ FAMILIES = (
         ("route", "kind"),
         "Chunks of a stream: reads that brought response body bytes, keep-alives aside. Streams without are left out.",
         "at the end of the stream",
-        _by_series(attrgetter("chunks")),
+        by_series(attrgetter("chunks")),
     ),
     Family(
         "unbuffer_chunk_size_bytes",
@@ -177,7 +130,7 @@ FAMILIES = (
         ("route", "kind"),
         "Bytes of a chunk, as the upstream coded them, without framing.",
         "at each chunk read from the upstream",
-        _by_series(attrgetter("chunk_sizes")),
+        by_series(attrgetter("chunk_sizes")),
     ),
     Family(
         "unbuffer_request_body_bytes_total",
@@ -185,7 +138,7 @@ FAMILIES = (
         ("route",),
         "Request body bytes relayed to the upstream.",
         "at the end of the stream",
-        _by_label(lambda totals: totals.request_bytes),
+        by_label(lambda totals: totals.request_bytes),
     ),
     Family(
         "unbuffer_response_body_bytes_total",
@@ -193,7 +146,7 @@ FAMILIES = (
         ("route", "kind"),
         "Response body bytes given to clients, decoded, without framing and heartbeats.",
         "at each write",
-        _by_series(attrgetter("bytes_down")),
+        by_series(attrgetter("bytes_down")),
     ),
     Family(
         "unbuffer_client_backpressure_seconds_total",
@@ -201,7 +154,7 @@ FAMILIES = (
         ("route", "kind"),
         "Time in which the upstream was not read because the client's buffer was full.",
         "from the pause to the resumption of reading, or to the scrape while it lasts",
-        _by_series(lambda one: one.stalled_by(time.monotonic())),
+        by_series(lambda one: one.stalled_by(time.monotonic())),
     ),
     Family(
         "unbuffer_client_backpressure_events_total",
@@ -209,7 +162,7 @@ FAMILIES = (
         ("route", "kind"),
         "How often the upstream was not read because the client's buffer was full.",
         "at the pause of reading",
-        _by_series(attrgetter("stalls")),
+        by_series(attrgetter("stalls")),
     ),
     Family(
         "unbuffer_backpressured_streams",
@@ -217,7 +170,7 @@ FAMILIES = (
         ("route", "kind"),
         "Streams whose upstream is not read because the client's buffer is full.",
         "at the scrape",
-        _by_series(lambda one: len(one.stalling)),
+        by_series(lambda one: len(one.stalling)),
     ),
     Family(
         "unbuffer_heartbeats_total",
@@ -225,7 +178,7 @@ FAMILIES = (
         ("route", "kind"),
         "Heartbeats sent into event-streams that were silent for sse.heartbeat, or to open them.",
         "at the write",
-        _by_series(attrgetter("heartbeats")),
+        by_series(attrgetter("heartbeats")),
     ),
     Family(
         "unbuffer_upstream_keepalives_total",
@@ -234,7 +187,7 @@ FAMILIES = (
         "Keep-alives of the application: reads of an event-stream that brought nothing but comments, empty lines, "
         "events without data and those of sse.keepalive_events; of NDJSON, nothing but empty lines.",
         "at each such read from the upstream",
-        _by_series(attrgetter("keepalives")),
+        by_series(attrgetter("keepalives")),
     ),
     Family(
         "unbuffer_stream_verdicts_total",
@@ -253,7 +206,7 @@ FAMILIES = (
         "Streams that ended cleanly, but without the last word (such as data: [DONE]) of nearly all others of their "
         "route and kind: most likely cut by the application.",
         "at the end of the stream",
-        _by_series(attrgetter("missing")),
+        by_series(attrgetter("missing")),
     ),
     Family(
         "unbuffer_upstream_stalls_total",
@@ -262,7 +215,7 @@ FAMILIES = (
         "Silences of at least 1 s inside response bodies: stream = of one, upstream = of those that were speaking, "
         "together, as a blocked event loop makes them.",
         "at the chunk, or the end, that breaks the silence",
-        _by_label(lambda totals: totals.upstream_stalls),
+        by_label(lambda totals: totals.upstream_stalls),
     ),
     Family(
         "unbuffer_decoded_responses_total",
@@ -279,7 +232,7 @@ FAMILIES = (
         ("result",),
         "Attempts to open a connection to the upstream for a request, by result.",
         "at the end of the attempt",
-        _by_label(lambda totals: totals.connects),
+        by_label(lambda totals: totals.connects),
     ),
     Family(
         "unbuffer_upstream_connect_seconds",
@@ -287,7 +240,7 @@ FAMILIES = (
         (),
         "Time to open a connection to the upstream, TLS included.",
         "from the start of an attempt that succeeds to the open connection",
-        _alone(attrgetter("totals.connect_times")),
+        alone(attrgetter("totals.connect_times")),
     ),
     Family(
         "unbuffer_upstream_connections",
@@ -295,7 +248,7 @@ FAMILIES = (
         ("state",),
         "Open connections to the upstream: active = in use by a stream, idle = at rest.",
         "at the scrape",
-        _by_label(lambda totals: {"active": totals.upstream_active, "idle": totals.upstream_idle}),
+        by_label(lambda totals: {"active": totals.upstream_active, "idle": totals.upstream_idle}),
     ),
     Family(
         "unbuffer_upstream_connection_reuse_total",
@@ -303,7 +256,7 @@ FAMILIES = (
         (),
         "Requests sent on an upstream connection that had served one before.",
         "at the write of the request head",
-        _alone(attrgetter("totals.reuses")),
+        alone(attrgetter("totals.reuses")),
     ),
     Family(
         "unbuffer_upstream_up",
@@ -311,7 +264,7 @@ FAMILIES = (
         (),
         "Whether a connection to the upstream could be opened: 1 = yes.",
         "at the scrape, or up to a second before",
-        _alone(attrgetter("upstream_up")),
+        alone(attrgetter("upstream_up")),
     ),
     Family(
         "unbuffer_client_connections",
@@ -319,7 +272,7 @@ FAMILIES = (
         (),
         "Open connections from clients.",
         "at the scrape",
-        _alone(attrgetter("totals.client_connections")),
+        alone(attrgetter("totals.client_connections")),
     ),
     Family(
         "unbuffer_http2_connections",
@@ -327,7 +280,7 @@ FAMILIES = (
         (),
         "Those of them that speak HTTP/2.",
         "at the scrape",
-        _alone(attrgetter("totals.http2_connections")),
+        alone(attrgetter("totals.http2_connections")),
     ),
     Family(
         "unbuffer_rejected_requests_total",
@@ -335,7 +288,7 @@ FAMILIES = (
         ("reason",),
         "Requests and connections that unbuffer refused before the upstream saw them, by reason.",
         "at the refusal",
-        _by_label(lambda totals: totals.rejected),
+        by_label(lambda totals: totals.rejected),
     ),
     Family(
         "unbuffer_upstream_oddities_total",
@@ -345,7 +298,7 @@ FAMILIES = (
         "space_before_colon = `Name : value`, space_after_chunk_size = `28 ` or `28 ; a=b` (as the first or last chunk "
         "tells).",
         "at the response head; the last, at the chunk",
-        _by_label(lambda totals: totals.oddities),
+        by_label(lambda totals: totals.oddities),
     ),
     Family(
         "unbuffer_route_overflow_total",
@@ -361,7 +314,7 @@ FAMILIES = (
         (),
         "How late a timer fires that is set ten times a second: what everything else waits, too.",
         "from the time it was set for to its call",
-        _alone(attrgetter("totals.loop_lag")),
+        alone(attrgetter("totals.loop_lag")),
     ),
     Family(
         "unbuffer_event_loop_tasks",
@@ -377,7 +330,7 @@ FAMILIES = (
         (),
         "Bytes written for clients that the system has not taken yet.",
         "at the scrape",
-        _alone(attrgetter("buffered")),
+        alone(attrgetter("buffered")),
     ),
     Family(
         "unbuffer_draining",
@@ -385,7 +338,7 @@ FAMILIES = (
         (),
         "Whether the graceful end has begun: 1 = yes.",
         "at the scrape",
-        _alone(attrgetter("draining")),
+        alone(attrgetter("draining")),
     ),
     Family(
         "unbuffer_config_last_reload_successful",
@@ -393,7 +346,7 @@ FAMILIES = (
         (),
         "Whether the latest attempt to load the settings succeeded: 1 = yes, 0 = those from before stay in force.",
         "at the latest attempt",
-        _alone(attrgetter("totals.reload_successful")),
+        alone(attrgetter("reloads.successful")),
     ),
     Family(
         "unbuffer_config_last_reload_success_timestamp_seconds",
@@ -401,7 +354,7 @@ FAMILIES = (
         (),
         "Time of the latest successful load of the settings, in seconds of the Unix epoch.",
         "at the latest attempt that succeeded",
-        _alone(attrgetter("totals.reloaded_at")),
+        alone(attrgetter("reloads.at")),
     ),
     Family(
         "unbuffer_build_info",

@@ -31,7 +31,7 @@ AT_START_ONLY = (
 
 
 class Reloader:
-    """Puts new settings in force."""
+    """Puts new settings in force. For successful and at see `observe.family.Reloads`."""
 
     def __init__(
         self,
@@ -43,6 +43,8 @@ class Reloader:
         fixed: tuple[str, ...],
     ) -> None:
         """advice: what is said of the settings in force. fixed: more settings that may not change."""
+        self.successful = True
+        self.at = time.time()
         self._read = read
         self._advice = advice
         self._plane = plane
@@ -59,7 +61,6 @@ class Reloader:
 
     async def reload(self) -> None:
         """Read and put in force; on any problem the settings from before stay, and the log says why."""
-        totals = self._plane.totals
         url = self._plane.settings.upstream.url
         try:
             # In a thread: a file may be on a slow disk, and the streams go on meanwhile.
@@ -67,12 +68,12 @@ class Reloader:
             settings, kept = keep(self._plane.settings, settings, self._paths_to_keep(settings))
             self._put_in_force(settings)
         except Exception as error:
-            totals.reload_successful = False
+            self.successful = False
             told = isinstance(error, SettingsError | StartError)
             log.error("reload failed, the settings from before stay in force:\n%s", error, exc_info=not told)
             return
-        totals.reload_successful = True
-        totals.reloaded_at = time.time()
+        self.successful = True
+        self.at = time.time()
         for path in kept:
             log.warning("reload: %s needs a restart; its old value stays in force", path)
         log.info("reloaded: upstream %s", settings.upstream.url)

@@ -87,9 +87,11 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         health=DataPortHealth(lifecycle, probe) if settings.listen.health else None,
     )
     templates = asyncio.ensure_future(TemplateReader(plane, reached).run())
-    exposition = Exposition(totals, lifecycle, probe, plane.clients.buffered)
-    loop_lag = LoopLag(totals, loop)
     listeners = Listeners(plane)
+    # The application that is started has its address.
+    reloader = Reloader(read, advice, plane, probe, listeners, fixed=("upstream.url",) if command else ())
+    exposition = Exposition(totals, lifecycle, probe, reloader, plane.clients.buffered)
+    loop_lag = LoopLag(totals, loop)
     pages = build_admin(lifecycle, probe, exposition)
     add_live_page(pages, Live(totals, recent, plane.clients), lifecycle)
     admin = AdminListener(pages)
@@ -101,8 +103,6 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         await listeners.open(settings)
         if command:
             child.start(plane.pool.target, os.environ)
-        # The application that was started has its address.
-        reloader = Reloader(read, advice, plane, probe, listeners, fixed=("upstream.url",) if command else ())
         reloading = asyncio.ensure_future(reloader.run(signals.hangup))
         if not lifecycle.draining:
             lifecycle.move(State.READY)
