@@ -187,7 +187,7 @@ def unbuffer(upstream: str, *options: str) -> Iterator[Unbuffer]:
     addresses = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "drain.timeout=2s")
     with running(*command, *addresses, *options) as process:
         admin = process.err.match(r"admin on (http://\S+)")[1]
-        url = process.err.match(r"listening on (http://\S+)")[1]
+        url = process.err.match(r"listening on (https?://\S+)")[1]
         process.err.match("upstream ")
         yield Unbuffer(url, admin, process)
 
