@@ -10,7 +10,7 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-TARGETS = ("downstream", "upstream")
+TARGETS = ("downstream", "http2", "upstream")
 CRASHES = Path(__file__).parent / "crashes"
 CORPUS = Path("build/fuzz")
 

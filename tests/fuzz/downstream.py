@@ -18,7 +18,7 @@ def run(data: bytes) -> Stage:
 def run_script(script: Script) -> Stage:
     """Play what an input means."""
     options, pieces = script
-    stage = play(lambda stage: _scenario(stage, script))
+    stage = play(lambda stage: scenario(stage, script))
     sent: list[Message] = []
     for server in stage.servers:
         assert all(request.whole for request in server.requests[:-1]), "a request behind one that has no end"
@@ -53,7 +53,8 @@ def _meaning(message: Message) -> tuple[bytes, bytes, list[tuple[bytes, bytes]],
     return method, target, fields, message.body
 
 
-async def _scenario(stage: Stage, script: Script) -> None:
+async def scenario(stage: Stage, script: Script) -> None:
+    """The client sends the pieces, and does something after each."""
     options, pieces = script
     for piece, action in pieces:
         stage.client.deliver(piece)

@@ -216,10 +216,12 @@ def _loop() -> MemoryLoop:
     return MemoryLoop()
 
 
-def play(scenario: Callable[[Stage], Coroutine[Any, Any, None]], settings: Settings = SETTINGS) -> Stage:
+def play(
+    scenario: Callable[[Stage], Coroutine[Any, Any, None]], settings: Settings = SETTINGS, kind: type[Stage] = Stage
+) -> Stage:
     """Play a scenario to its end, on one loop for all, and check what must hold then. Returns the stage behind it."""
     loop = _loop()
-    stage = Stage(loop, settings)
+    stage = kind(loop, settings)
     loop.run_until_complete(scenario(stage))
     loop.run_until_complete(stage.leave())
     stage.check()

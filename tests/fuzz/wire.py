@@ -75,6 +75,10 @@ class Wire(asyncio.Transport):
 
     # -- what the protocol does
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._check()
         if self.said_all:

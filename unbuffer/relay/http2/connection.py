@@ -20,7 +20,7 @@ from h2.events import (
     TrailersReceived,
     WindowUpdated,
 )
-from h2.exceptions import DenialOfServiceError, ProtocolError
+from h2.exceptions import ProtocolError
 
 from unbuffer.http.request import BadRequest, Fields
 from unbuffer.outcome import Outcome
@@ -115,13 +115,12 @@ class Http2Connection(asyncio.Protocol):
             return
         try:
             self._read(data, now)
-        except FrameError as error:
-            self._fail(error.code, str(error))
-        except DenialOfServiceError as error:
-            self._fail(ENHANCE_YOUR_CALM, str(error))
-        except ProtocolError as error:
+        # A name for each: compiled, one name has one type.
+        except FrameError as broken:
+            self._fail(broken.code, str(broken))
+        except ProtocolError as refused:
             self._session.take()  # h2's own GOAWAY
-            self._fail(int(error.error_code), str(error))
+            self._fail(int(refused.error_code), str(refused))
         except Exception as error:
             self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
             self._fail(int(ErrorCodes.INTERNAL_ERROR), type(error).__name__)
@@ -230,13 +229,13 @@ class Http2Connection(asyncio.Protocol):
             return
         try:
             request = read_request(headers, ended, plane.settings.limits)
-        except Malformed as error:
+        except Malformed as malformed:
             plane.totals.rejected[BAD_REQUEST] += 1
             self._session.reset(stream_id, PROTOCOL_ERROR)
-            note(plane, self.peer, now, Outcome.REQUEST_MALFORMED, 0, str(error))
+            note(plane, self.peer, now, Outcome.REQUEST_MALFORMED, 0, str(malformed))
             return
-        except BadRequest as error:
-            self._refuse(stream_id, error, headers, ended, now)
+        except BadRequest as refused:
+            self._refuse(stream_id, refused, headers, ended, now)
             return
         stream = self._streams[stream_id] = Stream(self, stream_id, request, ended)
         try:
