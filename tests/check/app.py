@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
@@ -117,6 +118,35 @@ async def unfinished(request: Request) -> Response:
     return StreamingResponse(written(), media_type="text/event-stream")
 
 
+async def fails(request: Request) -> Response:
+    """Breaks off."""
+
+    async def written() -> AsyncIterator[str]:
+        for number in range(15):
+            yield f"data: {number}\n\n"
+            await asyncio.sleep(0.02)
+        raise RuntimeError("the model is gone")
+
+    return StreamingResponse(written(), media_type="text/event-stream")
+
+
+async def short(request: Request) -> Response:
+    """A word, after a while."""
+
+    async def written() -> AsyncIterator[str]:
+        await asyncio.sleep(0.6)
+        yield "data: yes\n\n"
+
+    return StreamingResponse(written(), media_type="text/event-stream")
+
+
+async def uncommon(request: Request) -> Response:
+    """In a coding that nobody knows."""
+    response = await tokens(request)
+    response.headers["content-encoding"] = "rot13"
+    return response
+
+
 async def never(request: Request) -> Response:
     """A head and no body."""
 
@@ -145,37 +175,98 @@ ROUTES = [
     Route("/synchronous", synchronous),
     Route("/burst", burst),
     Route("/unfinished", unfinished),
+    Route("/fails", fails),
+    Route("/short", short),
+    Route("/uncommon", uncommon),
+    Route("/getonly/_unbuffer/probe", probe, methods=["GET"]),
     Route("/never", never),
     Route("/plain", plain),
     Route("/moved", moved),
 ]
 
 
-class Collecting:
-    """A middleware that reads the whole response before it sends any of it."""
+class Holding:
+    """A middleware that reads the whole response before it sends any of it, where `holds` says so of request and head.
 
-    def __init__(self, app: ASGIApp) -> None:
+    pieces: how much is sent at a time, bytes; 0 = all at the end. mark: fields that it adds.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        holds: Callable[[Headers, Headers, Scope], bool] = lambda request, response, scope: True,
+        mark: dict[str, str] | None = None,
+    ) -> None:
         self.app = app
+        self.holds = holds
+        self.mark = mark or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         kept: list[Message] = []
+        held = False
 
         async def keep(message: Message) -> None:
-            kept.append(message)
+            nonlocal held
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(self.mark)
+                held = self.holds(Headers(scope=scope), Headers(scope=message), scope)
+            if held:
+                kept.append(message)
+            else:
+                await send(message)
 
         await self.app(scope, receive, keep)
-        body = b"".join(message.get("body", b"") for message in kept[1:])
-        await send(kept[0])
-        await send({"type": "http.response.body", "body": body})
+        if held:
+            await send(kept[0])
+            body = b"".join(message.get("body", b"") for message in kept[1:])
+            await send({"type": "http.response.body", "body": body})
 
+
+class Late:
+    """A middleware that sends what has come whenever it feels like it: neither by size nor by time."""
+
+    PATTERN = (7, 2, 9, 3, 5, 11)
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kept: list[bytes] = []
+        turn = 0
+
+        async def some(message: Message) -> None:
+            nonlocal turn
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
+            kept.append(message.get("body", b""))
+            if len(kept) >= self.PATTERN[turn % 6] or not message.get("more_body"):
+                turn += 1
+                await send({**message, "body": b"".join(kept)})
+                kept.clear()
+
+        await self.app(scope, receive, some)
+
+
+def _of(*middleware: Middleware) -> Starlette:
+    return Starlette(routes=ROUTES, middleware=middleware)
+
+
+GOOGLE = {"server": "Google Frontend"}
 
 app = Starlette(
     routes=[
         *ROUTES,
-        Mount("/collecting", Starlette(routes=ROUTES, middleware=[Middleware(Collecting)])),
-        Mount("/gzip", Starlette(routes=ROUTES, middleware=[Middleware(GZipMiddleware)])),
+        Mount("/collecting", _of(Middleware(Holding))),
+        Mount("/google", _of(Middleware(Holding, mark=GOOGLE))),
+        Mount("/gzip", _of(Middleware(GZipMiddleware))),
+        Mount("/late", _of(Middleware(Late))),
+        Mount("/holds/browsers", _of(Middleware(Holding, lambda request, *_: "gzip" in request["accept-encoding"]))),
+        Mount("/holds/plain", _of(Middleware(Holding, lambda _, response, __: "plain" in response["content-type"]))),
+        Mount("/holds/post", _of(Middleware(Holding, lambda *all: all[2]["method"] == "POST"))),
+        Mount("/holds/http2", _of(Middleware(Holding, lambda *all: all[2]["http_version"] == "2"))),
     ]
 )

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 
 from tests.e2e.stack import uvicorn
+from unbuffer.check import run as run_of_a_check
+from unbuffer.check import variants
+from unbuffer.check.variants import Variant
 from unbuffer.cli import main
 
 
@@ -20,6 +23,11 @@ class Told:
     code: int
     out: str
     err: str
+
+    @property
+    def brief(self) -> str:
+        """What to look at where a test fails."""
+        return json.dumps(self.report["findings"], indent=1) if self.out.startswith("{") else f"{self.out}{self.err}"
 
     @property
     def report(self) -> dict[str, Any]:
@@ -58,6 +66,20 @@ def check(monkeypatch: pytest.MonkeyPatch) -> Run:
         return Told(code, out.getvalue(), err.getvalue())
 
     return run
+
+
+@pytest.fixture
+def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Beside the first request only these variants are asked, all at once: a whole check takes eight seconds."""
+
+    def choose(*names: str) -> None:
+        def others(probe: bool, http2: bool, several: int) -> Iterator[tuple[Variant, ...]]:
+            every = [variant for group in variants.others(probe, http2, several) for variant in group]
+            yield tuple(variant for variant in every if variant.name in names)
+
+        monkeypatch.setattr(run_of_a_check, "others", others)
+
+    return choose
 
 
 @pytest.fixture(scope="session")

@@ -21,13 +21,13 @@ pytestmark = pytest.mark.process
 )
 def test_what_streams_is_not_accused(check: Run, app: str, path: str) -> None:
     told = check("--json", f"{app}/{path}")
-    assert (told.code, told.found) == (0, []), told.out
+    assert (told.code, told.found) == (0, []), told.brief
     assert told.report["verdict"].startswith("streams: first bytes after ")
 
 
 def test_what_is_as_fast_as_it_can_be_is_not_judged_and_not_accused(check: Run, app: str) -> None:
     told = check("--json", "--quick", f"{app}/tokens?count=400&gap=0&first=0")
-    assert (told.code, told.found) == (0, []), told.out
+    assert (told.code, told.found) == (0, []), told.brief
     assert "too_quick" in told.notes
 
 
@@ -43,7 +43,7 @@ def test_what_is_as_fast_as_it_can_be_is_not_judged_and_not_accused(check: Run, 
 )
 def test_what_is_wrong_is_found_in_one_request(check: Run, app: str, path: str, found: str) -> None:
     told = check("--json", "--quick", f"{app}/{path}")
-    assert (told.code, told.found) == (1, [found]), told.out
+    assert (told.code, told.found) == (1, [found]), told.brief
     (finding,) = [finding for finding in told.report["findings"] if finding["name"] == found]
     assert "uvicorn" in finding["where"]
     assert "--direct" in finding["where"]
@@ -51,7 +51,7 @@ def test_what_is_wrong_is_found_in_one_request(check: Run, app: str, path: str, 
 
 def test_a_blocked_loop_is_seen_by_several_at_once(check: Run, app: str) -> None:
     told = check("--json", f"{app}/blocking")
-    assert (told.code, told.found) == (1, ["blocked_loop"]), told.out
+    assert (told.code, told.found) == (1, ["blocked_loop"]), told.brief
     assert check("--quick", f"{app}/blocking").code == 0
 
 

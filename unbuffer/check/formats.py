@@ -19,7 +19,7 @@ SCHEMA = 1
 def as_json(diagnosis: Diagnosis) -> str:
     """The whole report: for each URL its verdict, its findings, and every request with sizes and times."""
     urls = [_of_url(diagnosis, view) for view in diagnosis.views]
-    return json.dumps({"unbuffer": __version__, "schema": SCHEMA, "urls": urls}, indent=1)
+    return json.dumps({"unbuffer": __version__, "schema": SCHEMA, "urls": urls})
 
 
 def _of_url(diagnosis: Diagnosis, view: View) -> dict[str, Any]:

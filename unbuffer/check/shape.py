@@ -172,7 +172,8 @@ def _pattern(seen: Observation, groups: list[Clump], late: list[float]) -> tuple
             return Kind.BEAT, 0, beat
     if first := _first_bytes(groups, late):
         return Kind.FIRST_BYTES, first, 0.0
-    if median(late) >= LONG:
+    collected = sum(group.pieces > 1 and group.wait >= 2 * NOTICED for group in groups)
+    if median(late) >= LONG or (max(late) >= LONG and collected >= 3 and gathered >= 0.7):
         return Kind.LATE, 0, 0.0
     return Kind.STREAMED, 0, 0.0
 
