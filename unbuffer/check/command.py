@@ -27,7 +27,7 @@ STREAMED, BUFFERED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 def check(arguments: argparse.Namespace) -> int:
     """Run it, report, and return the exit code."""
     try:
-        wanted = _wanted(arguments)
+        wanted = wanted_of(arguments)
     except UsageError as error:
         print(f"unbuffer check: {error}", file=sys.stderr)
         return USAGE
@@ -79,7 +79,8 @@ def _report(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
         print(text)
 
 
-def _wanted(arguments: argparse.Namespace) -> Wanted:
+def wanted_of(arguments: argparse.Namespace) -> Wanted:
+    """What the arguments ask for. Raises UsageError."""
     if not arguments.urls:
         raise UsageError(
             "name the URL of a stream, such as https://app.example/chat or https://app.example/_unbuffer/probe"

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections import deque
@@ -103,7 +104,8 @@ async def connect(target: Target, way: Way, protocols: tuple[str, ...]) -> Wire:
         name = (way.proxy or target).host
         raise UnreachableError(f"the name {name} does not resolve: {getattr(error, 'strerror', error)}") from None
     except OSError as error:
-        raise UnreachableError(f"cannot connect to {where}: {error.strerror or error}") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise UnreachableError(f"cannot connect to {where}: {why}") from None
 
 
 async def _connect(target: Target, way: Way, tls: ssl.SSLContext | None) -> Wire:

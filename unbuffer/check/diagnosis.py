@@ -8,7 +8,7 @@ from unbuffer.check import compare, evidence
 from unbuffer.check.evidence import Hop
 from unbuffer.check.holding import holding
 from unbuffer.check.observation import Observation
-from unbuffer.check.shape import LINES, WAIT, Kind, Shape, lags, shape
+from unbuffer.check.shape import HEAD_DELAY, LINES, WAIT, Kind, Shape, lags, shape
 from unbuffer.check.signatures import TABLE, Level, Signature, who_cuts_after
 
 
@@ -189,16 +189,30 @@ def _held(view: View) -> Iterator[Finding]:
     for name, said, variants in holding(view.seen):
         if name == "held_to_the_end" and any(hop.vendor == "Google Frontend" for hop in view.hops):
             yield Finding("app_engine", view.url, said, variants)
-        yield Finding(name, view.url, said, variants)
+        else:
+            yield Finding(name, view.url, said, variants)
 
 
 def _head(view: View) -> Iterator[Finding]:
     late = [(one, form) for one, form in view.seen if form.head_late and not one.group and not form.held]
-    judged = [one for one, form in view.seen if form.kind not in (Kind.NONE, Kind.SHORT) and not one.group]
+    others = [
+        one
+        for one, form in view.seen
+        if not form.head_late and not one.group and form.kind not in (Kind.NONE, Kind.SHORT) and _tells_of_heads(one)
+    ]
+    types = {one.media_type for one, _ in late}
+    only = ""
+    if any(one.encoding == "identity" for one in others) and all(one.encoding != "identity" for one, _ in late):
+        only = ", only for requests that accept compression"
+    elif others and types.isdisjoint(one.media_type for one in others):
+        only = f", only for {' and '.join(sorted(types))}"
     for one, form in late:
-        only = "" if len(late) == len(judged) else f", for {', '.join(dict.fromkeys(o.media_type for o, _ in late))}"
         said = f"the head came {form.head_late:.1f} s late, together with the first of the body{only}"
         yield Finding("head_withheld", view.url, said, (one.variant,))
+
+
+def _tells_of_heads(one: Observation) -> bool:
+    return one.plan is None or one.plan.delay >= HEAD_DELAY
 
 
 def _cuts(view: View) -> Iterator[Finding]:
@@ -210,9 +224,13 @@ def _cuts(view: View) -> Iterator[Finding]:
         silent = idle >= 3.0 and idle >= 0.3 * one.end
         seconds = idle if silent else one.end
         who = who_cuts_after(seconds)
-        kind = f"after {seconds:.0f} s without a byte" if silent else f"after {seconds:.0f} s in all"
-        said = f"cut {kind}: {one.detail}" + (f". So long it is by default with {who}" if who else "")
+        kind = f"after {_seconds(seconds)} without a byte" if silent else f"after {_seconds(seconds)} in all"
+        said = f"cut {kind}: {one.detail}" + (f". That is the default of {who}" if who else "")
         yield Finding("cut", view.url, said, (one.variant,))
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def _truncated(view: View) -> Iterator[Finding]:
@@ -221,9 +239,9 @@ def _truncated(view: View) -> Iterator[Finding]:
             continue
         last = one.marks[-1].number + 1 if one.marks else 0
         if one.of and last < one.of:
-            said = f"it ended cleanly after {one.end:.0f} s and event {last} of {one.of}"
+            said = f"it ended cleanly after {_seconds(one.end)} and event {last} of {one.of}"
             who = who_cuts_after(one.end)
-            said += f". So long it is by default with {who}" if who else ""
+            said += f". That is the default of {who}" if who else ""
             yield Finding("truncated", view.url, said, (one.variant,))
         elif one.partial and one.media_type in LINES:
             yield Finding("truncated", view.url, "it ended cleanly, inside an event", (one.variant,))
@@ -252,12 +270,14 @@ def _several(view: View) -> Iterator[Finding]:
     if alone is None or len(group) < 2 or view.seen[0][1].held:
         return  # of what is held nobody knows when it was made
     lasted = alone.reads[-1].at
+    if lasted - alone.reads[0].at < 0.3:
+        return  # so short that three of them are over before they can meet
     spans = sorted((one.began + one.reads[0].at, one.began + one.reads[-1].at) for one in group)
     begun = min(one.began for one in group)
-    if lasted >= 0.3 and all(later[0] >= earlier[1] - 0.02 for earlier, later in pairwise(spans)):
+    if all(later[0] >= earlier[1] - 0.02 for earlier, later in pairwise(spans)):
         said = f"of {len(group)} streams at once, each began when the one before had ended"
         yield Finding("blocked_loop", view.url, said, ("several",))
-    elif lasted >= 0.3 and spans[-1][1] - begun >= 0.75 * len(group) * lasted and alone.ending != "enough":
+    elif spans[-1][1] - begun >= 0.75 * len(group) * lasted and alone.ending != "enough":
         said = f"{len(group)} streams at once took {spans[-1][1] - begun:.1f} s; one alone took {lasted:.1f} s"
         yield Finding("blocked_loop", view.url, said, ("several",))
     else:

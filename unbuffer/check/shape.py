@@ -24,6 +24,9 @@ LONG = 0.3
 WAIT = 0.5
 """Seconds before a first byte that are worth a word."""
 
+HEAD_DELAY = 0.2
+"""Seconds between a probe's head and its first event, from which on it can be seen that the head waited."""
+
 STEADY = 0.12
 """Coefficient of variation below which pauses are those of a timer."""
 
@@ -236,7 +239,7 @@ def _first_bytes(groups: list[Clump], late: list[float]) -> int:
 def _head_late(seen: Observation) -> float:
     """By how much the head of a probe came after it was sent, if it came with the first event; 0.0 = it did not."""
     plan = seen.plan
-    if plan is None or plan.delay < 0.2 or not seen.marks or seen.head is None:
+    if plan is None or plan.delay < HEAD_DELAY or not seen.marks or seen.head is None:
         return 0.0
     fastest = min(mark.came - mark.sent for mark in seen.marks)
     sent = min(mark.sent for mark in seen.marks) + fastest - plan.delay

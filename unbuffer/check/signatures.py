@@ -92,6 +92,10 @@ TABLE: dict[str, Signature] = {
          "event-streams, keep the head.",
          "Leave streams out of compression: Starlette's GZipMiddleware, Caddy's `encode` and Traefik's `compress` keep "
          "the head; or send a first piece at once, such as an SSE comment (`sse.opening`)."),
+        {"nginx": "nginx: `proxy_buffering off;`, or `X-Accel-Buffering: no` from behind it; with buffering the head "
+         "waits for the first bytes of the body.",
+         "Caddy": "Caddy: leave the type out of `encode`.",
+         "Traefik": "Traefik: put the type into `excludedContentTypes` of `compress`."},
     ),
     "compression_holds": Signature(
         Level.BUFFERED,
@@ -218,10 +222,10 @@ TABLE: dict[str, Signature] = {
 
 DEFAULTS = (
     (10, "Heroku's boot, API gateways"),
-    (15, "Envoy's and Istio's route time-out, of the whole"),
+    (15, "the route time-out of Envoy and Istio, which counts the whole"),
     (20, "Azure Application Gateway"),
     (29, "AWS API Gateway"),
-    (30, "Google Cloud's backend service, of the whole; Heroku and gunicorn before the first byte"),
+    (30, "the backend service of Google Cloud, which counts the whole, and of Heroku's and gunicorn's first byte"),
     (55, "Heroku between two bytes"),
     (60, "nginx's proxy_read_timeout, AWS ALB, Ingress NGINX, Apache's ProxyTimeout"),
     (100, "Cloudflare"),
