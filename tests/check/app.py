@@ -62,6 +62,17 @@ async def tokens(request: Request) -> Response:
     return StreamingResponse(written(), media_type=get("type", "text/event-stream"))
 
 
+async def words(request: Request) -> Response:
+    """Plain text, a word at a time."""
+
+    async def written() -> AsyncIterator[str]:
+        for letter in "ABCDEFGHIJKLMNOP":
+            await asyncio.sleep(0.05)
+            yield f"word-{letter} "
+
+    return StreamingResponse(written(), media_type="text/plain")
+
+
 async def withheld(request: Request) -> Response:
     """Waits for its first item before it responds."""
     await asyncio.sleep(0.7)
@@ -170,6 +181,7 @@ ROUTES = [
     Route("/_unbuffer/probe", probe, methods=["GET", "POST"]),
     Route("/collected/_unbuffer/probe", collected_probe, methods=["GET", "POST"]),
     Route("/tokens", tokens, methods=["GET", "POST"]),
+    Route("/words", words),
     Route("/withheld", withheld),
     Route("/blocking", blocking),
     Route("/synchronous", synchronous),

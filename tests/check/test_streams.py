@@ -1,5 +1,7 @@
 """Streams of an application's own, good and bad, on a real server: what is found, and what is not."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.check.conftest import Run
@@ -65,3 +67,16 @@ def test_what_is_held_at_both_points_comes_from_behind_them(check: Run, app: str
     told = check("--quick", f"{app}/collecting/tokens", "--direct", f"{app}/burst")
     assert told.code == 1
     assert f"Where: at {app}/burst or behind it." in " ".join(told.out.split())
+
+
+def test_a_few_words_at_once_are_held_if_they_come_one_by_one_when_asked_otherwise(
+    check: Run, only: Callable[..., None], app: str
+) -> None:
+    """By themselves they would be too little to be judged."""
+    only("browser")
+    told = check("--json", f"{app}/holds/browsers/words")
+    assert told.found == ["held_to_the_end", "compression_holds"], told.brief
+    told = check("--json", "--quick", "-H", "Accept-Encoding: gzip", f"{app}/holds/browsers/words")
+    assert told.found == ["too_short"], told.brief
+    told = check("--quick", f"{app}/collecting/words", "--direct", f"{app}/words")
+    assert f"Where: between {app}/collecting/words and {app}/words." in " ".join(told.out.split())

@@ -31,7 +31,7 @@ def check(arguments: argparse.Namespace) -> int:
     except UsageError as error:
         print(f"unbuffer check: {error}", file=sys.stderr)
         return USAGE
-    run = Check(wanted, _Progress())
+    run = Check(wanted, _Progress(not arguments.json and not arguments.ci))
     interrupted = False
     try:
         asyncio.run(run.run())
@@ -62,11 +62,6 @@ def exit_code(diagnosis: Diagnosis) -> int:
 
 
 def _report(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
-    if arguments.html:
-        made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-        Path(arguments.html).write_text(as_page(diagnosis, made), "utf-8")
-    if arguments.junit:
-        Path(arguments.junit).write_text(as_junit(diagnosis), "utf-8")
     if arguments.json:
         print(as_json(diagnosis))
     elif arguments.ci:
@@ -77,6 +72,11 @@ def _report(arguments: argparse.Namespace, diagnosis: Diagnosis) -> None:
         terminal.shown(diagnosis)
     if arguments.github and (text := as_annotations(diagnosis)):
         print(text)
+    if arguments.html:
+        made = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+        Path(arguments.html).write_text(as_page(diagnosis, made), "utf-8")
+    if arguments.junit:
+        Path(arguments.junit).write_text(as_junit(diagnosis), "utf-8")
 
 
 def wanted_of(arguments: argparse.Namespace) -> Wanted:
@@ -168,12 +168,16 @@ def _proxy(url: str) -> Target:
 
 
 class _Progress:
-    """One line on standard error, over and over, where that is a terminal."""
+    """What is being asked, on standard error: one line over and over at a terminal, lines elsewhere, or nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: bool) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._wanted = wanted or self._terminal
         self._last = 0
 
     def __call__(self, text: str) -> None:
-        if sys.stderr.isatty():
+        if self._wanted and self._terminal:
             print(f"\r{text[:100]:<{self._last}}", end="" if text else "\r", file=sys.stderr, flush=True)
             self._last = len(text[:100])
+        elif self._wanted and text:
+            print(text, file=sys.stderr, flush=True)

@@ -1,10 +1,31 @@
 """Several points of one way, and several streams at one time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 from typing import Protocol
 
 from unbuffer.check.observation import Observation
+from unbuffer.check.shape import WAIT, Kind, Shape, clumps
+
+
+def beside(judged: Sequence[tuple[Observation, Shape]]) -> list[tuple[Observation, Shape]]:
+    """The shapes of all, seen beside one another: what came at once, after a wait, was held if it came in pieces when
+    it was asked for in another way, or at another point. By itself it was too little to be judged."""
+    pieces = [one for one, form in judged if form.kind is Kind.STREAMED and one.plan is None]
+    if not pieces:
+        return list(judged)
+    usual = median(one.content for one in pieces)
+    return [
+        (one, replace(form, kind=Kind.HELD, head_late=0.0) if _at_once(one, form, usual) else form)
+        for one, form in judged
+    ]
+
+
+def _at_once(one: Observation, form: Shape, usual: float) -> bool:
+    groups = clumps(one.reads) if form.kind in (Kind.SHORT, Kind.WHOLE) and one.plan is None else []
+    return bool(groups) and len(groups) <= 2 and groups[-1].begun >= WAIT and one.content >= usual / 2
 
 
 class Found(Protocol):

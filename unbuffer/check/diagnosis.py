@@ -75,22 +75,28 @@ def diagnose(observations: Sequence[Observation], noticed: Sequence[Finding] = (
     """What these observations tell, of one URL or several; of several the first is the outermost. noticed: what was
     found without looking at a response."""
     urls = list(dict.fromkeys(one.url for one in observations))
+    shapes = dict(compare.beside([(one, shape(one)) for one in observations]))
     views = []
     for url in urls:
         own = [one for one in observations if one.url == url]
         hops = evidence.hops(next((one for one in own if one.status), own[0]))
-        views.append(View(url, tuple((one, shape(one)) for one in own), hops))
+        views.append(View(url, tuple((one, shapes[one]) for one in own), hops))
     found: list[Finding] = []
     for view in views:
         own_findings = [finding for look in LOOKS for finding in look(view)]
         own_findings += [finding for finding in noticed if finding.url == view.url]
         found += [_explained(view, finding) for finding in _once(own_findings)]
-    found = [
-        replace(finding, where=where) if (where := compare.between(finding.name, finding.url, urls, found)) else finding
-        for finding in found
-    ]
+    found = [_placed(finding, compare.between(finding.name, finding.url, urls, found)) for finding in found]
     order = list(Level)
     return Diagnosis(tuple(views), tuple(sorted(found, key=lambda finding: order.index(finding.level))))
+
+
+def _placed(finding: Finding, where: str) -> Finding:
+    """With the place that the comparison of several points gives, and whom a field names beside it."""
+    if not where:
+        return finding
+    both = where.startswith("between ") and finding.where.startswith("likely ")
+    return replace(finding, where=f"{where}; {finding.where}" if both else where)
 
 
 def _once(findings: list[Finding]) -> list[Finding]:
@@ -194,7 +200,7 @@ def _held(view: View) -> Iterator[Finding]:
 
 
 def _head(view: View) -> Iterator[Finding]:
-    late = [(one, form) for one, form in view.seen if form.head_late and not one.group and not form.held]
+    late = [(one, form) for one, form in view.seen if form.head_late and not one.group and form.kind is Kind.STREAMED]
     others = [
         one
         for one, form in view.seen

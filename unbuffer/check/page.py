@@ -23,7 +23,7 @@ svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-
 dt { font-weight: 600; } dd { margin: 0 0 .4rem 1rem; overflow-wrap: anywhere; } code { overflow-wrap: anywhere; }
 li { margin-bottom: .8rem; } .note { opacity: .85; } small { opacity: .7; }
 """
-_LEFT, _RIGHT, _ROW = 130, 860, 44
+_LEFT, _RIGHT, _ROW = 180, 860, 44
 
 
 def as_page(diagnosis: Diagnosis, made: str) -> str:

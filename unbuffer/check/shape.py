@@ -5,7 +5,7 @@ only the arrivals are known; an application that writes in bursts looks like a b
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import pairwise
 from statistics import fmean, median, pstdev
@@ -103,6 +103,8 @@ def shape(seen: Observation) -> Shape:
         return Shape(Kind.NONE)
     if len(seen.marks) >= 5:
         return _of_probe(seen)
+    if seen.beats and seen.marks and max(lags(seen.marks)) >= NOTICED:
+        return _of_probe(replace(seen, marks=tuple(sorted((*seen.marks, *seen.beats), key=lambda mark: mark.sent))))
     if seen.plan is not None:
         return Shape(Kind.SHORT if seen.marks else Kind.NONE, head_late=_head_late(seen))
     return _of_stream(seen)

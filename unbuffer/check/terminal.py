@@ -85,7 +85,8 @@ class Terminal:
                 painted = self._painted(_DIM if lane.title == "sent" else _BOLD, drawn(lane, seconds, width))
                 yield f"{title:<{_TITLE - 6}.{_TITLE - 6}} {lane.title:<5}|{painted}|{late:6.2f} s"
         if shown:
-            yield self._painted(_DIM, f"{'':<{_TITLE}} from the request on: . one event, : some, # many; h the head")
+            legend = "From the request on: . one event, : some, # many; h the head."
+            yield from (self._painted(_DIM, line) for line in textwrap.wrap(legend, self._width))
             yield ""
         for like, names in alike.items():
             yield from textwrap.wrap(f"Like {like}: {'; '.join(names)}.", self._width)
@@ -93,7 +94,9 @@ class Terminal:
             yield ""
 
     def _wrapped(self, text: str, first: str, later: str, colour: str = "") -> None:
-        for line in textwrap.wrap(text, self._width, initial_indent=first, subsequent_indent=later):
+        for line in textwrap.wrap(
+            text, self._width, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
+        ):
             self._say(self._painted(colour, line) if colour else line)
 
     def _painted(self, colour: str, text: str) -> str:

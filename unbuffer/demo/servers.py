@@ -27,7 +27,7 @@ def the_app() -> AbstractAsyncContextManager[Server]:
 
 def unbuffer(upstream: str) -> AbstractAsyncContextManager[Server]:
     """unbuffer in front of the URL `upstream`. `ready[1]` is its port."""
-    options = ("--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "off")
+    options = ("--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "off", "--set", "probe=true")
     command = (sys.executable, "-m", "unbuffer", "serve", *options)
     return running("unbuffer", r"listening on http://127\.0\.0\.1:(\d+)", *command)
 

@@ -118,6 +118,7 @@ async def _nginx_scene(screen: Screen, front: AsyncExitStack, direct: str, throu
 
 
 def _what_next(screen: Screen, direct: str, through: str, nginx: tuple[str, str] | None) -> None:
+    check = f"{sys.executable} -m unbuffer check"
     screen.heading("Try next. Ctrl-C ends the demo.")
     screen.verbatim(f"""
 All paths of the app:
@@ -127,6 +128,10 @@ All paths of the app:
 The compressed stream, in one lump and token by token:
   curl -N --compressed {direct}/gzip/text
   curl -N --compressed {through}/gzip/text
+
+Who holds the stream? The application's own, and the probe of unbuffer:
+  {check} {direct}/gzip/text
+  {check} {through}/_unbuffer/probe
 
 text/plain in Chromium, which shows nothing before 1,024 bytes, and the first token with nosniff:
   {direct}/text?delay=0.3  direct
@@ -144,4 +149,5 @@ A WebSocket (type a line), and an upload of 100 MB:
         screen.verbatim(f"""
 Behind nginx, without unbuffer and with it:
   curl -N {nginx[0]}/text
-  curl -N {nginx[1]}/text""")
+  curl -N {nginx[1]}/text
+  {check} {nginx[0]}/text --direct {direct}/text""")
