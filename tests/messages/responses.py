@@ -92,6 +92,20 @@ ACCEPTED = [
         stream(body=b"1\r\nx\r\n0\r\nA: 1 ; b\r\n\r\n"),
     ),
     (
+        "a space behind a size in the middle",
+        "7.1",
+        GET,
+        reply(CHUNKED, body=b"1\r\nx\r\n1 ; a = b\r\ny\r\n0\r\n\r\n"),
+        stream(body=b"2\r\nxy\r\n0\r\n\r\n"),
+    ),
+    (
+        "white space before the colon of a trailer",
+        "5.1",
+        TAKES_TRAILERS,
+        reply(CHUNKED, body=b"1\r\nx\r\n0\r\nA : b\r\n\r\n"),
+        stream(body=b"1\r\nx\r\n0\r\nA: b\r\n\r\n"),
+    ),
+    (
         "white space before a colon",
         "5.1",
         GET,

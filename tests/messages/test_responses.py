@@ -105,7 +105,13 @@ async def test_the_client_gets_502_and_nothing_of_it(relay: Relay, request_bytes
 
 
 @pytest.mark.parametrize(
-    "body", [pytest.param(body, id=f"{n} ({r})") for n, r, status, body in BAD_BODIES if status != 413]
+    "body",
+    # Of a response the space before a trailer's colon is taken out.
+    [
+        pytest.param(body, id=f"{n} ({r})")
+        for n, r, status, body in BAD_BODIES
+        if status != 413 and b"X : y" not in body
+    ],
 )
 @pytest.mark.parametrize("old", [False, True], ids=["", "HTTP/1.0"])
 async def test_a_broken_body_breaks_the_connection(relay: Relay, body: bytes, old: bool) -> None:

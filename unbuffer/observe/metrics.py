@@ -295,9 +295,8 @@ FAMILIES = (
         "counter",
         ("oddity",),
         "Responses that are not quite HTTP/1.1 and were relayed: identity = Transfer-Encoding: identity, "
-        "space_before_colon = `Name : value`, space_after_chunk_size = `28 ` or `28 ; a=b` (as the first or last chunk "
-        "tells).",
-        "at the response head; the last, at the chunk",
+        "space_before_colon = `Name : value`, of a trailer as well, space_after_chunk_size = `28 ` or `28 ; a=b`.",
+        "at the response head, the chunk, or the trailers",
         by_label(lambda totals: totals.oddities),
     ),
     Family(

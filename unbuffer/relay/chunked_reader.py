@@ -1,4 +1,4 @@
-"""Reads a chunked body (RFC 9112, section 7.1) with llhttp, up to its end and not a byte further. No I/O.
+"""Reads a request's chunked body (RFC 9112, section 7.1) with llhttp, up to its end and not a byte further. No I/O.
 
 llhttp is given a head of its own, so that nothing in the message's real head can make it read the body otherwise than
 `unbuffer.http.framing` decided; an Upgrade field would.
@@ -10,7 +10,6 @@ import httptools
 
 from unbuffer.http.framing import next_stop
 from unbuffer.http.request import Fields
-from unbuffer.relay.chunk_sizes import BareSizes, begins, ends_odd, is_odd, is_plain
 from unbuffer.settings.model import Limits
 
 _HEAD_FOR_PARSER: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -28,9 +27,7 @@ class ChunkedReader:
     """
 
     __slots__ = (
-        "_first",
         "_limits",
-        "_oddities",
         "_parser",
         "_parts",
         "_size",
@@ -41,8 +38,7 @@ class ChunkedReader:
         "trailers",
     )
 
-    def __init__(self, limits: Limits, oddities: dict[str, int] | None = None) -> None:
-        """oddities: where white space behind chunk sizes is counted, once; None = it is refused."""
+    def __init__(self, limits: Limits) -> None:
         self.over = self.surplus = self.oversize = False
         self.damage = ""
         self.trailers: Fields = []
@@ -50,24 +46,16 @@ class ChunkedReader:
         self._parts: list[bytes] = []
         self._size = 0
         """Bytes read since the last one that was body."""
-        self._oddities = oddities
-        self._first: bytes | None = None
-        """What came of the first line, as long as it is not complete; None = it is, or nobody looks at it."""
-        self._parser: Any = None
-        """httptools' parser, or what stands before it."""
-        if oddities is None:
-            self._parser = self._new_parser()
-        else:
-            self._first = b""
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._parser.feed_data(_HEAD_FOR_PARSER)
+        self.trailers.clear()
 
     def read(self, data: bytes) -> bytes:
         """Read on; returns the body bytes, unframed. What cannot be read sets `damage`: what was before it stays."""
         parser, parts = self._parser, self._parts
         if parser is None:
-            data = self._read_first(data)
-            parser = self._parser
-            if not data:
-                return b""
+            self.surplus = True
+            return b""
         try:
             if len(data) > len(_END):
                 parser.feed_data(data)
@@ -83,8 +71,6 @@ class ChunkedReader:
             self._check_trailers()
         if self.over or self.damage:
             self._parser = None  # it refers to us: nothing is left for the cyclic garbage collector
-            if self._oddities is not None and self.over and ends_odd(data):
-                self._count_odd()
         if not parts:
             self._size += len(data)
             if self._size > self._limits.head and not self.over and not self.damage:
@@ -105,36 +91,6 @@ class ChunkedReader:
             bodies.append(self.read(data[start:stop]))
             start = stop
         return b"".join(bodies), data[start:]
-
-    def _new_parser(self) -> httptools.HttpRequestParser:
-        parser = httptools.HttpRequestParser(self)
-        if self._oddities is not None:
-            parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)
-        parser.feed_data(_HEAD_FOR_PARSER)
-        self.trailers.clear()
-        return parser
-
-    def _read_first(self, data: bytes) -> bytes:
-        """The first line, once it is complete, tells how the sender writes them; returns what there is to read now."""
-        if self._first is None:
-            self.surplus = True
-            return b""
-        data = self._first + data
-        plain = is_plain(data)
-        if not plain and begins(data) and len(data) <= self._limits.head:
-            self._first = data
-            return b""
-        self._first = None
-        self._parser = self._new_parser()
-        if not plain and is_odd(data):
-            self._count_odd()
-            self._parser = BareSizes(self._parser)
-        return data
-
-    def _count_odd(self) -> None:
-        if self._oddities is not None:
-            self._oddities["space_after_chunk_size"] += 1
-            self._oddities = None
 
     def _feed_bytes(self, parser: Any, data: bytes) -> None:
         """What may be nothing but the second part of the end has to end with it."""

@@ -18,6 +18,10 @@ LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 _LINE_FOR_PARSER: Final = b"HTTP/1.1 304 -\r\n"
 
 
+# Only at the beginning of a line; one that begins with white space is folded, and refused.
+_SPACE_BEFORE_COLON = re.compile(rb"(?:(?<=\r\n)|\A)([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+(?=:)")
+
+
 class FieldError(Exception):
     """The header section is not valid."""
 
@@ -64,3 +68,14 @@ def read_fields(section: bytes) -> Fields:
     except (httptools.HttpParserError, FieldError) as error:
         _shared = _FieldParser()
         raise FieldError(str(error)) from None
+
+
+def read_response_fields(section: bytes) -> tuple[Fields, bool]:
+    """As strictly as a request's, but for white space before a colon: a proxy has to remove it from a response (RFC
+    9112, section 5.1). Returns whether there was any, too."""
+    try:
+        return read_fields(section), False
+    except FieldError:
+        if not _SPACE_BEFORE_COLON.search(section):
+            raise
+    return read_fields(_SPACE_BEFORE_COLON.sub(rb"\1", section)), True

@@ -1,7 +1,7 @@
 """Reads one response from bytes, however they are split: heads, body, trailers. No I/O.
 
-The status line is read by a pattern, the fields by llhttp; a body of known length is counted, one that ends with the
-connection is passed. The bytes of a head are counted here against the limits.
+The status line is read by a pattern, the fields by llhttp, a chunked body by `response_chunks`; a body of known length
+is counted, one that ends with the connection is passed. The bytes of a head are counted here against the limits.
 """
 
 import re
@@ -9,8 +9,8 @@ import re
 from unbuffer.http.framing import CHUNKED, UNTIL_CLOSE, FramingError
 from unbuffer.http.request import Fields
 from unbuffer.http.response import STATUS_LINE, ResponseHead
-from unbuffer.relay.chunked_reader import ChunkedReader
-from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_fields
+from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
+from unbuffer.relay.response_chunks import ChunkedResponse
 from unbuffer.settings.model import Limits
 
 # Everything a status line may be cut to.
@@ -18,10 +18,6 @@ _LINE_BEGINS = re.compile(
     rb"(?:H(?:T(?:T(?:P(?:/(?:1(?:\.(?:[01](?: (?:[1-9][0-9]{0,2}"
     rb"(?:\r| [\t\x20-\x7e\x80-\xff]*\r?)?)?)?)?)?)?)?)?)?)?)?\Z"
 )
-
-
-# Only at the beginning of a line; one that begins with white space is folded, and refused.
-_SPACE_BEFORE_COLON = re.compile(rb"(?:(?<=\r\n)|\A)([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+(?=:)")
 
 
 class BadResponse(Exception):
@@ -67,7 +63,7 @@ class ResponseReader:
         """What came of a head that is not complete."""
         self._informational = 0
         """Bytes of the informational heads so far."""
-        self._chunked: ChunkedReader | None = None
+        self._chunked: ChunkedResponse | None = None
         self._remaining = 0
 
     def read_head(self, data: bytes) -> tuple[ResponseHead | None, bytes]:
@@ -94,10 +90,11 @@ class ResponseReader:
             raise BadResponse("the response head exceeds limits.head")
         minor, status, reason = match.groups()
         try:
-            fields = self._read_fields(data[match.end() : end])
+            fields, spaced = read_response_fields(data[match.end() : end])
             head = ResponseHead(int(status), reason or b"", minor == b"1", fields, self._head_request)
         except (FieldError, FramingError) as error:
             raise BadResponse(f"bad response head: {error}") from None
+        self._oddities["space_before_colon"] += spaced
         if len(fields) > self._limits.headers:
             raise BadResponse("the response has more header fields than limits.headers")
         if head.status >= 200:
@@ -142,22 +139,10 @@ class ResponseReader:
         """Whether a clean close of the connection completes the response."""
         return self.head is not None and self.head.framing == UNTIL_CLOSE
 
-    def _read_fields(self, section: bytes) -> Fields:
-        """As strictly as a request's, but for white space before a colon: a proxy has to remove it from a response
-        (RFC 9112, section 5.1)."""
-        try:
-            return read_fields(section)
-        except FieldError:
-            if not _SPACE_BEFORE_COLON.search(section):
-                raise
-        fields = read_fields(_SPACE_BEFORE_COLON.sub(rb"\1", section))
-        self._oddities["space_before_colon"] += 1
-        return fields
-
     def _take(self, head: ResponseHead) -> None:
         self.head = head
         if head.framing == CHUNKED:
-            self._chunked = ChunkedReader(self._limits, self._oddities)
+            self._chunked = ChunkedResponse(self._limits, self._oddities)
         else:
             if head.framing == UNTIL_CLOSE and any(name.lower() == b"transfer-encoding" for name, _ in head.fields):
                 self._oddities["identity"] += 1
