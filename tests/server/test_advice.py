@@ -6,6 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Sidecar, Start, Upstream
+from unbuffer.relay.dial import Dialer
+from unbuffer.server.advice import Advice
+from unbuffer.server.probe import UpstreamProbe
+from unbuffer.settings.model import Settings
+from unbuffer.settings.model import Upstream as UpstreamSettings
 
 pytestmark = pytest.mark.process
 
@@ -70,6 +75,22 @@ async def test_the_application_of_exec_may_take_its_time(command: Start) -> None
     sidecar = await started(command, "--", "sh", "-c", "exec sleep 60 # {socket}", name="exec")
     await sidecar.end()
     assert warnings(sidecar) == []
+
+
+async def test_the_application_of_exec_that_listens_nowhere_is_said_in_the_end(
+    caplog: pytest.LogCaptureFixture, upstream: Upstream
+) -> None:
+    async def said(url: str) -> list[str]:
+        caplog.clear()
+        settings = Settings(upstream=UpstreamSettings(url=url))
+        await Advice(lambda _: settings).ask_child(UpstreamProbe(Dialer(settings)), 0.0)
+        return caplog.messages
+
+    (message,) = await said("unix:/no/such.sock")
+    assert message.startswith("cannot connect to unix:/no/such.sock: No such file or directory, and the application")
+    assert "{socket}" in message
+    await upstream.start()
+    assert await said(f"http://127.0.0.1:{upstream.port}") == []
 
 
 @pytest.mark.parametrize(

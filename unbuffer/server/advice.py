@@ -1,5 +1,6 @@
 """Warnings about the settings in force: each one once, and again only when it had gone meanwhile."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 
@@ -8,6 +9,10 @@ from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem
 
 log = logging.getLogger("unbuffer")
+
+SLOW_START = 30.0
+"""Seconds after which an application that `unbuffer exec` has started and that takes no connection is worth a warning.
+Most listen within five; one that loads a model may take longer, and then the warning is early but true."""
 
 Read = Callable[[Callable[[Problem], object]], Settings]
 """Reads the settings, and hands over what is worth a warning."""
@@ -41,3 +46,11 @@ class Advice:
             todo = "requests fail until it is there; start it, or name another one with --upstream (upstream.url)"
             log.warning("%s: %s", why_not, todo)
         self._why_not = why_not
+
+    async def ask_child(self, probe: UpstreamProbe, after: float = SLOW_START) -> None:
+        """Say so if the application that was started takes no connections after so many seconds."""
+        await asyncio.sleep(after)
+        _, why_not = await probe.check()
+        if why_not:
+            todo = "requests fail until it listens there; does the command say so, with {socket} or {port}?"
+            log.warning("%s, and the application was started %gs ago: %s", why_not, after, todo)

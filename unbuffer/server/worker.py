@@ -108,8 +108,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
             lifecycle.move(State.READY)
         log.info("unbuffer %s: upstream %s (compiled: %s)", __version__, settings.upstream.url, YES_OR_NO)
         advice.tell()
-        if not command:
-            asking = asyncio.ensure_future(advice.ask(probe))
+        asking = asyncio.ensure_future(advice.ask_child(probe) if command else advice.ask(probe))
         # What exists by now stays: looking through it would only make the garbage collector's pauses longer.
         gc.collect()
         gc.freeze()

@@ -206,7 +206,8 @@ class SSE(Section, frozen=True):
 
 class CORS(Section, frozen=True):
     """Pages of other origins that may read what unbuffer itself answers: a browser hides an answer without these fields
-    from them, status and all. What the application answers is the application's to open."""
+    from them, status and all. What the application answers is the application's to open. Answers that are given
+    before the head was read (414, 431, 503 beyond limits.connections) have none, as nobody knows yet who asks."""
 
     origins: tuple[Annotated[str, Meta(pattern=r"^[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+$")], ...] = ()
     """As browsers write them in `Origin`. There is no `*`: named origins may read the answer to a request with
