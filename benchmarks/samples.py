@@ -21,7 +21,7 @@ class Load(msgspec.Struct, frozen=True):
     events: int
     """Chunks of the source that the sink read; 0 for plain answers."""
     merged: int
-    """Those that came in one read behind another chunk of their stream."""
+    """Those that came in one read after another chunk of their stream."""
     payload_bytes: int
     errors: int
     """Answers that were not exactly as asked for, during the warm-up too."""

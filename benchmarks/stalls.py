@@ -10,7 +10,7 @@ import sys
 from random import Random
 
 from unbuffer.record import Record
-from unbuffer.relay.stalls import STALL, Stalls
+from unbuffer.relay.silences import SILENCE, Silences
 from unbuffer.rhythm import Rhythm
 from unbuffer.totals import Totals
 
@@ -28,7 +28,7 @@ def _run(random: Random, streams: int, silent: float, blocked: float) -> tuple[i
     """An hour. blocked: how many times in it. Returns blocks that hit a stream, upstream silences, stream silences."""
     totals = Totals()
     records: list[Record] = []
-    stalls = Stalls(totals, lambda: records)
+    silences = Silences(totals, lambda: records)
     blocks = sorted(random.uniform(0.0, SECONDS) for _ in range(round(blocked)))
     hit: set[float] = set()
     due: list[tuple[float, int]] = []
@@ -47,16 +47,16 @@ def _run(random: Random, streams: int, silent: float, blocked: float) -> tuple[i
             heapq.heappush(due, (blocks[0] + 2.0 + number * 0.0002, number))
             continue
         record = records[number]
-        if record.last_at and now - record.last_at >= STALL:
-            stalls.over(record, record.last_at, now)
+        if record.last_at and now - record.last_at >= SILENCE:
+            silences.over(record, record.last_at, now)
         record.last_at = now
         if random.random() < 0.003:  # an answer has some 300 tokens; the next one begins a little later
-            stalls.ended_at = now
+            silences.ended_at = now
             record.last_at = 0.0
             heapq.heappush(due, (now + random.uniform(0.1, 5.0), number))
         else:
             heapq.heappush(due, (now + _pause(random, silent), number))
-    return len(hit), totals.upstream_stalls["upstream"], totals.upstream_stalls["stream"]
+    return len(hit), totals.upstream_silences["upstream"], totals.upstream_silences["stream"]
 
 
 def main() -> int:

@@ -44,7 +44,7 @@ def measure(command: list[str]) -> dict[str, float]:
             sys.exit(f"it ended with exit code {process.wait()}")
         ready = time.monotonic() - started
         proc = Path(f"/proc/{process.pid}")
-        # Behind the name, which may hold spaces, utime and stime are the 12th and 13th field (proc(5)).
+        # After the name, which may hold spaces, utime and stime are the 12th and 13th field (proc(5)).
         ticks = proc.joinpath("stat").read_text().rpartition(")")[2].split()[11:13]
         status = dict(re.findall(r"^(\w+):\s+(\d+) kB$", proc.joinpath("status").read_text(), re.MULTILINE))
     finally:

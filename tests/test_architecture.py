@@ -23,6 +23,7 @@ LAYERS = (
         "unbuffer.compiled",
         "unbuffer.histogram",
         "unbuffer.judgement",
+        "unbuffer.managed",
         "unbuffer.outcome",
         "unbuffer.record",
         "unbuffer.rhythm",

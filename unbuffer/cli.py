@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     _open_standard_files()
     given = sys.argv[1:] if argv is None else argv
-    # Not left to argparse: what stands behind the first -- is the application's, every later -- included.
+    # Not left to argparse: what stands after the first -- is the application's, every later -- included.
     own, app = given, []
     if given[:1] == ["exec"] and "--" in given:
         at = given.index("--")

@@ -177,7 +177,7 @@ class Totals:
         self.loop_lag = Histogram(LAG_BOUNDS)
         self.on_time_at = 0.0
         """When the event loop was last seen to keep its time (`observe.loop_lag`); 0.0 = nobody looks."""
-        self.upstream_stalls = {"stream": 0, "upstream": 0}
+        self.upstream_silences = {"stream": 0, "upstream": 0}
         """Silences of the upstream, of one stream or of all streams at once."""
         self.verdicts: Counter[tuple[str, str]] = Counter()
         """How streams arrived from the upstream, by route and verdict (`observe.verdict`)."""

@@ -117,7 +117,7 @@ async def _copy(stream: asyncio.StreamReader) -> None:
 
 
 async def _at_rest(pid: int, admin: str) -> Held:
-    """Wait until no stream and no connection is left, and look; twice, as a socket is closed behind its last count."""
+    """Wait until no stream and no connection is left, and look; twice, as a socket is closed after its last count."""
     deadline = time.monotonic() + REST
     seen: dict[str, float] = {}
     async with aiohttp.ClientSession() as session:

@@ -112,7 +112,7 @@ async def _upload_given_up(streams: Streams, chance: random.Random) -> None:
 
 
 async def _tunnel(streams: Streams, chance: random.Random) -> None:
-    """Bytes both ways behind an upgrade."""
+    """Bytes both ways after an upgrade."""
     reader, writer = streams
     writer.write(b"GET /echo HTTP/1.1\r\nHost: soak\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
     await _status(streams, 101)

@@ -45,7 +45,7 @@ class Upstream:
         assert task is not None
         self._tasks.add(task)
         try:
-            # RuntimeError: uvloop's word for a write behind the loss of a connection.
+            # RuntimeError: uvloop's word for a write after the loss of a connection.
             with contextlib.suppress(ConnectionError, RuntimeError, asyncio.IncompleteReadError):
                 while await self._serve(reader, writer):
                     pass

@@ -122,7 +122,7 @@ def test_a_lump_among_lumps_is_a_middlewares_and_one_among_streams_its_own() -> 
 def test_a_lump_where_the_event_loop_was_blocked_comes_of_that() -> None:
     totals = Totals()
     saw(totals, Verdict.LUMP, "other")
-    totals.upstream_stalls["upstream"] = 1
+    totals.upstream_silences["upstream"] = 1
     assert causes(a_record(), Verdict.LUMP, totals)[:2] == [Cause.BLOCKING_CALL, Cause.MIDDLEWARE]
 
 

@@ -462,7 +462,7 @@ def test_sums_are_those_of_the_totals(process: Process) -> None:
         totals.verdicts[route, "lump"] = 2
     totals.relay["sse"].observe(0.00005)
     totals.relay["plain"].observe(100.0)
-    totals.upstream_stalls["upstream"] = 3
+    totals.upstream_silences["upstream"] = 3
     sums = process.news(process.watch()).sums
     assert (sums.chunks, sums.bytes, sums.verdicts, sums.blocked) == (4, 200, {"lump": 4}, 3)
     assert sums.relay == [1] + [0] * (len(RELAY_BOUNDS) - 1) + [1]

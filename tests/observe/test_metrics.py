@@ -151,7 +151,7 @@ def script() -> tuple[Totals, Samples]:
     totals.upstream_active = 11
     totals.upstream_idle = 12
     totals.verdicts["chat", "lump"] = 13
-    totals.upstream_stalls["upstream"] = 14
+    totals.upstream_silences["upstream"] = 14
     totals.loop_lag.observe(0.02)
     other = totals.of("_other", "plain")
     other.outcomes[Outcome.COMPLETED] = 2

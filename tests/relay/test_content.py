@@ -240,10 +240,10 @@ async def test_a_keep_alive_ends_no_gap_and_no_stall(relay: Relay) -> None:
     record.last_at -= 60.0  # a minute ago
     for _ in range(3):
         await say(upstream, client, PING)
-    assert (record.max_gap, relay.totals.upstream_stalls["stream"]) == (0.0, 0)
+    assert (record.max_gap, relay.totals.upstream_silences["stream"]) == (0.0, 0)
     await say(upstream, client, EVENT)
     assert record.max_gap > 60.0
-    assert relay.totals.upstream_stalls["stream"] == 1
+    assert relay.totals.upstream_silences["stream"] == 1
 
 
 # -- heartbeats

@@ -201,7 +201,7 @@ def numbers(totals: Totals) -> object:
             return (tuple(value.counts), value.sum)
         return dict(value) if isinstance(value, dict) else tuple(value) if isinstance(value, list | set) else value
 
-    names = ("requests", "request_bytes", "decoded", "upstream_stalls", "verdicts", "reuses", "streams")
+    names = ("requests", "request_bytes", "decoded", "upstream_silences", "verdicts", "reuses", "streams")
     own = [of(getattr(totals, name)) for name in names]
     return own, {key: [of(getattr(series, name)) for name in SERIES] for key, series in totals.series.items()}
 

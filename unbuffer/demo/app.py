@@ -34,7 +34,7 @@ streams = APIRouter()
 
 
 def tokens(text: str) -> list[str]:
-    """The words of `text`, each with the space behind it: joined, they are the text again."""
+    """The words of `text`, each with the space after it: joined, they are the text again."""
     head, *rest = text.split(" ")
     return [head, *(f" {word}" for word in rest)]
 

@@ -74,7 +74,7 @@ class Decoder:
 
         All that was fed may be thousands of reads long: whoever must not block gives way between reads.
 
-        CodingError: the coded body is damaged, or goes on behind its end.
+        CodingError: the coded body is damaged, or goes on after its end.
         """
         if limit < 1:
             raise ValueError(f"limit: want at least 1 byte, got {limit}")
@@ -131,7 +131,7 @@ class _Stage(Protocol):
 
 
 class _Gzip:
-    """One member or more (RFC 1952, section 2.2). Zeros behind a member are padding, as in gzip(1)."""
+    """One member or more (RFC 1952, section 2.2). Zeros after a member are padding, as in gzip(1)."""
 
     error: type[Exception] = zlib.error
 
@@ -188,7 +188,7 @@ class _Deflate:
             self._body = zlib.decompressobj(zlib.MAX_WBITS if _is_zlib(data) else -zlib.MAX_WBITS)
         out = self._body.decompress(data or self._body.unconsumed_tail, limit)
         if not out and self._body.unused_data:
-            raise CodingError("deflate: the body goes on behind the end of its coded data")
+            raise CodingError("deflate: the body goes on after the end of its coded data")
         return out
 
 

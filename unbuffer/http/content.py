@@ -26,7 +26,7 @@ _OTHER: Final = b"id:"
 _SHORT: Final = 2048
 """Bytes of a read up to which it is worth splitting; a longer one is looked at from its two ends."""
 
-# What ends an event and the read with it. Behind a lone CR a LF may come; such a stream is read line by line.
+# What ends an event and the read with it. After a lone CR a LF may come; such a stream is read line by line.
 _EVENT_ENDS: Final[tuple[bytes, ...]] = (b"\n\n", b"\n\r\n")
 
 
@@ -56,7 +56,7 @@ class ContentReader:
 class EventReader(ContentReader):
     """An event-stream.
 
-    Content is every byte of a `data` line from the name on, what else comes of the same event behind that, and the
+    Content is every byte of a `data` line from the name on, what else comes of the same event after that, and the
     empty line that ends it. The type counts where its line comes before the data: what was said is not taken back.
     """
 
@@ -77,7 +77,7 @@ class EventReader(ContentReader):
         self._data = False
         """Whether the event under way has data that is content."""
         self._was_cr = False
-        """Whether the latest byte was a CR: a LF behind it is part of that line end."""
+        """Whether the latest byte was a CR: a LF after it is part of that line end."""
 
     def usual(self, data: bytes, wants_id: bool) -> bool:
         """One event, of a line of data, or of another line and a line of data."""

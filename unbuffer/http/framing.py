@@ -70,9 +70,9 @@ def _content_length(values: Sequence[bytes]) -> int:
 
 
 def next_stop(data: bytes, start: int) -> int:
-    """The offset behind the next empty line of `data` from `start` on; its length where there is none.
+    """The offset after the next empty line of `data` from `start` on; its length where there is none.
 
-    A head and a chunked body end behind an empty line, nowhere else, and llhttp does not tell where a message ended:
+    A head and a chunked body end after an empty line, nowhere else, and llhttp does not tell where a message ended:
     fed from stop to stop, it can be asked. A line end that begins a read may be the second half of an empty line.
     """
     if start:

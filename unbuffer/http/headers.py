@@ -11,27 +11,13 @@ from unbuffer.http.date import date_line
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import Fields, RequestHead, named_fields
 from unbuffer.http.response import ResponseHead
+from unbuffer.managed import HOP_BY_HOP
 
-# RFC 9110, section 7.6.1, and the names of older practice. Framing fields are hop-by-hop here: they are rebuilt.
-_HOP_BY_HOP = frozenset(
-    (
-        b"connection",
-        b"content-length",
-        b"keep-alive",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"proxy-connection",
-        b"te",
-        b"trailer",
-        b"transfer-encoding",
-        b"upgrade",
-    )
-)
-_REPLACED_DOWN: Final = _HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
+_REPLACED_DOWN: Final = HOP_BY_HOP | {b"x-content-type-options", b"x-accel-buffering"}
 # What a final head is looked through for: found among the others that are not copied, Date costs none of the rest.
 _NOT_COPIED: Final = _REPLACED_DOWN | {b"date"}
 # Fields of a trailer section that could change how the message is framed, routed or read (RFC 9110, section 6.5.1).
-_NOT_IN_TRAILERS = _HOP_BY_HOP | {
+_NOT_IN_TRAILERS = HOP_BY_HOP | {
     b"age",
     b"authorization",
     b"cache-control",
@@ -105,7 +91,7 @@ _EXTENDED = frozenset((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-h
 
 
 def _add_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
-    """X-Forwarded-For/-Proto/-Host, and Forwarded (RFC 7239) where asked for, behind what a trusted proxy sent."""
+    """X-Forwarded-For/-Proto/-Host, and Forwarded (RFC 7239) where asked for, after what a trusted proxy sent."""
     kept: dict[bytes, bytes] = {}
     if peer.trusted:
         for key, name, value in head.forwarding:
@@ -136,7 +122,7 @@ def _add_forwarded(parts: list[bytes], head: RequestHead, peer: Peer) -> None:
 
 
 class Delivery:
-    """How a response goes out: its framing towards the client, whether the connection ends behind it, and more.
+    """How a response goes out: its framing towards the client, whether the connection ends after it, and more.
 
     framing: see `unbuffer.http.framing`. length: the Content-Length to state, -1 for none. changed: the body that this
     head has or stands for goes out with other bytes than the upstream's: without content codings, or with what may be
@@ -200,7 +186,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
         if not incremental:
             parts.append(b"Incremental: ?1\r\n")  # RFC 10036
     if delivery.waited >= 0.0:
-        # Behind the metrics of the upstream: several fields are one list.
+        # After the metrics of the upstream: several fields are one list.
         parts.append(b"Server-Timing: upstream;dur=%.1f\r\n" % (delivery.waited * 1000))
     if not dated:
         parts.append(date_line())

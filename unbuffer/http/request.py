@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from unbuffer.http.framing import FramingError, request_framing
+from unbuffer.http.tokens import TCHAR
+from unbuffer.managed import REQUEST
 
 Fields = list[tuple[bytes, bytes]]
 
 # method SP request-target SP HTTP-version (RFC 9112, section 3), any token as a method, the target as visible ASCII.
 # The longest registered method has 17 bytes (UPDATEREDIRECTREF).
-REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n")
+REQUEST_LINE: Final = re.compile(rb"(%b{1,64}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n" % TCHAR)
 
 # A host name or address, with or without a port. RFC 3986 has the comma in names as well: there a list of two Hosts,
 # merged by somebody on the way, would look like one.
@@ -26,7 +28,7 @@ _AT: Final = ord("@")
 _TWO_SLASHES: Final = re.compile(rb"(?:/|%2[Ff]){2}")
 _WITH_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
-# Trace Context, section 3.2: no version ff, no id of zeros, and nothing behind the flags in version 00.
+# Trace Context, section 3.2: no version ff, no id of zeros, and nothing after the flags in version 00.
 _TRACEPARENT = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
 )
@@ -71,24 +73,18 @@ _TRACE: Final = 7
 _FORWARDING: Final = 8
 _EXPECT: Final = 9
 _PASSED: Final = 10
-_SPECIAL: Final = {
-    b"accept-encoding": _DROP,
+_SPECIAL: Final = {name: _DROP for name in REQUEST if name != b"via"} | {
     b"connection": _CONNECTION,
     b"content-length": _LENGTH,
     b"expect": _EXPECT,
     b"forwarded": _FORWARDING,
     b"host": _HOST_FIELD,
-    b"http2-settings": _DROP,
-    b"keep-alive": _DROP,
-    b"proxy-authenticate": _DROP,
-    b"proxy-authorization": _DROP,
-    b"proxy-connection": _DROP,
     b"te": _TE,
     b"traceparent": _TRACE,
-    b"trailer": _DROP,
     b"transfer-encoding": _CODING,
     b"upgrade": _UPGRADE,
 }
+"""Via is passed, and continued."""
 # Options of Connection that name no field to strip, or one that is handled on its own. Host stays whatever Connection
 # says: without it the message would be another one.
 _OPTIONS = frozenset((b"close", b"host", b"http2-settings", b"keep-alive", b"te", b"upgrade"))

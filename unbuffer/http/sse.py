@@ -9,7 +9,7 @@ from typing import Final
 
 from unbuffer.http.request import Fields
 
-# An empty line ends an event. A lone CR at the very end may be half of a CRLF, so the last line's CR counts only behind
+# An empty line ends an event. A lone CR at the very end may be half of a CRLF, so the last line's CR counts only after
 # another CR: such a stream ends its lines by CR alone.
 _EVENT_ENDS: Final[tuple[bytes, ...]] = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
 

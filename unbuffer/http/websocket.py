@@ -9,7 +9,7 @@ _CLOSE = 0x8
 class FrameReader:
     """One direction of a WebSocket, read frame by frame.
 
-    closed: a Close frame is complete; nothing may be sent behind it (section 5.5.1).
+    closed: a Close frame is complete; nothing may be sent after it (section 5.5.1).
     """
 
     __slots__ = ("_head", "_opcode", "_payload", "closed")

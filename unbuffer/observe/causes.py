@@ -142,7 +142,7 @@ def _of_a_lump(record: Record, totals: Totals) -> Iterator[Cause]:
         yield Cause.PROXY
     if _compressed(record):
         yield Cause.COMPRESSION
-    if totals.upstream_stalls["upstream"]:
+    if totals.upstream_silences["upstream"]:
         yield Cause.BLOCKING_CALL
     if alike and False not in alike:
         yield Cause.MIDDLEWARE

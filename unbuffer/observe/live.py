@@ -245,7 +245,7 @@ class Live:
         for (_, verdict), number in totals.verdicts.items():
             verdicts[verdict] += number
         relay = [sum(counts) for counts in zip(*(histogram.counts for histogram in totals.relay.values()), strict=True)]
-        return Sums(totals.streams, chunks, bytes_down, relay, dict(verdicts), totals.upstream_stalls["upstream"])
+        return Sums(totals.streams, chunks, bytes_down, relay, dict(verdicts), totals.upstream_silences["upstream"])
 
 
 def _picture(watcher: Watcher, record: Record, now: float) -> Picture | None:

@@ -215,7 +215,8 @@ FAMILIES = (
         "Silences of at least 1 s inside response bodies: stream = of one, upstream = of those that were speaking, "
         "together, as a blocked event loop makes them.",
         "at the chunk, or the end, that breaks the silence",
-        by_label(lambda totals: totals.upstream_stalls),
+        # The name is public; a stall in all else here waits for a reader.
+        by_label(lambda totals: totals.upstream_silences),
     ),
     Family(
         "unbuffer_decoded_responses_total",

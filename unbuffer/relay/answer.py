@@ -17,7 +17,7 @@ from unbuffer.record import SAID, UNSAID, Record
 from unbuffer.relay.client import Writer
 from unbuffer.relay.counting import count_keepalive, count_read, count_stall, count_write
 from unbuffer.relay.decoding import Decoding, Taker, decoding_of
-from unbuffer.relay.stalls import STALL
+from unbuffer.relay.silences import SILENCE
 from unbuffer.relay.stream import Stream
 from unbuffer.rhythm import SAMPLE, Rhythm
 from unbuffer.totals import Series
@@ -149,7 +149,7 @@ class Answer(Taker):
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
         else:
-            if chunks and now - record.last_at >= STALL and record.rhythm is not None:
+            if chunks and now - record.last_at >= SILENCE and record.rhythm is not None:
                 self._silence_over(now)
             count_read(record, series, size, now)
         record.bytes_read += size
@@ -184,8 +184,8 @@ class Answer(Taker):
         """The upstream speaks again, or will no more. While the client takes nothing it is not asked to."""
         stream, record = self._stream, self.record
         since = max(record.last_at, record.sent_at, self._resumed_at)
-        if stream is not None and now - since >= STALL:
-            stream.shared.stalls.over(record, since, now)
+        if stream is not None and now - since >= SILENCE:
+            stream.shared.silences.over(record, since, now)
 
     def _kept_alive(self, size: int, given: int, now: float) -> None:
         """A read of `size` bytes had no content; given: the bytes of its text, 0 where a decoder has none of it yet."""
@@ -344,7 +344,7 @@ class Answer(Taker):
         if record.rhythm is not None:
             if record.chunks and not record.paused_at:
                 self._silence_over(now)
-            stream.shared.stalls.ended_at = now
+            stream.shared.silences.ended_at = now
         if record.paused_at or (self._decoding is not None and self._decoding.behind):
             stream.resume_upstream()  # it may serve others
         if series is not None:

@@ -14,14 +14,14 @@ from unbuffer.settings.model import Limits
 
 _HEAD_FOR_PARSER: Final = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-# What every body ends with. llhttp swallows further line ends behind it.
+# What every body ends with. llhttp swallows further line ends after it.
 _END: Final = b"\r\n\r\n"
 
 
 class ChunkedReader:
     """One chunked body.
 
-    over: its end was read. surplus: bytes came behind it. trailers: the fields behind it. damage: why the rest cannot
+    over: its end was read. surplus: bytes came after it. trailers: the fields after it. damage: why the rest cannot
     be read, empty = it can; oversize: because what is not body (sizes, extensions, trailers) exceeds the limits of a
     head.
     """
@@ -83,7 +83,7 @@ class ChunkedReader:
         return body
 
     def read_to_end(self, data: bytes) -> tuple[bytes, bytes]:
-        """Read on where another message may follow; returns the body bytes, and what stands behind the body's end."""
+        """Read on where another message may follow; returns the body bytes, and what comes after the body's end."""
         bodies: list[bytes] = []
         start = 0
         while start < len(data) and not self.over and not self.damage:

@@ -1,7 +1,7 @@
 """Reads a header section with llhttp: strictly, whole, and as a function of its bytes.
 
 llhttp refuses folded lines, bare line feeds, white space before the colon and control bytes. One parser serves every
-head of the process: it is given a status line behind which no body can follow (304), so that it is ready for the next
+head of the process: it is given a status line that no body can follow (304), so that it is ready for the next
 head whatever the fields say about a body. What they say is decided in `unbuffer.http.framing`.
 """
 
@@ -11,6 +11,7 @@ from typing import Final
 import httptools
 
 from unbuffer.http.request import Fields
+from unbuffer.http.tokens import TCHAR
 
 LONE_LINE_END = re.compile(rb"(?<!\r)\n|\r(?!\n|\Z)")
 """Half a line end, which no head may hold: with it no empty line may ever come that this reader would know."""
@@ -19,7 +20,7 @@ _LINE_FOR_PARSER: Final = b"HTTP/1.1 304 -\r\n"
 
 
 # Only at the beginning of a line; one that begins with white space is folded, and refused.
-_SPACE_BEFORE_COLON = re.compile(rb"(?:(?<=\r\n)|\A)([!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]+(?=:)")
+_SPACE_BEFORE_COLON = re.compile(rb"(?:(?<=\r\n)|\A)(%b+)[ \t]+(?=:)" % TCHAR)
 
 
 class FieldError(Exception):
@@ -61,7 +62,7 @@ def read_fields(section: bytes) -> Fields:
     try:
         return _shared.parse(section)
     except (httptools.HttpParserError, FieldError):
-        # Behind "Connection: close", or an error, llhttp takes nothing more: a fresh parser has the last word.
+        # After "Connection: close", or an error, llhttp takes nothing more: a fresh parser has the last word.
         _shared = _FieldParser()
     try:
         return _shared.parse(section)

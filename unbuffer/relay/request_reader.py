@@ -8,14 +8,15 @@ import re
 
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import REQUEST_LINE, BadRequest, RequestHead
+from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.chunked_reader import ChunkedReader
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_fields
 from unbuffer.settings.model import Limits
 
 # Everything a request line may be cut to.
 _LINE_BEGINS = re.compile(
-    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}"
-    rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?\Z"
+    rb"%b{1,64}"
+    rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?\Z" % TCHAR
 )
 
 MOST_EMPTY_LINES = 4
@@ -62,7 +63,7 @@ class RequestReader:
         return self._held if self._held.startswith(b"PRI * HTTP/2.0\r\n") else b""
 
     def read_head(self, data: bytes) -> bytes:
-        """Read on until the head is complete; returns what stands behind it. Raises BadRequest."""
+        """Read on until the head is complete; returns what comes after it. Raises BadRequest."""
         if self._held:
             data = self._held + data
             self._held = b""
@@ -98,7 +99,7 @@ class RequestReader:
         return data[end:]
 
     def read_body(self, data: bytes) -> tuple[bytes, bytes]:
-        """Read on in the body; returns its bytes, and what stands behind its end. Raises BadRequest."""
+        """Read on in the body; returns its bytes, and what comes after its end. Raises BadRequest."""
         chunked = self._chunked
         if chunked is not None:
             # Trailer fields are dropped: servers exist that take them for header fields.

@@ -10,10 +10,11 @@ import re
 from typing import Final
 
 from unbuffer.http.request import Fields
+from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
 from unbuffer.settings.model import Limits
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_TOKEN: Final = TCHAR + b"+"
 _VALUE: Final = rb'(?:%b|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*")' % _TOKEN
 _LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*%b)?)*[ \t]*\r\n" % (_TOKEN, _VALUE))
 _STRICT: Final = re.compile(rb"[0-9A-Fa-f]{1,16}(?:;%b(?:=%b)?)*\r\n" % (_TOKEN, _VALUE))

@@ -27,8 +27,8 @@ class BadResponse(Exception):
 class ResponseReader:
     """One response, informational heads before it included.
 
-    head: the final head; None until it is complete. over: the response is complete. surplus: bytes came behind its end.
-    damage: why the rest of the body cannot be read; empty = it can. trailers: the fields behind a chunked body.
+    head: the final head; None until it is complete. over: the response is complete. surplus: bytes came after its end.
+    damage: why the rest of the body cannot be read; empty = it can. trailers: the fields after a chunked body.
     untouched: not a byte has come.
     """
 
@@ -69,7 +69,7 @@ class ResponseReader:
     def read_head(self, data: bytes) -> tuple[ResponseHead | None, bytes]:
         """Read on until a head is complete, be it an informational one: then `self.head` is still None.
 
-        Returns that head, or None while it is not complete, and what stands behind it. Raises BadResponse.
+        Returns that head, or None while it is not complete, and what comes after it. Raises BadResponse.
         """
         self.untouched = False
         if self._held:

@@ -9,7 +9,7 @@ from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.clients import Clients
 from unbuffer.relay.policy import RouteTable
-from unbuffer.relay.stalls import Stalls
+from unbuffer.relay.silences import Silences
 from unbuffer.relay.templates import Templates
 from unbuffer.relay.trust import Trust
 from unbuffer.relay.watchdog import Watchdog
@@ -38,7 +38,7 @@ class Shared:
         self.health = health
         self.clients = Clients(totals)
         self.watchdog = Watchdog(loop, time.monotonic)
-        self.stalls = Stalls(totals, self.clients.running)
+        self.silences = Silences(totals, self.clients.running)
         self._use(settings, None)
 
     def _use(self, settings: Settings, routes: RouteTable | None) -> None:

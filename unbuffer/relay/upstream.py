@@ -122,7 +122,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether the connection may carry another exchange: the response is over and nothing came behind it."""
+        """Whether the connection may carry another exchange: the response is over and nothing came after it."""
         reader = self._reader
         return (
             reader is not None
@@ -153,7 +153,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._home.rest(self, now)
 
     def close(self, flush: bool = False) -> None:
-        """End the connection, at once or behind what was written to it."""
+        """End the connection, at once or after what was written to it."""
         self.exchange = None
         if flush:
             self.transport.close()
@@ -244,7 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(exc, ConnectionError):
             ended = self._read_the_rest()
             if ended and isinstance(exc, BrokenPipeError):
-                exc = None  # closed in good order before the write; behind a reset there is nothing to read either
+                exc = None  # closed in good order before the write; after a reset there is nothing to read either
         self._end(exc)
 
     def _read_the_rest(self) -> bool:

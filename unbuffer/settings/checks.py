@@ -6,6 +6,7 @@ from itertools import combinations
 from operator import attrgetter
 from urllib.parse import urlsplit
 
+from unbuffer import managed
 from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.files import open_file
@@ -129,19 +130,11 @@ def _http2(settings: Settings) -> Iterator[Finding]:
             yield (f"limits.{name}", "listen.http2"), "has no effect: listen.http2 is not true"
 
 
-# Fields that unbuffer writes itself, takes away, or reads to understand the message.
-_NO_CREDENTIALS = {
-    "accept-encoding", "connection", "content-length", "expect", "forwarded", "host", "http2-settings", "keep-alive",
-    "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-    "via",
-}  # fmt: skip
-
-
 def _credentials(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:
     headers = {"credentials.header": settings.credentials.header}
     headers |= {f"{path}.credentials.header": route.credentials.header or "" for path, route in routes.items()}
     for path, header in headers.items():
-        if header.lower() in _NO_CREDENTIALS or header.lower().startswith("x-forwarded-"):
+        if header.lower().encode() in managed.REQUEST or header.lower().startswith("x-forwarded-"):
             yield (path,), f"{quote(header)} is a field that unbuffer itself writes or takes away"
 
 

@@ -9,7 +9,7 @@ from typing import Final
 from unbuffer.record import Record
 from unbuffer.totals import Totals
 
-STALL: Final = 1.0
+SILENCE: Final = 1.0
 """Seconds of silence that count; a boundary of the gap histogram. Token streams pause for a tenth of it."""
 
 SPREAD = 0.25
@@ -28,13 +28,13 @@ second."""
 
 LOOKS = 20_000
 """Streams that may be looked at in a second, 0.1 us each. Thousands of streams that pause all the time would else have
-each pause compared with all of them. Behind a blocked upstream there was a second without a look."""
+each pause compared with all of them. With a blocked upstream there was a second without a look."""
 
 MOST_LOOKS = 50_000
 """Of these as many as may come at once."""
 
 
-class Stalls:
+class Silences:
     """Who counts the silences of one process.
 
     ended_at: when a stream last ended; an upstream that ends a stream is not blocked.
@@ -52,7 +52,7 @@ class Stalls:
         self._looked_at = 0.0
 
     def over(self, record: Record, since: float, now: float) -> None:
-        """A stream was silent from `since` until now, STALL at least; its `last_at` still tells of the time before."""
+        """A stream was silent from `since` until now, for SILENCE at least; its `last_at` is still of before."""
         if self._totals.on_time_at and now - self._totals.on_time_at > STOOD_STILL:
             return
         begin, end = self._blocked
@@ -62,7 +62,7 @@ class Stalls:
         if self._may_look(now) and self._upstream_silent(record, since, now):
             scope = "upstream"
             self._blocked = (since, now)
-        self._totals.upstream_stalls[scope] += 1
+        self._totals.upstream_silences[scope] += 1
 
     def _may_look(self, now: float) -> bool:
         self._looks = min(self._looks + (now - self._looked_at) * LOOKS, MOST_LOOKS)

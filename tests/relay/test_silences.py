@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from unbuffer.record import Record
-from unbuffer.relay.stalls import LOOKS, MOST_LOOKS, Stalls
+from unbuffer.relay.silences import LOOKS, MOST_LOOKS, Silences
 from unbuffer.rhythm import Rhythm
 from unbuffer.totals import Totals
 
@@ -19,18 +19,18 @@ class Streams:
         for record, at in zip(self.records, last, strict=True):
             record.rhythm = Rhythm("sse")
             record.last_at = at
-        self.stalls = Stalls(self.totals, lambda: iter(self.records))
+        self.silences = Silences(self.totals, lambda: iter(self.records))
 
     def speaks(self, number: int, now: float) -> None:
         """A stream breaks its silence."""
         record = self.records[number]
-        self.stalls.over(record, record.last_at, now)
+        self.silences.over(record, record.last_at, now)
         record.last_at = now
 
     @property
     def counted(self) -> tuple[int, int]:
         """Silences of the upstream, and of streams."""
-        return self.totals.upstream_stalls["upstream"], self.totals.upstream_stalls["stream"]
+        return self.totals.upstream_silences["upstream"], self.totals.upstream_silences["stream"]
 
 
 def test_one_that_is_silent_among_others_is_a_stream() -> None:
@@ -84,14 +84,14 @@ def test_a_stream_that_blocks_the_others_may_speak_itself() -> None:
 
 def test_an_upstream_that_ended_a_stream_meanwhile_was_not_blocked() -> None:
     streams = Streams(T, T, T)
-    streams.stalls.ended_at = T + 1
+    streams.silences.ended_at = T + 1
     streams.speaks(0, T + 2)
     assert streams.counted == (0, 1)
 
 
 def test_an_end_at_the_end_of_the_silence_contradicts_nobody() -> None:
     streams = Streams(T, T, T)
-    streams.stalls.ended_at = T + 1.9
+    streams.silences.ended_at = T + 1.9
     streams.speaks(0, T + 2)
     assert streams.counted == (1, 0)
 
@@ -124,7 +124,7 @@ def test_a_crowd_that_pauses_all_the_time_is_not_compared_with_all_of_it_each_ti
             looks += 1
             yield record
 
-    streams.stalls = Stalls(streams.totals, running)
+    streams.silences = Silences(streams.totals, running)
     for beat in range(1, 6):
         for number in range(crowd):
             streams.speaks(number, T + 2 * beat + number * 2 / crowd)
