@@ -15,6 +15,10 @@ T = TypeVar("T")
 
 PATIENCE = 20.0
 
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+"""A request and an answer where nothing about them matters."""
+
 
 async def soon(awaitable: Awaitable[T]) -> T:
     """What `awaitable` gives; fails when it takes unreasonably long."""

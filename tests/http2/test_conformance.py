@@ -6,10 +6,9 @@ from hyperframe.frame import RstStreamFrame
 from tests.http2.cases import ACCEPTED, CONNECTION, IGNORED, MALFORMED, PROTOCOL_ERROR, STREAM
 from tests.http2.client import request
 from tests.http2.conftest import Connect
+from tests.peers import OK
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def ids(cases: list[tuple[str, str, bytes]]) -> list[str]:

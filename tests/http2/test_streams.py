@@ -5,12 +5,12 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 
 from tests.http2.client import request
 from tests.http2.conftest import Connect
+from tests.peers import OK
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Limits, Listen
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, CANCEL, STREAM_CLOSED = 0, 1, 2, 8, 5
 
 

@@ -17,11 +17,10 @@ from tests.messages.requests import (
     post,
     sent,
 )
-from tests.peers import Peer, soon
+from tests.peers import OK, Peer, soon
 from tests.relay.conftest import Relay, own_answer
 from unbuffer.outcome import Outcome
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 OUTCOMES = {413: Outcome.REQUEST_TOO_LARGE, 414: Outcome.REQUEST_TOO_LARGE, 431: Outcome.REQUEST_TOO_LARGE}
 
 

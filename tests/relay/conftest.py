@@ -170,15 +170,6 @@ async def endless_upload(relay: Relay, client: Peer) -> AsyncIterator[None]:
 
 
 @pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port that nobody listens on, and that nobody else is given."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
-@pytest.fixture
 def full_port() -> Iterator[int]:
     """A port whose listener has its queue full: the kernel answers nobody."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:

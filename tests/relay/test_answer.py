@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.peers import GET
 from tests.relay.conftest import Relay, finished, own_answer
 from tests.relay.test_error_event import begin, told
 from tests.relay.test_going_away import text
@@ -10,7 +11,6 @@ from tests.relay.test_tunnel import say, tunnel
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CODED = (b"Transfer-Encoding: chunked", b"Content-Encoding: gzip")
 DAMAGED = chunk(b"this is no gzip")
 ENDS = {"trailers": b"0\r\nX-Checksum: 1\r\n\r\n", "plain": b"0\r\n\r\n", "surplus": b"0\r\nX: 1\r\n\r\nHTTP/1.1 200"}

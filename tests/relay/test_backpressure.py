@@ -8,16 +8,14 @@ from functools import partial
 
 import pytest
 
-from tests.peers import Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client
 from unbuffer.outcome import Outcome
 from unbuffer.totals import Series
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLOSE_DELIMITED = b"HTTP/1.1 200 OK\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 HIGH_WATER = 65536
 ONE_READ = 262144

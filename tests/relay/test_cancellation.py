@@ -2,17 +2,15 @@
 
 import pytest
 
-from tests.peers import Peer, eventually, read_again, stop_reading
+from tests.peers import GET, OK, Peer, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay, endless_upload, finished
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.settings.model import Listen, Settings, Upstream
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 either_way = pytest.mark.parametrize("how", ["fin", "reset"])
 

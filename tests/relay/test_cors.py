@@ -2,13 +2,13 @@
 
 import pytest
 
+from tests.peers import OK
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import CORS, Authorization, Limits, Settings, Upstream
 
 PAGE = b"https://app.example"
 ON = CORS(origins=(PAGE.decode(),))
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def request(method: bytes, *lines: bytes) -> bytes:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Peer
+from tests.peers import OK, Peer
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
@@ -19,7 +19,6 @@ from unbuffer.settings.model import (
     Settings,
 )
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 QUERY = Credentials(query="auth_key")
 TOKENS = Authorization(required=True, tokens=("opensesame", "second-one"))

@@ -10,18 +10,16 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.peers import Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Limits, Route, RouteTimeouts, Settings, Timeouts, Upstream
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 CUT = 0.3
 """A deadline that a test waits for."""

@@ -4,15 +4,13 @@ import asyncio
 
 import pytest
 
-from tests.peers import Peer, eventually, soon, stop_reading
+from tests.peers import GET, OK, Peer, eventually, soon, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client, own_answer
 from unbuffer.outcome import Outcome
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 AT_ONCE = 0.0
 

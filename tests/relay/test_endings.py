@@ -8,20 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, endless_upload, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.relay.upstream import SHORT_REST
 from unbuffer.settings.model import Limits, Settings, Timeouts, Upstream
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
 UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 EXPECT = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLOSE_DELIMITED = b"HTTP/1.1 200 OK\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"
 
 

@@ -10,14 +10,13 @@ from typing import Any
 import pytest
 
 from tests.http.test_sse import standard
-from tests.peers import Peer, soon
+from tests.peers import GET, Peer, soon
 from tests.relay.conftest import Relay, narrow_client
 from tests.relay.test_identity import Coder, chunk, fields
 from tests.relay.test_silence import Clock
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Route, RouteSSE, Timeouts
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"
 EVENT = b"data: a\n\n"

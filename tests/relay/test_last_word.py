@@ -4,14 +4,13 @@ import gzip
 
 import pytest
 
-from tests.peers import Peer
+from tests.peers import GET, Peer
 from tests.relay.conftest import Relay
 from tests.relay.test_identity import chunk, fields
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, SAID, UNKNOWN, UNSAID, Record
 from unbuffer.totals import FEW_ENDS, MANY_ENDS, Totals
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"
 LAST = b"0\r\n\r\n"

@@ -4,15 +4,13 @@ import asyncio
 
 import pytest
 
-from tests.peers import Peer, eventually
+from tests.peers import GET, OK, Peer, eventually
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Limits, Route, RouteLimits
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 def post(length: int, path: bytes = b"/", more: bytes = b"") -> bytes:

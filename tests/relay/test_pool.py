@@ -4,13 +4,10 @@ import time
 
 import pytest
 
-from tests.peers import Peer, eventually, stop_reading
+from tests.peers import GET, OK, Peer, eventually, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Settings, Upstream
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 async def answered(client: Peer, upstream: Peer, response: bytes = OK) -> None:

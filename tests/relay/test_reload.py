@@ -8,14 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import ScriptedUpstream, eventually
+from tests.peers import GET, OK, ScriptedUpstream, eventually
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.tcp import client_options
 from unbuffer.settings.model import Limits, Settings, Timeouts, Upstream, UpstreamTLS
-
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 async def test_connections_at_rest_close_and_those_in_use_when_they_are_done(relay: Relay) -> None:

@@ -5,7 +5,7 @@ import asyncio
 
 import pytest
 
-from tests.peers import eventually
+from tests.peers import OK, eventually
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Limits, Settings, Upstream
@@ -13,7 +13,6 @@ from unbuffer.settings.model import Limits, Settings, Upstream
 EVENTS = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nAccept: application/json, Text/Event-Stream;q=0.9\r\nContent-Length: 0\r\n\r\n"
 CHECK = b"GET / HTTP/1.1\r\nHost: a\r\nAccept: */*\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 async def down(relay: Relay, port: int, wait_streams: float, streams: int = 0) -> None:

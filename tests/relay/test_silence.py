@@ -9,19 +9,17 @@ import time
 import pytest
 
 from tests.http.test_sse import BOM, httpx_sse, standard
-from tests.peers import Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Timeouts
 from unbuffer.timeline import Timeline
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 GET10 = b"GET / HTTP/1.0\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + CHUNKED + b"\r\n"
 EVENT = b"data: a\n\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 HEARTBEAT = b"\n\n"
 """Of a client that names no media type, where no `id:` has come."""

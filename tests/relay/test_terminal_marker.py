@@ -3,17 +3,15 @@ it came."""
 
 import pytest
 
-from tests.peers import Peer
+from tests.peers import GET, OK, Peer
 from tests.relay.conftest import Relay, finished
 from tests.relay.test_identity import Coder, chunk, codings, fields
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Decode, Route
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"
 LAST = b"0\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 MARKER = "data: [DONE]"
 DONE = b"data: [DONE]\n\n"

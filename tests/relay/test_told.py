@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.peers import Peer
+from tests.peers import GET, Peer
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.relay.dial import Dialer
 from unbuffer.settings.model import SSE, Limits, Settings, Timeouts, Upstream
 
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 
 BEHIND = "192.0.2.77:4711 and unix:/run/app.sock"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import PATIENCE, Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, PATIENCE, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Settings, Upstream
@@ -19,7 +19,6 @@ SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
-GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 async def tunnel(relay: Relay, early: bytes = b"", behind: bytes = b"") -> tuple[Peer, Peer]:

@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -276,25 +275,16 @@ async def test_a_port_of_roots_is_1_and_named(command: Start) -> None:
     assert process.errors == "unbuffer: cannot listen on 127.0.0.1:1: Permission denied\n"
 
 
-@pytest.fixture
-def free_port() -> Iterator[int]:
-    """A port that nobody else is given, for a process that binds it with SO_REUSEADDR, as servers do."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
 async def test_port_of_the_platform_is_listened_on_at_every_interface(
-    command: Start, upstream: Upstream, free_port: int
+    command: Start, upstream: Upstream, closed_port: int
 ) -> None:
     await upstream.start()
-    env = {"PORT": str(free_port), "UNBUFFER_UPSTREAM": f"http://127.0.0.1:{upstream.port}", "UNBUFFER_ADMIN": "off"}
+    env = {"PORT": str(closed_port), "UNBUFFER_UPSTREAM": f"http://127.0.0.1:{upstream.port}", "UNBUFFER_ADMIN": "off"}
     sidecar = await command("serve", env=env)
-    assert await sidecar.port(r"0\.0\.0\.0") == await sidecar.port(r"\[::\]") == free_port
+    assert await sidecar.port(r"0\.0\.0\.0") == await sidecar.port(r"\[::\]") == closed_port
 
     for host in ("127.0.0.1", "::1"):
-        client = await sidecar.client(host, free_port)
+        client = await sidecar.client(host, closed_port)
         peer = await stream(client, upstream)
         await finish(peer, client)
         await peer.close()
@@ -302,16 +292,16 @@ async def test_port_of_the_platform_is_listened_on_at_every_interface(
     await sidecar.end()
 
 
-async def test_a_flag_wins_over_port_and_the_environment(command: Start, free_port: int) -> None:
-    env = {"PORT": str(free_port), "UNBUFFER_LISTEN": f"127.0.0.1:{free_port}", "UNBUFFER_DRAIN__TIMEOUT": "7s"}
+async def test_a_flag_wins_over_port_and_the_environment(command: Start, closed_port: int) -> None:
+    env = {"PORT": str(closed_port), "UNBUFFER_LISTEN": f"127.0.0.1:{closed_port}", "UNBUFFER_DRAIN__TIMEOUT": "7s"}
     sidecar = await command("serve", *QUIET, env=env)
-    assert await sidecar.port() != free_port
+    assert await sidecar.port() != closed_port
     await sidecar.says("upstream http")
 
     await sidecar.end()
 
     assert "listening on" in sidecar.errors
-    assert f":{free_port}" not in sidecar.errors
+    assert f":{closed_port}" not in sidecar.errors
     assert "up to 7s (drain.timeout)" in sidecar.errors
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
@@ -32,14 +32,6 @@ def run(request: pytest.FixtureRequest) -> Run:
             runner.run(main(test))
 
     return run
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port that refuses, and that nobody else can be given."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 class Application:

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.peers import Peer, connect
+from tests.peers import OK, Peer, connect
 from tests.server.conftest import GET, Files, Sidecar, Start, Upstream, fetch, finish, relays, stream
 
 pytestmark = pytest.mark.process
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Configured:

@@ -2,8 +2,6 @@
 
 import asyncio
 import signal
-import socket
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,15 +9,6 @@ from tests.peers import connect, stop_reading
 from tests.server.conftest import GET, UNTIL_CLOSE, Start, Upstream, fetch, finish, relays, start_ports, stream
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def closed_port() -> Iterator[int]:
-    """A port that refuses, and that nobody else is given."""
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", 0))
-        yield taken.getsockname()[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
