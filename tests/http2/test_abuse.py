@@ -111,9 +111,9 @@ async def test_a_head_that_does_not_end_is_given_up(relay: Relay, http2: Connect
     await client.peer.send(frame(6, b"")[:5])
     await client.peer.send(b"")
     held = connection(relay)
-    while not held._owed_since:
+    while not held._receiver.owes_since:
         await client.peer.send(b"\0")
-    held._look(held._owed_since + 16.0)
+    held._look(held._receiver.owes_since + 16.0)
     assert (await client.goaway()).error_code == CALM
     await finished(relay, Outcome.REQUEST_MALFORMED, 0, "timeouts.request_head")
 
@@ -122,7 +122,7 @@ async def test_an_idle_connection_is_closed_in_good_order(relay: Relay, http2: C
     await relay.start()
     client = await http2()
     held = connection(relay)
-    held._look(held._since + 621.0)
+    held._look(held.since + 621.0)
     assert (await client.goaway()).error_code == 0
     await client.ended()
 

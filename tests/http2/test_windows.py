@@ -37,7 +37,7 @@ async def filled(relay: Relay, client: Client, stream: int) -> tuple[Peer, int]:
     """A stream of which the client takes nothing more. Returns its upstream, and the bytes that came."""
     upstream = await opened(relay, client, stream)
     await upstream.send(b"20000\r\n" + b"x" * 0x20000)
-    await eventually(lambda: connection(relay)._streams[stream].stalled)
+    await eventually(lambda: connection(relay).streams[stream].stalled)
     return upstream, await taken(client, stream)
 
 
@@ -126,7 +126,7 @@ async def test_a_client_that_takes_nothing_of_a_stream_loses_it_alone(relay: Rel
     client = await http2()
     upstream, _ = await filled(relay, client, 1)
     waiting, _ = await filled(relay, client, 3)
-    streams = connection(relay)._streams
+    streams = connection(relay).streams
     # The other one waits for the connection's window: that is no fault of its own.
     assert streams[3].look(streams[3]._stall_at + 61.0)
     assert streams[1].look(streams[1]._stall_at + 59.0)
@@ -160,7 +160,7 @@ async def test_an_upload_stands_still_alone(relay: Relay, http2: Connect) -> Non
     await client.request(1, request(method=b"POST"), end=False)
     stuck = await relay.upstream.accept()
     stuck.writer.transport.pause_reading()  # type: ignore[attr-defined]
-    exchange = connection(relay)._streams[1].exchange
+    exchange = connection(relay).streams[1].exchange
     assert exchange is not None
     exchange.upstream_full()
     for _ in range(WINDOW // 16384):
@@ -183,7 +183,7 @@ async def test_who_sends_more_than_a_window_breaks_the_connection(relay: Relay, 
     client = await http2()
     await client.request(1, request(method=b"POST"), end=False)
     await relay.upstream.accept()
-    stream = connection(relay)._streams[1]
+    stream = connection(relay).streams[1]
     stream.pause_reading()
     for _ in range(WINDOW // 16384 + 1):
         await client.data(1, b"x" * 16384)

@@ -11,7 +11,7 @@ from typing import Final, cast
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import Event, RequestReceived, TrailersReceived
+from h2.events import Event, RequestReceived, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 from hpack import Decoder, HPACKError, OversizedHeaderListError
@@ -110,6 +110,12 @@ class Session:
     def fields(event: RequestReceived | TrailersReceived) -> Fields:
         """What is in the envelope; see `_HeadDecoder`."""
         return cast(Fields, event.headers[0][1])
+
+    @staticmethod
+    def why(event: StreamReset) -> str:
+        """The name of an error code, or its number."""
+        code = event.error_code
+        return code.name if isinstance(code, ErrorCodes) else f"0x{code:x}"
 
     @property
     def latest(self) -> int:

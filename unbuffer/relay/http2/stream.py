@@ -322,13 +322,12 @@ class Stream(Client):
         if self.exchange is not None:
             self.exchange.finish(outcome)
 
-    def stalled_out(self) -> None:
-        """The client has not opened the connection's window for client_stall, and this stream waits for it."""
-        if self._writer.pending:
-            if self.exchange is not None:
-                self.exchange.finish(Outcome.CLIENT_STALL_TIMEOUT, "the connection's window")
-            else:
-                self.reset(CANCEL)
+    def give_up(self, detail: str = "") -> None:
+        """The client has taken nothing for client_stall."""
+        if self.exchange is not None:
+            self.exchange.finish(Outcome.CLIENT_STALL_TIMEOUT, detail)
+        else:
+            self.reset(CANCEL)
 
     def fail(self, error: Exception) -> None:
         """A mistake of ours: it costs this stream."""
@@ -381,8 +380,5 @@ class Stream(Client):
         self._stall_size = size
         if self._stall_at + seconds > now:
             return self._stall_at + seconds
-        if self.exchange is not None:
-            self.exchange.finish(Outcome.CLIENT_STALL_TIMEOUT)
-        else:
-            self.reset(CANCEL)
+        self.give_up()
         return 0.0
