@@ -210,6 +210,45 @@ TAKES = b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"
 
 
 @pytest.mark.parametrize("decode", DECODE)
+async def test_a_304_of_a_stream_to_which_something_may_be_added_is_as_weak(relay: Relay, decode: Decode) -> None:
+    """Its tag is weak for what may be added. A 304 has no Content-Type that would tell what it is of."""
+    await relay.start(decode=decode)
+    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: %b\r\n\r\n" % WEAK)
+    await upstream.send(b"HTTP/1.1 304 Not Modified\r\nETag: %b\r\n\r\n" % STRONG)
+    assert fields_of(await client.head())[b"etag"] == WEAK
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("method", [b"GET", b"HEAD"])
+@pytest.mark.parametrize("decode", DECODE)
+@pytest.mark.parametrize(
+    ("line", "is_file"),
+    [
+        (b"Content-Type: application/x-tar", True),
+        (b"Content-Type: application/gzip", True),
+        (b"Content-Type: Application/X-GZip ; name=x", True),
+        (b"Content-Type: text/plain\r\nContent-Disposition: Attachment; filename=a.csv", True),
+        (b"Content-Type: application/octet-stream", False),  # programs exist that stream words so
+        (b"Content-Type: text/plain\r\nContent-Disposition: inline; filename=attachment", False),
+    ],
+)
+async def test_a_file_without_a_length_stays_as_it_is(
+    relay: Relay, line: bytes, is_file: bool, decode: Decode, method: bytes
+) -> None:
+    await relay.start(decode=decode)
+    client, upstream, _ = await relay.exchange(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % method)
+    resource = Resource(False, False)
+    head = resource.head()[:-2] + line + b"\r\n\r\n"
+    await upstream.send(head + (resource.body(CODED) if method == b"GET" else b""))
+    seen = await client.head()
+    decoded = decode == "always" or (decode == "streams" and not is_file)
+    tells_of(seen, decoded, None)
+    if method == b"GET":
+        assert await body_of(client, seen) == (CONTENT if decoded else CODED)
+    assert await relay.outcome() is Outcome.COMPLETED
+
+
+@pytest.mark.parametrize("decode", DECODE)
 async def test_digests_in_trailers_go_with_the_coding(relay: Relay, decode: Decode) -> None:
     await relay.start(decode=decode)
     client, upstream, _ = await relay.exchange(TAKES)

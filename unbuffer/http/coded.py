@@ -13,6 +13,22 @@ from unbuffer.http.response import ResponseHead
 # A digest of the content, or of the representation with its codings (RFC 9530, RFC 3230, RFC 1864): the client has
 # neither of them.
 OF_CODED_BYTES: Final = frozenset((b"content-encoding", b"content-digest", b"repr-digest", b"digest", b"content-md5"))
+# What is packed by itself. A server that has such a file may call the way it is packed a coding of its content, as
+# Apache's AddEncoding does; unpacked it would not be the file that its name and its checksum promise.
+_PACKED: Final = frozenset(
+    (
+        b"application/gzip",
+        b"application/x-gzip",
+        b"application/x-tar",
+        b"application/x-gtar",
+        b"application/x-tgz",
+        b"application/x-compressed",
+        b"application/x-compressed-tar",
+        b"application/zip",
+        b"application/zstd",
+        b"application/x-brotli",
+    )
+)
 _TAG: Final = re.compile(rb'(?:W/)?"[^"]*"')
 _FIRST: Final = re.compile(rb"bytes=([0-9]{1,18})-[0-9]*")
 _UNSATISFIED: Final = re.compile(rb"bytes \*/([0-9]{1,18})")
@@ -22,13 +38,14 @@ def goes_out_decoded(head: ResponseHead, decode: str, head_request: bool) -> boo
     """Whether the body is decoded; of a head alone (HEAD, 304), whether that of a GET with this head would be.
 
     decode: as the setting says, "streams", "always" or "never". A body of unknown length may be a stream; one with a
-    length is complete where it was made, and its compressor holds nothing back.
+    length is complete where it was made, and its compressor holds nothing back, and so is a file. A head without a
+    length, of a HEAD, is taken for that of a body without one.
     """
     if decode == "never" or head.status in (204, 206) or not decodable(head.codings):
         return False
     bodiless = head_request or head.status == 304
     length = head.length if bodiless else head.framing
-    return bool(head.codings) and length != 0 and (decode == "always" or (length < 0 and not _no_transform(head)))
+    return bool(head.codings) and length != 0 and (decode == "always" or (length < 0 and not _stays(head)))
 
 
 def ranges_over_coded(head: ResponseHead, decode: str, asked: bytes) -> bool:
@@ -42,7 +59,7 @@ def ranges_over_coded(head: ResponseHead, decode: str, asked: bytes) -> bool:
     if head.status == 206:
         unknown = head.length < 0 or value_of(head.fields, b"content-range").endswith(b"/*")
         codings = head.codings
-        return bool(codings) and decodable(codings) and (decode == "always" or (unknown and not _no_transform(head)))
+        return bool(codings) and decodable(codings) and (decode == "always" or (unknown and not _stays(head)))
     if decode != "always":
         return False  # complete files have their ranges as the server counts them
     first, total = _FIRST.fullmatch(asked), _UNSATISFIED.fullmatch(value_of(head.fields, b"content-range"))
@@ -85,6 +102,10 @@ def value_of(fields: Fields, wanted: bytes) -> bytes:
     return b", ".join(value for name, value in fields if name.lower() == wanted)
 
 
-def _no_transform(head: ResponseHead) -> bool:
-    """RFC 9111, section 5.2.2.6."""
-    return value_of(head.fields, b"cache-control").lower().find(b"no-transform") >= 0
+def _stays(head: ResponseHead) -> bool:
+    """Whether the body is a file, or the application says that it stays as it is (RFC 9111, section 5.2.2.6)."""
+    return (
+        value_of(head.fields, b"cache-control").lower().find(b"no-transform") >= 0
+        or value_of(head.fields, b"content-disposition").lower().startswith(b"attachment")
+        or value_of(head.fields, b"content-type").partition(b";")[0].strip(b" \t").lower() in _PACKED
+    )

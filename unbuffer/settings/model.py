@@ -382,8 +382,9 @@ class Settings(Section, frozen=True):
     limits: Limits = Limits()
     decode: Decode = "streams"
     """Which responses that the upstream compressed, although it was asked not to, are decoded. `streams`: those of
-    unknown length, without `no-transform` of the upstream; a body with a length is complete, so nothing in it is held
-    back, and a download stays as it is. `always`, `never`."""
+    unknown length, without `no-transform` of the upstream, that are no files (an archive by Content-Type, an
+    attachment); a body with a length is complete, so nothing in it is held back, and a download stays as it is.
+    `always`, `never`."""
     sse: SSE = SSE()
     server_timing: bool = False
     """Whether responses tell how long the upstream's head took (`Server-Timing`). Off: it is nobody else's business."""
