@@ -144,7 +144,7 @@ class Answer(Taker):
         if decoding is not None:
             data = decoding.feed(data, last)
         content, tail = self._content, self._tail
-        usual = content is not None and content.usual(data, tail is not None and tail.wants_id)
+        usual = content is not None and content.usual(data)
         if content is not None and not usual and not content.read(data):
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
@@ -159,8 +159,8 @@ class Answer(Taker):
             decoding.settle(now)
             return
         if tail is not None:
-            # All that `Tail.feed` finds in such a read, but for a marker: it ends with an event, and no id is news.
-            if usual and content is not None and not tail.marker:
+            # All that `Tail.feed` finds in such a read: it ends with an event.
+            if usual and content is not None and tail.has_no_news(data):
                 tail.end = content.event_end
             else:
                 if record.heartbeats and not record.bytes_down:

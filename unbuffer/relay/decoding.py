@@ -37,7 +37,8 @@ def decoding_of(stream: Stream, taker: Taker, head: ResponseHead) -> "tuple[bool
     policy, record = stream.policy, stream.record
     decoded = goes_out_decoded(head, policy.decode, record.method == "HEAD")
     if head.status == 304:
-        return decoded or (policy.decode != "never" and stream.revalidates_decoded(head)), None
+        # Of an event-stream a 304 does not say that it is one.
+        return decoded or ((policy.decode != "never" or policy.adds) and stream.revalidates_decoded(head)), None
     if not head.framing or head.status == 206:
         return decoded, None
     label = "+".join(head.codings) if decodable(head.codings) else "other"
