@@ -29,7 +29,7 @@ TYPES: Final = {
 }
 """The media types that can be asked for, by their short names."""
 
-PACE: Final = (0.4, 1.6, 0.7, 1.3, 0.2, 1.8, 1.0, 1.0)
+PACE: Final[tuple[float, ...]] = (0.4, 1.6, 0.7, 1.3, 0.2, 1.8, 1.0, 1.0)
 """Of an uneven stream, what the pauses are multiplied by in turn. At an even pace a timer looks like a size."""
 
 _EVENT: Final = re.compile(rb'\{"unbuffer":"([0-9a-f]{8})","(n|beat)":(\d{1,9}),"of":(\d{1,9}),"at":(\d{1,12}\.\d{6})')
