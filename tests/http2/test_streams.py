@@ -1,5 +1,6 @@
 """One stream of HTTP/2 is the same stream: its chunks leave at once, and its end is told as it is."""
 
+import gc
 import zlib
 
 import pytest
@@ -11,6 +12,10 @@ from tests.peers import OK
 from tests.relay.conftest import Relay, finished
 from unbuffer.http.websocket import GOING_AWAY
 from unbuffer.outcome import Outcome
+from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.http2.connection import Http2Connection
+from unbuffer.relay.http2.stream import Stream
+from unbuffer.relay.http2.writer import StreamWriter
 from unbuffer.settings.model import SSE, Credentials, Forwarded, Limits, Listen
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -434,3 +439,43 @@ async def test_a_websocket_hears_that_the_server_leaves(relay: Relay, http2: Con
     relay.plane.clients.end_streams()
     assert (await client.goaway()).error_code == NO_ERROR
     assert await relay.outcome() is Outcome.DRAINING
+
+
+async def test_nothing_is_left_for_the_garbage_collector(relay: Relay, http2: Connect) -> None:
+    await relay.start()
+    client = await http2()
+    gc.collect()
+    gc.disable()
+    try:
+        for number in (1, 3, 5):
+            await client.request(number)
+            upstream = await relay.upstream.accept()
+            await upstream.head()
+            if number == 5:
+                await client.send(RstStreamFrame(5, CANCEL))
+                await upstream.ended()
+            else:
+                await upstream.send(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+                await client.answer(number)
+            await relay.record()
+        await client.ping()
+        assert not [one for one in gc.get_objects() if isinstance(one, Stream | StreamWriter | Exchange)]
+    finally:
+        gc.enable()
+
+
+async def test_the_rest_of_a_request_that_has_its_answer_is_not_waited_for_without_end(
+    relay: Relay, http2: Connect
+) -> None:
+    await relay.start(limits=Limits(body=4))
+    client = await http2()
+    await client.request(1, request(method=b"POST"), end=False)
+    await client.data(1, b"x" * 5)
+    await client.answer(1)
+    (connection,) = relay.plane.clients.connections
+    assert isinstance(connection, Http2Connection)
+    stream = connection.streams[1]
+    assert stream.look(stream._drop_since + 4.9)
+    assert not stream.look(stream._drop_since + 5.1)
+    assert await client.reset(1) == NO_ERROR
+    assert not connection.streams
