@@ -13,7 +13,7 @@ COMPILED_TESTS := tests/http tests/messages tests/relay $(addprefix tests/observ
 	$(addprefix tests/faults/test_,clients.py upstream.py) \
 	$(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
-.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench audit clean
+.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench bench-check audit clean
 
 help:
 	@echo "make demo    the same streams, direct and through unbuffer, live in this terminal"
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz    looks for messages that break the relay (SECONDS=60 for each side)"
 	@echo "make audit   known vulnerabilities of what it needs at run time"
 	@echo "make format  rewrite the sources in the house's format"
+	@echo "make bench-check  instructions of a request, a chunk and a log line, against recorded figures"
 	@echo "make bench   unbuffer beside nginx, HAProxy, Envoy and Caddy"
 
 demo: $(VENV)/.demo
@@ -66,6 +67,13 @@ fuzz: $(VENV)/.fuzz
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# Of the compiled relay, as it is shipped.
+bench-check:
+	test -d $(COMPILED) || $(MAKE) build-compiled
+	cp -r benchmarks $(COMPILED)
+	cd $(COMPILED) && $(CURDIR)/$(BIN)/python -m benchmarks.instructions \
+	  --figures $(CURDIR)/benchmarks/instructions.json $(ARGS)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -50,7 +50,7 @@ def _compare(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="unbuffer-bench-") as directory:
         streamload = build_streamload(Path(directory))
         os.sched_setaffinity(0, {load_core})  # This program, too, stays away from the proxy.
-        bench = Bench(Path(directory), streamload, proxy_core, load_core, options.seconds)
+        bench = Bench(Path(directory), streamload, proxy_core, load_core, options.seconds, options.access_log == "on")
         about = _about(options, proxies)
         print("".join(f"- {name}: {value}\n" for name, value in about.items()), flush=True)
         took = sum(scene.warm_up + options.seconds + _AROUND for scene in scenes)
@@ -117,12 +117,21 @@ def _about(options: argparse.Namespace, proxies: Mapping[str, Proxy | None]) -> 
     about = {
         "machine": f"{model}, {os.cpu_count()} cores, Linux {platform.release()}",
         "Python": platform.python_version(),
-        "run": f"{options.rounds} rounds, windows of {options.seconds:g} s",
+        "mitigations": _mitigations(),
+        "run": f"{options.rounds} rounds, windows of {options.seconds:g} s, access logs {options.access_log}",
     }
     for name, proxy in proxies.items():
         if proxy:
             about[name] = options.unbuffer if name == "unbuffer" else proxy.installed_version()
     return about
+
+
+def _mitigations() -> str:
+    """What the kernel does against faults of the processor: it makes system calls dear."""
+    found = sorted(Path("/sys/devices/system/cpu/vulnerabilities").glob("*"))
+    states = {path.name: path.read_text().strip() for path in found}
+    told = (f"{name}: {state}" for name, state in states.items() if state != "Not affected")
+    return "; ".join(told) or "none"
 
 
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
@@ -145,6 +154,12 @@ def _options() -> argparse.Namespace:
         metavar="COMMAND",
         default=UNBUFFER,
         help="how to start unbuffer; {upstream} and {listen} are replaced by ports",
+    )
+    parser.add_argument(
+        "--access-log",
+        choices=("on", "off"),
+        default="on",
+        help="of unbuffer and its peers, into a pipe that is read; default on, as everybody is shipped",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all samples to this file")
     options = parser.parse_args()

@@ -20,7 +20,7 @@ from typing import IO
 
 import msgspec
 
-from benchmarks.processes import idle, proportional_size, running, tree
+from benchmarks.processes import idle, proportional_size, reader, running, tree
 from benchmarks.proxies import Proxy
 from benchmarks.samples import Load, Opened, Sample
 from benchmarks.scenes import Scene
@@ -46,6 +46,8 @@ class Bench:
     load_core: int
     seconds: float
     """Length of a window."""
+    access_log: bool = True
+    """Whether the proxies write their access logs, into a pipe that is read."""
 
 
 def build_streamload(directory: Path) -> str:
@@ -74,8 +76,9 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
             neighbours.append(started.enter_context(busy_one).pid)
         if proxy:
             port = free_port()
-            command, environment = proxy.prepare(directory, upstream, port)
-            process = started.enter_context(running(command, bench.proxy_core, log, log, environment))
+            command, environment = proxy.prepare(directory, upstream, port, bench.access_log)
+            output = started.enter_context(reader(bench.load_core, log))
+            process = started.enter_context(running(command, bench.proxy_core, output, log, environment))
             wait_for_answer(process, port, log)
             pids = tree(process.pid)
         idle_bytes = proportional_size(pids) if scene.open_streams else 0

@@ -11,7 +11,12 @@ from typing import IO
 
 @contextmanager
 def running(
-    command: list[str], core: int, stdout: IO[str] | int, stderr: IO[str], environment: Mapping[str, str]
+    command: list[str],
+    core: int,
+    stdout: IO[str] | int,
+    stderr: IO[str],
+    environment: Mapping[str, str],
+    stdin: int = DEVNULL,
 ) -> Iterator[Popen[str]]:
     """Run a command on one core while the block lasts; then it and its children are gone."""
     cores = os.sched_getaffinity(0)
@@ -20,7 +25,7 @@ def running(
         # A process group of its own: Ctrl-C reaches this program alone, which then ends the others in order.
         process = Popen(
             command,
-            stdin=DEVNULL,
+            stdin=stdin,
             stdout=stdout,
             stderr=stderr,
             env={**os.environ, **environment},
@@ -33,6 +38,18 @@ def running(
         yield process
     finally:
         _end(process)
+
+
+@contextmanager
+def reader(core: int, stderr: IO[str]) -> Iterator[int]:
+    """A pipe whose other end somebody reads on this core, as a container's output is; yields its writing end."""
+    read, write = os.pipe()
+    try:
+        with running(["cat"], core, DEVNULL, stderr, {}, stdin=read):
+            yield write
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 def _end(process: Popen[str]) -> None:

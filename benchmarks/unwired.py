@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, cast
 
@@ -25,6 +26,9 @@ class Taker:
         self._sock = sock
 
     def write(self, data: bytes) -> None:
+        pass
+
+    def writelines(self, data: Iterable[bytes]) -> None:
         pass
 
     def is_closing(self) -> bool:

@@ -170,7 +170,11 @@ async def test_the_start_tells_version_addresses_and_upstream(command: Start) ->
     sidecar = await command("serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
     await sidecar.says("upstream http")
 
-    patterns = (r"admin on http://127\.0\.0\.1:\d+", r"listening on http://127\.0\.0\.1:\d+", "upstream http://.*:8000")
+    patterns = (
+        r"admin on http://127\.0\.0\.1:\d+",
+        r"listening on http://127\.0\.0\.1:\d+",
+        rf"upstream http://.*:8000 \(compiled: {YES_OR_NO}\)",
+    )
     for line, pattern in zip(sidecar.errors.splitlines()[:3], patterns, strict=True):
         assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} INFO unbuffer {__version__}: {pattern}", line)
     await sidecar.end()

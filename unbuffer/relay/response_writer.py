@@ -4,6 +4,7 @@ How a body is delimited stands here alone.
 """
 
 import asyncio
+from typing import Final
 
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, UNTIL_CLOSE
 from unbuffer.http.headers import (
@@ -16,6 +17,9 @@ from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
 from unbuffer.relay.client import Writer
 from unbuffer.relay.tcp import half_close
+
+LARGE: Final = 16384
+"""Bytes of a chunk from which on its frame is written beside it, and not around a copy of it."""
 
 
 class ResponseWriter(Writer):
@@ -66,6 +70,9 @@ class ResponseWriter(Writer):
     def body(self, data: bytes, last: bool) -> None:
         """Bytes of the body, not empty; last: with them it ends."""
         if self._framing == CHUNKED:
+            if len(data) >= LARGE:
+                self._large_chunk(data, last)
+                return
             data = b"%x\r\n%b\r\n" % (len(data), data)
             if last:
                 data += LAST_CHUNK
@@ -75,6 +82,14 @@ class ResponseWriter(Writer):
         transport = self._transport
         if not transport.is_closing():
             transport.write(data)
+
+    def _large_chunk(self, data: bytes, last: bool) -> None:
+        """One chunk in parts that nobody joins."""
+        transport = self._transport
+        if not transport.is_closing():
+            start, end = b"%x\r\n" % len(data), b"\r\n"
+            transport.writelines((self._head + start, data, end + LAST_CHUNK if last else end))
+        self._head = b""
 
     def end(self, trailers: Fields) -> None:
         """Every byte of the body has been given; trailer fields go to clients that take them."""

@@ -26,6 +26,7 @@ from unbuffer.server.health import DataPortHealth
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.listeners import AdminListener, Listeners
 from unbuffer.server.live_page import add_live_page
+from unbuffer.server.malloc import keep_read_buffers
 from unbuffer.server.openapi import TemplateReader
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import Reloader
@@ -59,6 +60,7 @@ def run(read: Read, command: Sequence[str] = ()) -> int:
         factory = asyncio.new_event_loop
     else:
         factory = uvloop.new_event_loop
+    keep_read_buffers()
     with asyncio.Runner(loop_factory=factory) as runner:
         limited = open_files.within_the_limit
         return runner.run(_serve(limited(settings), lambda: limited(advice.read()), advice, command))
