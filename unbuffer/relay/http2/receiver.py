@@ -36,7 +36,7 @@ class Receiver:
     owes_since: since when the rest of a head is owed; 0.0 = it is not. refuses: no further stream is processed.
     """
 
-    __slots__ = ("_budget", "_connection", "_frames", "_session", "_streams", "owes_since", "refuses")
+    __slots__ = ("_budget", "_connection", "_frames", "_most", "_session", "_streams", "owes_since", "refuses")
 
     def __init__(self, connection: "Http2Connection", session: Session, budget: Budget) -> None:
         limits = connection.plane.settings.limits
@@ -44,6 +44,8 @@ class Receiver:
         self._session = session
         self._budget = budget
         self._streams = connection.streams
+        self._most = limits.http2_streams
+        """As the client was told, whatever a reload says since."""
         self._frames = FrameReader(2 * limits.head + 64 * limits.headers)
         self.owes_since = 0.0
         self.refuses = False
@@ -114,7 +116,7 @@ class Receiver:
         connection = self._connection
         plane = connection.plane
         connection.since = now
-        if self.refuses or len(self._streams) >= plane.settings.limits.http2_streams:
+        if self.refuses or len(self._streams) >= self._most:
             # Opened before our settings had arrived, or in spite of them.
             self._session.reset(stream_id, _REFUSED_STREAM)
             if not self._budget.take(RST_STREAM, 0, 4, now):
