@@ -4,6 +4,7 @@ In commands and in the files of peers/, {upstream} and {listen} stand for ports 
 directory of this measurement, {config} for the finished configuration file in it.
 """
 
+import importlib.metadata
 import os
 import re
 import shlex
@@ -29,6 +30,8 @@ class Proxy:
     """A file of peers/; empty = it needs none."""
     version: str = "--version"
     environment: Mapping[str, str] = field(default_factory=dict)
+    package: str = ""
+    """The Python package whose version counts; empty = the program tells its own."""
     log_on: str = ""
     """What {access_log} in the configuration becomes for an access log on standard output."""
     log_off: str = ""
@@ -64,6 +67,8 @@ class Proxy:
     def installed_version(self) -> str:
         """Such as 1.22.1."""
         assert self.program, "looked up before anything is started"
+        if self.package:
+            return importlib.metadata.version(self.package)
         answer = subprocess.run([self.program, self.version], capture_output=True, text=True, check=True)
         found = re.search(r"\d+\.\d+\.\d+", answer.stdout + answer.stderr)
         return found[0] if found else "unknown"
@@ -131,5 +136,23 @@ PEERS = (
             "XDG_DATA_HOME": "{directory}",
         },
         log_on="log {\n\t\toutput stdout\n\t}",
+    ),
+    Proxy(
+        "aiohttp",
+        (sys.executable, "{config}"),
+        "pip install -e '.[dev]'",
+        "aiohttp_proxy.py",
+        package="aiohttp",
+        log_on="INFO",
+        log_off="ERROR",
+    ),
+    Proxy(
+        "starlette",
+        (sys.executable, "{config}"),
+        "pip install -e '.[dev]'",
+        "starlette_proxy.py",
+        package="httpx",
+        log_on="1",
+        log_off="0",
     ),
 )
