@@ -1,14 +1,17 @@
 """The live page in Chromium, in front of real streams: what a person sees equals what ran."""
 
+import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.select import Select
 
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer, uvicorn
@@ -72,7 +75,7 @@ def running(client: httpx.Client, proxy: Unbuffer, gate: Gate) -> Iterator[Runni
 def open_page(browser: Browser, proxy: Unbuffer) -> None:
     """Open the page and wait until it is told of all that happens."""
     browser.open(f"{proxy.admin}/streams")
-    browser.until(lambda: browser.text("#state") == "live")
+    browser.until(lambda: browser.text("#state") == "live, upstream up")
 
 
 def row(browser: Browser, body: str, path: str) -> WebElement:
@@ -348,5 +351,58 @@ def test_a_screen_reader_gets_a_table_and_words_for_the_pictures(
 def test_it_says_when_the_process_has_ended(browser: Browser, stack: Stack) -> None:
     with unbuffer(stack.app.url) as proxy:
         open_page(browser, proxy)
-    browser.until(lambda: browser.text("#state").startswith("no connection"))
+        assert re.fullmatch(r"\S+ · \S+ · up \d+ s", browser.text("#process"))
+    browser.until(lambda: browser.text("#state") == "no connection")
     assert browser.find("#state").get_attribute("data-state") == "lost"
+    assert browser.find("#gone").aria_role == "alert"
+    assert "does not answer since" in browser.text("#gone")
+    assert "grayscale" in browser.find("main").value_of_css_property("filter")
+
+
+AXE = Path(__file__).parents[1] / "clients/node_modules/axe-core/axe.min.js"
+
+
+def test_of_an_application_that_is_dead_the_page_says_so_and_can_be_sent_on(
+    browser: Browser, client: httpx.Client
+) -> None:
+    """And axe-core finds nothing, in both themes and on a phone, with a filter, a chosen stream and its picture."""
+    if not AXE.exists():
+        assert os.environ.get("CI") != "true"
+        pytest.skip("needs axe-core: make apps")
+    application = ExitStack()
+    app = application.enter_context(uvicorn())
+    with application, unbuffer(app.url) as proxy:
+        assert client.get(f"{proxy.url}/fine").status_code == 404
+        application.close()
+        for _ in range(2):
+            assert client.get(f"{proxy.url}/dead").status_code == 503
+        browser.open(f"{proxy.admin}/streams?problems=1")
+        browser.until(lambda: browser.text("#state").startswith("upstream down: "))
+        assert browser.text("#sum-failed") == "2"
+        assert [tr.text.split()[1] for tr in browser.all("#ended tr")] == ["/dead", "/dead"]
+        assert browser.all("#running tr") == []
+        browser.find("#problems").click()
+        browser.until(lambda: len(browser.all("#ended tr")) == 3)
+        assert browser.driver.current_url == f"{proxy.admin}/streams"
+        Select(browser.find("#route")).select_by_value("default")
+        assert browser.driver.current_url == f"{proxy.admin}/streams?route=default"
+        row(browser, "ended", "/dead").click()
+        browser.until(lambda: browser.text("#stream-heading") == "GET /dead")
+        for theme in ("light", "dark"):
+            browser.theme(theme)
+            for width in (390, 0):
+                browser.width(width)
+                assert_accessible(browser)
+        browser.width(390)
+        # On a phone the picture stands under its row.
+        browser.until(lambda: browser.all("#ended tr[data-chosen] + .under #stream"))
+        browser.width(0)
+        browser.until(lambda: browser.all("#main > #stream"))
+
+
+def assert_accessible(browser: Browser) -> None:
+    browser.driver.execute_script(AXE.read_text())
+    found = browser.driver.execute_async_script(
+        "const done = arguments[0]; axe.run().then(({ violations }) => done(violations), (error) => done([`${error}`]))"
+    )
+    assert found == []

@@ -118,6 +118,7 @@ def test_a_running_stream_is_told_as_it_was_measured(process: Process) -> None:
         chunks=2,
         bytes=100,
         status=200,
+        first=1.0,
         gap=6.5,
         max_gap=2.5,
         stall=0.5,
@@ -279,7 +280,7 @@ def test_only_what_is_shown_is_numbered(process: Process) -> None:
     for number in range(500):
         process.end(process.begin(float(number)), 1000.0)
         process.news(watcher)
-    assert len(process.live._numbers) <= RECENT + live.RUNNING + live.WATCHERS
+    assert len(process.live._numbers) <= 2 * RECENT + live.RUNNING + live.WATCHERS
 
 
 # -- the chosen stream
@@ -466,6 +467,52 @@ def test_sums_are_those_of_the_totals(process: Process) -> None:
     sums = process.news(process.watch()).sums
     assert (sums.chunks, sums.bytes, sums.verdicts, sums.blocked) == (4, 200, {"lump": 4}, 3)
     assert sums.relay == [1] + [0] * (len(RELAY_BOUNDS) - 1) + [1]
+
+
+def test_what_went_wrong_counts_for_as_long_as_the_heatmap_shows_it(process: Process) -> None:
+    watcher = process.watch()
+    series = process.totals.of("a", "sse")
+    series.outcomes[Outcome.UPSTREAM_REFUSED] = 2
+    series.outcomes[Outcome.COMPLETED] = series.outcomes[Outcome.CLIENT_DISCONNECT] = 5
+    series.missing = 1
+    process.totals.verdicts["a", "lump"] = 2
+    process.totals.upstream_silences["upstream"] = 1
+    for _ in range(COLUMNS - 1):
+        process.live.turn()
+    sums = process.news(watcher).sums
+    assert (sums.failed, sums.blocked, sums.verdicts) == (3, 1, {"lump": 2})
+    process.live.turn()
+    sums = process.news(watcher).sums
+    assert (sums.failed, sums.blocked, sums.verdicts) == (0, 0, {})
+
+
+def test_failures_are_kept_when_many_others_ended_since(process: Process) -> None:
+    early = process.watch()
+    lost = process.begin(path="/lost")
+    process.end(lost, 101.0, Outcome.UPSTREAM_DISCONNECT)
+    unsaid = process.begin(path="/unsaid")
+    unsaid.last_word = MISSING
+    process.end(unsaid, 101.5)
+    for _ in range(RECENT):
+        process.end(process.begin(), 102.0)
+    for watcher in (early, process.watch()):
+        ended = process.news(watcher).ended
+        assert [(row.path, row.failed) for row in ended[:3]] == [("/lost", True), ("/unsaid", True), ("/chat", False)]
+        assert len(ended) == RECENT + 2
+        assert process.news(watcher).ended == []
+    # It can still be chosen.
+    chosen = process.news(process.watch(ended[0].id)).chosen
+    assert chosen is not None
+    assert chosen.row.path == "/lost"
+
+
+def test_the_time_to_the_first_chunk_is_told(process: Process) -> None:
+    record = process.begin()
+    watcher = process.watch()
+    assert process.news(watcher).running[0].first is None
+    chunk(record, 101.5, 10)
+    chunk(record, 103.0, 10)
+    assert process.news(watcher).running[0].first == 1.5
 
 
 def test_a_column_has_the_gaps_since_the_one_before(process: Process) -> None:

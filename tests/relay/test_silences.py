@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from unbuffer.record import Record
-from unbuffer.relay.silences import LOOKS, MOST_LOOKS, Silences
+from unbuffer.relay.silences import LOOKS, MOST_LOOKS, Silences, blocked
 from unbuffer.rhythm import Rhythm
 from unbuffer.totals import Totals
 
@@ -139,3 +139,18 @@ def test_a_crowd_that_pauses_all_the_time_is_not_compared_with_all_of_it_each_ti
         streams.speaks(number, T + 14 + number / 1e5)
     assert streams.counted == (1, 5 * crowd)
     assert looks <= crowd
+
+
+def test_blocked_now_is_seen_while_it_lasts() -> None:
+    def now(*last: float) -> bool:
+        records = Streams(*last).records
+        for record in records:
+            record.chunks = 1
+        return blocked(records, T + 2)
+
+    assert now(T, T + 0.1, T + 0.2)
+    assert not now(T, T)
+    assert not now(T, T + 0.3, T + 0.6)
+    assert not now(T, T, T, T + 1.9)
+    assert now(*[T] * 5, T + 1.9)
+    assert not now()

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import signal
+import socket
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from pytest_aiohttp.plugin import AiohttpClient
 
 from tests.peers import connect, eventually, soon, stop_reading
 from tests.server.conftest import Start, Upstream, fetch, finish, start_ports, stream
+from unbuffer import __version__
 from unbuffer.observe.live import WATCHERS, Live, Watcher
 from unbuffer.observe.recent import Recent
 from unbuffer.record import Record
@@ -41,17 +43,27 @@ class Plane:
         return ()
 
 
+class Probe:
+    """An upstream of which somebody knows why it takes no connections; empty = it does."""
+
+    why_not = ""
+
+    async def check(self) -> tuple[bool, str]:
+        return not self.why_not, self.why_not
+
+
 class Sidecar:
     """A process with a live page, as far as the page sees it."""
 
     def __init__(self) -> None:
         self.lifecycle = Lifecycle()
+        self.probe: Any = Probe()
         self.live = Live(Totals(), Recent(), Plane())
 
     def build(self) -> web.Application:
         unasked: Any = None  # no test here asks for readiness or metrics
         admin = build_admin(self.lifecycle, unasked, unasked)
-        add_live_page(admin, self.live, self.lifecycle)
+        add_live_page(admin, self.live, self.lifecycle, self.probe)
         return admin
 
 
@@ -220,6 +232,40 @@ async def test_columns_come_for_as_long_as_the_port_is_there(sidecar: Sidecar, m
     await eventually(lambda: len(sidecar.live.heatmap.columns) > 2)
     await soon(server.close())
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_the_page_is_told_whose_it_is_and_that_its_upstream_is_down(
+    client: Client, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_page, "PAUSE", 0.001)
+    sidecar.probe.why_not = "connection refused"
+    async with client.get("/streams/updates") as response:
+        _, hello = await event(response)
+        assert (hello["host"], hello["version"]) == (socket.gethostname(), __version__)
+        assert hello["started"] > 0
+        assert (await event(response))[1]["upstream"] == "connection refused"
+        sidecar.probe.why_not = ""
+        while "upstream" in (await event(response))[1]:
+            pass
+
+
+async def test_an_upstream_that_answers_nothing_holds_up_no_update(
+    client: Client, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_page, "PAUSE", 0.001)
+    monkeypatch.setattr(live_page, "ANSWER", 0.001)
+    asked: list[None] = []
+
+    async def never() -> tuple[bool, str]:
+        asked.append(None)
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    monkeypatch.setattr(sidecar.probe, "check", never)
+    async with updates(client) as response:
+        for _ in range(3):
+            await event(response)
+    assert len(asked) == 1
 
 
 # -- the end

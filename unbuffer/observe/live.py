@@ -4,7 +4,7 @@ Pictures are kept only while somebody looks, and everything is bounded.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import nlargest
 from itertools import chain, count, islice
@@ -15,8 +15,9 @@ from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.heatmap import COLUMN, COLUMNS, Heatmap
 from unbuffer.observe.news import Chosen, Hello, News, Picture, Row, Sums
-from unbuffer.observe.recent import RECENT, Recent
+from unbuffer.observe.recent import RECENT, Recent, failed
 from unbuffer.observe.verdict import ADVICE, judge
+from unbuffer.observe.window import Window
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, Record
 from unbuffer.timeline import Timeline
@@ -72,7 +73,7 @@ class Streams(Protocol):
 class Watcher:
     """One open page: the stream it shows, and what it has been told."""
 
-    __slots__ = ("chosen", "columns", "ended", "marks", "pinned")
+    __slots__ = ("chosen", "columns", "ended", "failures", "marks", "pinned")
 
     def __init__(self, pinned: Record | None) -> None:
         """pinned: the stream that somebody chose; None = the newest is followed."""
@@ -80,6 +81,7 @@ class Watcher:
         self.pinned = pinned is not None
         self.marks = 0
         self.ended = 0
+        self.failures = 0
         self.columns = 0
 
 
@@ -96,6 +98,12 @@ class Live:
         """Of the streams that were told of last: a page names the one it chooses."""
         self._next_number = count(1)
         self.heatmap = Heatmap(totals)
+        self._window = Window(totals)
+
+    def turn(self) -> None:
+        """COLUMN seconds have passed."""
+        self.heatmap.add_column()
+        self._window.turn()
 
     # -- who looks
 
@@ -150,13 +158,22 @@ class Live:
             await asyncio.sleep(0)
         return found
 
-    def news(self, watcher: Watcher, running: list[Record], state: str, now: float, offset: float) -> News:
+    def news(
+        self,
+        watcher: Watcher,
+        running: list[Record],
+        state: str,
+        now: float,
+        offset: float,
+        *,
+        upstream: str = "",
+        blocked: bool = False,
+    ) -> News:
         """What is new to this page. running: what `newest` has found. state: of the process. offset: from the monotonic
-        clock to the Unix epoch."""
+        clock to the Unix epoch. upstream, blocked: as `News` has them."""
         running = [record for record in running if record.outcome is None]
-        ended = _latest(self._recent.records, self._recent.count - watcher.ended)
+        ended = self._ended(watcher)
         columns = _latest(self.heatmap.columns, self.heatmap.count - watcher.columns)
-        watcher.ended = self._recent.count
         watcher.columns = self.heatmap.count
         if not watcher.pinned:
             self._follow(watcher)
@@ -165,12 +182,23 @@ class Live:
             now=now + offset,
             state=state,
             sums=self._sums(),
+            upstream=upstream,
+            blocked=blocked,
             running=[self._row(record, now, offset) for record in running],
             unlisted=max(self._totals.streams - len(running), 0),
             ended=[self._row(record, now, offset) for record in ended],
             columns=columns,
             chosen=self._chosen(watcher, now, offset),
         )
+
+    def _ended(self, watcher: Watcher) -> list[Record]:
+        """Those that are new to a page, the latest last: of so many that some are lost here the failures are kept."""
+        recent = self._recent
+        latest = _latest(recent.records, recent.count - watcher.ended)
+        failures = _latest(recent.failed, recent.failures - watcher.failures)
+        watcher.ended, watcher.failures = recent.count, recent.failures
+        told = set(latest)
+        return [record for record in failures if record not in told] + latest
 
     def _follow(self, watcher: Watcher) -> None:
         """Stay with a stream to its end, then go on to the newest."""
@@ -189,7 +217,7 @@ class Live:
         numbers = self._numbers
         self._numbers = {
             record: numbers.get(record) or next(self._next_number)
-            for record in (*self._recent.records, *chosen, *reversed(running))
+            for record in (*self._recent.failed, *self._recent.records, *chosen, *reversed(running))
         }
 
     def _row(self, record: Record, now: float, offset: float) -> Row:
@@ -207,6 +235,7 @@ class Live:
             chunks=record.chunks,
             bytes=record.bytes_down,
             status=record.status,
+            first=_seconds(record.first_at - record.started) if record.chunks else None,
             gap=_seconds(until - record.last_at) if record.chunks else None,
             max_gap=_seconds(record.max_gap) if record.chunks > 1 else None,
             stall=_seconds(stall),
@@ -219,6 +248,7 @@ class Live:
             unsaid=record.last_word == MISSING,
             outcome=record.outcome.label if record.outcome else "",
             ended=0.0 if runs else _seconds(record.ended + offset),
+            failed=not runs and failed(record),
         )
 
     def _by_now(self, record: Record) -> Judgement | None:
@@ -241,11 +271,9 @@ class Live:
         for series in totals.series.values():
             chunks += sum(series.chunks_by_magnitude)
             bytes_down += series.bytes_down
-        verdicts: Counter[str] = Counter()
-        for (_, verdict), number in totals.verdicts.items():
-            verdicts[verdict] += number
+        late = self._window.counts()
         relay = [sum(counts) for counts in zip(*(histogram.counts for histogram in totals.relay.values()), strict=True)]
-        return Sums(totals.streams, chunks, bytes_down, relay, dict(verdicts), totals.upstream_silences["upstream"])
+        return Sums(totals.streams, chunks, bytes_down, relay, late.failed, dict(late.verdicts), late.blocked)
 
 
 def _picture(watcher: Watcher, record: Record, now: float) -> Picture | None:

@@ -11,11 +11,13 @@ class Row(Struct, omit_defaults=True):
     """One stream in the table. Times in seconds.
 
     age      from the request head until now, or to the end
+    first    from the request head to the first chunk
     gap      since the latest chunk until now, or to the end; keep-alives are no chunks
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
     seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
     unsaid   it ended without the last word of nearly all others of its route
     outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
+    failed   it ended by an error, or unsaid
     """
 
     id: int
@@ -27,6 +29,7 @@ class Row(Struct, omit_defaults=True):
     chunks: int
     bytes: int
     status: int = 0
+    first: float | None = None
     gap: float | None = None
     max_gap: float | None = None
     stall: float = 0.0
@@ -39,6 +42,7 @@ class Row(Struct, omit_defaults=True):
     unsaid: bool = False
     outcome: str = ""
     ended: float = 0.0
+    failed: bool = False
 
 
 class Picture(Struct, omit_defaults=True):
@@ -69,24 +73,36 @@ class Chosen(Struct, omit_defaults=True):
 
 
 class Sums(Struct):
-    """What all streams add up to since the start of the process. relay: counts of the relay delay's buckets."""
+    """What all streams add up to.
+
+    relay                      counts of the relay delay's buckets; these, chunks and bytes since the process began
+    failed, verdicts, blocked  of the last minutes, as many as the heatmap shows
+    """
 
     streams: int
     chunks: int
     bytes: int
     relay: list[int]
+    failed: int
+    """Streams that ended badly."""
     verdicts: dict[str, int]
     blocked: int
     """Silences of all streams at once, as a blocked event loop makes them."""
 
 
 class News(Struct, omit_defaults=True):
-    """What a page is told every second. ended and columns: those that are new to it."""
+    """What a page is told every second. ended and columns: those that are new to it.
+
+    upstream  why it takes no connections; empty while it does
+    blocked   the streams that run have fallen silent together, and are so now
+    """
 
     now: float
     state: str
     sums: Sums
     running: list[Row]
+    upstream: str = ""
+    blocked: bool = False
     unlisted: int = 0
     ended: list[Row] = []
     columns: list[tuple[int, ...]] = []
@@ -94,7 +110,10 @@ class News(Struct, omit_defaults=True):
 
 
 class Hello(Struct):
-    """What a page is told first: the words and bounds of all that follows."""
+    """What a page is told first: whose page it is, and the words and bounds of all that follows.
+
+    started: of the process, in seconds of the Unix epoch.
+    """
 
     advice: dict[str, str]
     remedies: dict[str, str]
@@ -105,6 +124,13 @@ class Hello(Struct):
     length: int
     column: float
     columns: int
+    host: str = ""
+    version: str = ""
+    started: float = 0.0
+
+    def of(self, host: str, version: str, started: float) -> "Hello":
+        """The same, of this process."""
+        return msgspec.structs.replace(self, host=host, version=version, started=started)
 
 
 _encoder = msgspec.json.Encoder()

@@ -34,6 +34,17 @@ MOST_LOOKS = 50_000
 """Of these as many as may come at once."""
 
 
+def blocked(running: Iterable[Record], now: float) -> bool:
+    """Whether the upstream looks blocked at this moment, before `Silences` can count it: streams have fallen silent
+    together, and next to nobody speaks."""
+    latest = [record.last_at for record in running if record.rhythm is not None and record.chunks]
+    silent = [at for at in latest if now - at >= SILENCE]
+    if not silent:
+        return False
+    together = len([at for at in silent if at >= max(silent) - SPREAD])
+    return together > max(OTHERS, BLOCKER * (len(latest) - len(silent)))
+
+
 class Silences:
     """Who counts the silences of one process.
 

@@ -5,26 +5,32 @@ The page runs no code and loads nothing but its own; what it is told is for this
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from functools import cache
 from pathlib import Path
 
-from unbuffer import observe
+from unbuffer import __version__, observe
 from unbuffer.observe.heatmap import COLUMN
 from unbuffer.observe.live import HELLO, WATCHERS, Live, Watcher
 from unbuffer.observe.news import event
+from unbuffer.relay.silences import blocked
 from unbuffer.server.aiohttp_server import web
 from unbuffer.server.lifecycle import Lifecycle
+from unbuffer.server.probe import UpstreamProbe
 
 PAUSE = 1.0
 """Seconds between two updates."""
+
+ANSWER = 0.1
+"""Seconds that an update waits for the upstream to take a connection or refuse it. Later ones tell what came of it."""
 
 PATIENCE = 10.0
 """Seconds for a page to take an update. One that does not is closed, and makes room for another."""
 
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
-_ASSETS = ("page.css", "page.js", "table.js", "picture.js", "heatmap.js", "format.js", "icon.svg")
+_ASSETS = ("page.css", "page.js", "table.js", "picture.js", "heatmap.js", "filter.js", "format.js", "icon.svg")
 
 _HEADERS = {
     "Content-Security-Policy": (
@@ -38,9 +44,9 @@ _HEADERS = {
 }
 
 
-def add_live_page(admin: web.Application, live: Live, lifecycle: Lifecycle) -> None:
+def add_live_page(admin: web.Application, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
     """Serve the page under /streams."""
-    page = _LivePage(live, lifecycle)
+    page = _LivePage(live, lifecycle, probe)
     admin.router.add_get("/streams", page.index)
     admin.router.add_get("/streams/updates", page.updates, allow_head=False)
     admin.router.add_get(r"/streams/{name:[a-z]+\.[a-z]+}", page.asset)
@@ -51,10 +57,15 @@ def add_live_page(admin: web.Application, live: Live, lifecycle: Lifecycle) -> N
 class _LivePage:
     """What the paths answer."""
 
-    def __init__(self, live: Live, lifecycle: Lifecycle) -> None:
+    def __init__(self, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
         self._live = live
         self._lifecycle = lifecycle
+        self._probe = probe
+        self._upstream = ""
+        """Why it takes no connections."""
+        self._asking: asyncio.Task[None] | None = None
         self._ending = asyncio.Event()
+        self._hello = HELLO.of(socket.gethostname(), __version__, time.time())
 
     async def index(self, request: web.Request) -> web.Response:
         return _file("page.html")
@@ -88,7 +99,7 @@ class _LivePage:
         # A page that is gone, or that reads nothing.
         with contextlib.suppress(ConnectionError, TimeoutError):
             await response.prepare(request)
-            await _write(response, event("hello", HELLO))
+            await _write(response, event("hello", self._hello))
             while not self._ending.is_set():
                 await _write(response, await self._news(watcher))
                 with contextlib.suppress(TimeoutError):
@@ -96,9 +107,26 @@ class _LivePage:
         return response
 
     async def _news(self, watcher: Watcher) -> bytes:
+        # An upstream that does not even refuse holds up no update.
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        await asyncio.wait([self._asking], timeout=ANSWER)
         running = await self._live.newest()
-        now = time.monotonic()
-        return event("news", self._live.news(watcher, running, self._lifecycle.state.value, now, time.time() - now))
+        now, state = time.monotonic(), self._lifecycle.state.value
+        news = self._live.news(
+            watcher,
+            running,
+            state,
+            now,
+            time.time() - now,
+            upstream=self._upstream,
+            blocked=blocked(running, now),
+        )
+        return event("news", news)
+
+    async def _ask(self) -> None:
+        """As /readyz asks, and no more often than once a second, whoever looks."""
+        _, self._upstream = await self._probe.check()
 
     async def columns(self, admin: web.Application) -> AsyncIterator[None]:
         """Count the heatmap's columns for as long as the port is there."""
@@ -106,12 +134,15 @@ class _LivePage:
         async def count() -> None:
             while True:
                 await asyncio.sleep(COLUMN)
-                self._live.heatmap.add_column()
+                self._live.turn()
 
         task = asyncio.create_task(count())
         yield
         task.cancel()
-        await asyncio.wait([task])
+        asked = [] if self._asking is None else [self._asking]
+        for asking in asked:
+            asking.cancel()
+        await asyncio.wait([task, *asked])
 
     async def end(self, admin: web.Application) -> None:
         """The port closes: no page may hold it."""

@@ -95,7 +95,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     exposition = Exposition(totals, lifecycle, probe, reloader, plane.clients.buffered)
     loop_lag = LoopLag(totals, loop)
     pages = build_admin(lifecycle, probe, exposition)
-    add_live_page(pages, Live(totals, recent, plane.clients), lifecycle)
+    add_live_page(pages, Live(totals, recent, plane.clients), lifecycle, probe)
     admin = AdminListener(pages)
     child = Child(command, on_end=lifecycle.drain)
     reloading: asyncio.Future[None] | None = None

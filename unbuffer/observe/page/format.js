@@ -45,6 +45,9 @@ const words = {
   short: "too short to judge",
 };
 
+// Verdicts of streams that came by what a collector makes of them.
+export const BUFFERED = ["lump", "bursts", "headers_withheld"];
+
 export const verdict = (name) => words[name] ?? name;
 
 // How a stream ended, in a word for its colour: in no way yet, well, because the client left, or badly.

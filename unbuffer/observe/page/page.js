@@ -1,6 +1,7 @@
 // The page: takes the updates, keeps what they say, and shows it. Nothing is loaded but this site's own files.
 
-import { bytes, counted, ending, label, number, rate, verdict } from "./format.js";
+import { age, BUFFERED, bytes, counted, ending, label, number, rate, verdict } from "./format.js";
+import { Filter } from "./filter.js";
 import { Heatmap, within } from "./heatmap.js";
 import { Picture } from "./picture.js";
 import { Table } from "./table.js";
@@ -9,13 +10,16 @@ import { Table } from "./table.js";
 const RETRY = 3000;
 // Updates over which the rates and the delay of all streams are taken.
 const SPAN = 10;
-// Streams that came by what a collector makes of them.
-const BUFFERED = ["lump", "bursts", "headers_withheld"];
+// Rows of each part of the list that a phone shows at first; page.css counts them, too.
+const FEW = 12;
 
 const $ = (id) => document.getElementById(id);
 
 const picture = new Picture($("picture"), $("picture-text"));
 const heatmap = new Heatmap($("heatmap"), $("heatmap-text"));
+const filter = new Filter(() => news && show());
+const phone = matchMedia("(max-width: 900px)");
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const table = new Table($("running"), $("ended"), $("list-text"), choose);
 
 let hello = null;
@@ -27,6 +31,7 @@ let history = []; // the latest updates' sums
 let pinned = 0;
 let paused = false;
 let source = null;
+let everything = false; // on a phone: the whole list
 
 function write(node, words) {
   if (node.textContent !== words) node.textContent = words;
@@ -49,7 +54,7 @@ function connect() {
   source.addEventListener("news", (event) => take(JSON.parse(event.data)));
   const own = source;
   source.addEventListener("error", () => {
-    tell("lost", "no connection: unbuffer has ended, or too many of these pages are open");
+    gone();
     // What was refused for good the browser does not try again.
     if (own.readyState === EventSource.CLOSED) setTimeout(() => own === source && connect(), RETRY);
   });
@@ -57,11 +62,20 @@ function connect() {
 
 function take(update) {
   news = update;
-  ended = [...(update.ended ?? []).reverse(), ...ended].slice(0, hello.recent);
+  ended = keep([...(update.ended ?? []).reverse(), ...ended]);
   columns = [...columns, ...(update.columns ?? [])].slice(-hello.columns);
   history = [...history, { now: update.now, ...update.sums }].slice(-SPAN - 1);
   takeChosen(update.chosen);
   if (!paused) show();
+}
+
+// The latest, and of what ended badly as many again: a busy process has a hundred good ones in a second.
+function keep(streams) {
+  let failures = 0;
+  return streams.filter((row, i) => {
+    const counts = row.failed && (failures += 1) <= hello.recent;
+    return counts || i < hello.recent;
+  });
 }
 
 function takeChosen(chosen) {
@@ -93,7 +107,12 @@ function takeChosen(chosen) {
 
 function show() {
   const shown = stream?.row.id;
-  table.show(news.running, ended, news.unlisted ?? 0, shown, news.now);
+  const listed = [...news.running, ...ended];
+  filter.offer(listed);
+  const nothing = listed.length ? "No stream is like that." : "No stream yet.";
+  table.show(filter.of(news.running), filter.of(ended), news.unlisted ?? 0, shown, news.now, nothing);
+  place(shown);
+  $("more").hidden = !phone.matches || everything || Math.max(...["running", "ended"].map((b) => $(b).rows.length)) <= FEW;
   showState();
   showSums();
   showStream();
@@ -101,9 +120,36 @@ function show() {
 }
 
 function showState() {
+  write($("process"), `${hello.host} · ${hello.version} · up ${age(news.now - hello.started).replace(/\.\d s$/, " s")}`);
+  document.title = `${hello.host}: streams of unbuffer`;
+  document.body.classList.remove("gone");
+  $("gone").hidden = true;
   if (paused) tell("paused", "paused");
-  else if (news.state === "ready") tell("live", "live");
-  else tell(news.state, news.state);
+  else if (news.state !== "ready") tell(news.state, news.state);
+  else if (news.upstream) tell("down", `upstream down: ${news.upstream}`);
+  else if (news.blocked) tell("blocked", "upstream blocked now");
+  else tell("live", "live, upstream up");
+}
+
+// What is seen is of then. It must not look as if it were so now.
+function gone() {
+  tell("lost", "no connection");
+  if (!news) {
+    write($("gone"), "unbuffer does not answer: it has ended, or too many of these pages are open.");
+  } else {
+    const then = clock.format(news.now * 1000);
+    write($("gone"), `${hello.host} does not answer since ${then}: unbuffer has ended, or cannot be reached. What stands here was so then.`);
+  }
+  $("gone").hidden = false;
+  document.body.classList.toggle("gone", Boolean(news));
+}
+
+// A phone has no room for picture and list at once: the picture of a chosen stream stands under its row.
+function place(shown) {
+  const card = $("stream");
+  if (pinned && phone.matches && table.put(card, shown)) return;
+  table.under.remove();
+  if (card.parentElement !== $("main")) $("main").insertBefore(card, $("gaps"));
 }
 
 function tell(state, words) {
@@ -124,6 +170,7 @@ function showSums() {
   const judged = Object.entries(last.verdicts).filter(([name]) => name !== "short");
   const judgedCount = judged.reduce((sum, [, count]) => sum + count, 0);
   const buffered = judged.reduce((sum, [name, count]) => sum + (BUFFERED.includes(name) ? count : 0), 0);
+  put("failed", number(last.failed), last.failed > 0);
   put("buffered", judgedCount ? `${number(buffered)} of ${number(judgedCount)}` : "–", buffered > 0);
   put("blocked", last.blocked ? counted(last.blocked, "time") : "never", last.blocked > 0);
 }
@@ -191,6 +238,12 @@ function choose(id) {
   pinned = id;
   connect();
 }
+
+$("more").addEventListener("click", () => {
+  everything = true;
+  $("list").classList.add("everything");
+  $("more").hidden = true;
+});
 
 $("follow").addEventListener("click", () => choose(0));
 

@@ -2,7 +2,7 @@
 
 import { age, bytes, ending, gap, label, number, rate, verdict } from "./format.js";
 
-const COLUMNS = ["State", "Verdict", "Age", "Chunks", "Bytes", "Rate", "Last gap", "Largest gap", "Client stall"];
+const COLUMNS = ["State", "Verdict", "First chunk", "Age", "Chunks", "Bytes", "Rate", "Last gap", "Largest gap", "Client stall"];
 // Seconds from which on a value stands out.
 const NOTABLE = 1;
 
@@ -62,6 +62,7 @@ class Row {
     const values = [
       stream.unsaid ? "no last word" : label(state),
       stream.verdict ? verdict(stream.verdict) : "–",
+      stream.first == null ? "–" : gap(stream.first),
       runs ? age(stream.age) : gap(stream.age),
       number(stream.chunks),
       bytes(stream.bytes),
@@ -76,9 +77,9 @@ class Row {
     this.cells[1].dataset.verdict = stream.verdict ?? "";
     // What was not read, because the client took nothing, was no silence.
     const held = runs ? stream.paused : stream.stall > 0;
-    this.cells[6].classList.toggle("notable", stream.gap >= NOTABLE && !held);
-    this.cells[7].classList.toggle("notable", stream.max_gap >= NOTABLE);
-    this.cells[8].classList.toggle("notable", stream.stall >= NOTABLE);
+    this.cells[7].classList.toggle("notable", stream.gap >= NOTABLE && !held);
+    this.cells[8].classList.toggle("notable", stream.max_gap >= NOTABLE);
+    this.cells[9].classList.toggle("notable", stream.stall >= NOTABLE);
   }
 
   // Chunks a second since the last time; of a stream that has ended, over all of it.
@@ -97,16 +98,22 @@ export class Table {
     this.text = text;
     this.choose = choose;
     this.rows = new Map();
+    // Where the picture of a chosen stream stands on a phone: under its row.
+    this.under = element("tr", "row", "under");
+    this.cell = element("td", "cell");
+    this.cell.colSpan = COLUMNS.length + 1;
+    this.under.append(this.cell);
     running.parentElement.addEventListener("keydown", (event) => this.move(event));
   }
 
-  show(running, ended, unlisted, chosen, now) {
+  show(running, ended, unlisted, chosen, now, nothing) {
     const focused = document.activeElement;
     const seen = new Set();
     [running, ended].forEach((streams, i) => {
       let place = this.bodies[i].firstElementChild;
       for (const stream of streams) {
         seen.add(stream.id);
+        if (place === this.under) place = place.nextElementSibling;
         const row = this.row(stream);
         row.update(stream, now);
         row.tr.toggleAttribute("data-chosen", stream.id === chosen);
@@ -125,7 +132,16 @@ export class Table {
     if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
     this.keepOneStop();
     const more = unlisted ? `${number(unlisted)} more are running; the newest are listed. ` : "";
-    write(this.text, seen.size ? more : "No stream yet.");
+    write(this.text, seen.size ? more : nothing);
+  }
+
+  // Puts this element under the row of a stream; false: there is no such row.
+  put(element, id) {
+    const row = this.rows.get(id);
+    if (!row) return false;
+    if (element.parentElement !== this.cell) this.cell.append(element);
+    if (row.tr.nextElementSibling !== this.under) row.tr.after(this.under);
+    return true;
   }
 
   row(stream) {
@@ -134,7 +150,7 @@ export class Table {
   }
 
   buttons() {
-    return this.bodies.flatMap((body) => [...body.querySelectorAll("button")]);
+    return this.bodies.flatMap((body) => [...body.querySelectorAll("th button")]);
   }
 
   // One stop for the tab key in the whole list, however long it is.
