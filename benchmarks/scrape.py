@@ -83,6 +83,10 @@ class _Stream(asyncio.Protocol):
         self._transport.write(_HEAD + b"8\r\ndata: 1\n\r\n")
 
 
+async def _no_reload() -> tuple[bool, str]:
+    return False, "nothing to read again"
+
+
 async def _measure(scrapes: int, kinds: int) -> None:
     loop = asyncio.get_running_loop()
     upstream = await loop.create_server(_Stream, "127.0.0.1", 0, backlog=STREAMS)
@@ -93,7 +97,7 @@ async def _measure(scrapes: int, kinds: int) -> None:
     probe = UpstreamProbe(plane.pool.dialer)
     reloads = SimpleNamespace(successful=True, at=0.0)
     exposition = Exposition(totals, lifecycle, probe, reloads, plane.clients.buffered)
-    admin = web.AppRunner(build_admin(lifecycle, probe, exposition))
+    admin = web.AppRunner(build_admin(lifecycle, probe, exposition, _no_reload))
     await admin.setup()
     site = web.TCPSite(admin, "127.0.0.1", 0)
     await site.start()

@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             return _run(partial(_settings, arguments, None))
         if command == "exec":
             return _exec(arguments, app)
-        if command in ("healthcheck", "drain"):
+        if command in ("healthcheck", "drain", "reload"):
             return _ask(arguments)
         if command == "check":
             from unbuffer.check.command import check
@@ -123,12 +123,15 @@ def _ask(arguments: argparse.Namespace) -> int:
             status, text = admin.ask("POST", "/drain")
             if status == 200 and arguments.wait:
                 admin.wait_until_gone()
+        elif arguments.command == "reload":
+            status, text = admin.ask("POST", "/reload")
         else:
             status, text = admin.ask("GET", "/readyz" if arguments.ready else "/livez")
     except (AskError, SettingsError, ValueError) as error:
         print(f"unbuffer: {error}", file=sys.stderr)
         return EX_FAILURE
-    print("; ".join(text.splitlines()))
+    # A settings report has a line for each mistake; a health check's log has one for each check.
+    print(text.rstrip() if arguments.command == "reload" else "; ".join(text.splitlines()))
     return 0 if status == 200 else EX_FAILURE
 
 
@@ -211,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     drain = commands.add_parser("drain", help="begin the graceful end of a running unbuffer")
     drain.add_argument("--wait", action="store_true", help="return when the process is gone")
     _add_asking(drain)
+
+    reload = commands.add_parser("reload", help="have a running unbuffer read its settings again")
+    _add_asking(reload)
 
     demo = commands.add_parser("demo", help="show the difference on an embedded FastAPI app")
     demo.add_argument("--once", action="store_true", help="show it and exit")

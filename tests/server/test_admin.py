@@ -40,12 +40,19 @@ class Sidecar:
         self.upstream = socket.create_server(("127.0.0.1", 0))
         self.upstream_at = f"127.0.0.1:{self.upstream.getsockname()[1]}"
 
+        self.reloads = 0
+        self.reloaded = (True, "reloaded: upstream x")
+
+    async def reload(self) -> tuple[bool, str]:
+        self.reloads += 1
+        return self.reloaded
+
     def build(self) -> web.Application:
         probe = UpstreamProbe(Dialer(Settings(upstream=Upstream(url=f"http://{self.upstream_at}"))))
         exposition = Exposition(
             self.totals, self.lifecycle, probe, SimpleNamespace(successful=True, at=0.0), lambda: ()
         )
-        return build_admin(self.lifecycle, probe, exposition)
+        return build_admin(self.lifecycle, probe, exposition, self.reload)
 
 
 @pytest.fixture
@@ -151,6 +158,20 @@ async def test_a_web_page_does_not_drain(sidecar: Sidecar, client: Client) -> No
     async with client.post("/drain", headers={"Origin": "http://127.0.0.1:4198"}) as response:
         assert response.status == 403
     assert sidecar.lifecycle.state is State.READY
+
+
+async def test_post_reloads_and_tells_what_came_of_it(sidecar: Sidecar, client: Client) -> None:
+    async with client.post("/reload") as response:
+        assert (response.status, await response.text()) == (200, "reloaded: upstream x\n")
+    sidecar.reloaded = (False, "reload failed")
+    async with client.post("/reload") as response:
+        assert (response.status, await response.text()) == (500, "reload failed\n")
+    assert sidecar.reloads == 2
+    async with client.get("/reload") as response:
+        assert (response.status, response.headers["Allow"]) == (405, "POST")
+    async with client.post("/reload", headers={"Origin": "http://127.0.0.1:4198"}) as response:
+        assert response.status == 403
+    assert sidecar.reloads == 2
 
 
 async def test_metrics_are_those_of_the_totals_in_the_format_asked_for(sidecar: Sidecar, client: Client) -> None:

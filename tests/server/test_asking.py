@@ -77,7 +77,7 @@ async def test_an_address_for_all_interfaces_is_asked_on_this_machine(command: S
         ("unix:/nonexistent/admin.sock", "no answer from the admin port unix:/nonexistent/admin.sock: No such file"),
     ],
 )
-@pytest.mark.parametrize("name", ["healthcheck", "drain"])
+@pytest.mark.parametrize("name", ["healthcheck", "drain", "reload"])
 async def test_nobody_to_ask_is_a_failure(command: Start, name: str, address: str, complaint: str) -> None:
     code, printed, errors = await output(command, name, "--admin", address)
     assert (code, printed) == (1, "")

@@ -62,7 +62,7 @@ class Sidecar:
 
     def build(self) -> web.Application:
         unasked: Any = None  # no test here asks for readiness or metrics
-        admin = build_admin(self.lifecycle, unasked, unasked)
+        admin = build_admin(self.lifecycle, unasked, unasked, unasked)
         add_live_page(admin, self.live, self.lifecycle, self.probe)
         return admin
 

@@ -1,8 +1,11 @@
 """SIGHUP: new settings for new requests, the old ones for what runs, and all or nothing."""
 
+import asyncio
 import re
 import signal
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +22,8 @@ class Configured:
 
     def __init__(self, sidecar: Sidecar, file: Path, admin: int, data: int) -> None:
         self.sidecar = sidecar
-        self._file = file
-        self._admin = admin
+        self.file = file
+        self.admin = admin
         self.data = data
 
     async def client(self, context: ssl.SSLContext | None = None) -> Peer:
@@ -28,17 +31,17 @@ class Configured:
 
     async def reload(self, text: str, answer: str = "reloaded: upstream") -> None:
         """Write the file anew, and see what the reload says."""
-        self._file.write_text(text)
+        self.file.write_text(text)
         self.sidecar.signal(signal.SIGHUP)
         await self.sidecar.says(answer)
 
     async def sample(self, name: str) -> float:
-        found = re.search(rb"^%b ([0-9.e+]+)$" % name.encode(), await fetch(self._admin, b"/metrics"), re.MULTILINE)
+        found = re.search(rb"^%b ([0-9.e+]+)$" % name.encode(), await fetch(self.admin, b"/metrics"), re.MULTILINE)
         assert found, name
         return float(found[1])
 
     async def ready(self) -> bool:
-        return (await fetch(self._admin, b"/readyz")).startswith(b"HTTP/1.1 200 ")
+        return (await fetch(self.admin, b"/readyz")).startswith(b"HTTP/1.1 200 ")
 
 
 async def start(serve: Start, folder: Path, text: str, scheme: str = "http") -> Configured:
@@ -260,3 +263,33 @@ async def test_a_signal_that_comes_while_it_drains_harms_nobody(
     await finish(peer, client)
 
     assert await configured.sidecar.exit() == 0
+
+
+async def test_unbuffer_reload_says_what_came_of_it(serve: Start, upstream: Upstream, tmp_path: Path) -> None:
+    await upstream.start()
+    text = f"upstream: {{url: 'http://127.0.0.1:{upstream.port}'}}\n"
+    configured = await start(serve, tmp_path, text)
+    at = f"127.0.0.1:{configured.admin}"
+
+    configured.file.write_text(text + "log: {format: text}\nroutes: [{name: all, prefix: /}]\n")
+    code, printed, _ = await asyncio.to_thread(cli, "reload", "--admin", at)
+    assert (code, printed) == (
+        0,
+        "reload: log.format needs a restart; its old value stays in force\n"
+        f"reloaded: upstream http://127.0.0.1:{upstream.port}\n",
+    )
+    assert b'route="all"' in await fetch(configured.admin, b"/metrics")
+
+    configured.file.write_text(text + "routs: []\n")
+    code, printed, _ = await asyncio.to_thread(cli, "reload", "--admin", at)
+    assert code == 1
+    first, second = printed.splitlines()
+    assert first == "reload failed, the settings from before stay in force:"
+    assert second.startswith(f'{configured.file}:2: unknown key "routs"')
+    assert await configured.sample("unbuffer_config_last_reload_successful") == 0
+
+
+def cli(*arguments: str) -> tuple[int, str, str]:
+    """The command, in a process of its own: its exit code and what it prints."""
+    done = subprocess.run((sys.executable, "-m", "unbuffer", *arguments), capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr

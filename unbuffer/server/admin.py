@@ -4,6 +4,7 @@ What changes something takes POST from this machine, as with Envoy and Linkerd.
 """
 
 import ipaddress
+from collections.abc import Awaitable, Callable
 
 from unbuffer import __version__
 from unbuffer.observe.exposition import Exposition
@@ -21,12 +22,17 @@ unbuffer {__version__}
 /metrics  for Prometheus, as text or OpenMetrics
 /streams  the streams as they run, for a browser
 /drain    POST from this machine begins the graceful end of the process, as SIGTERM does
+/reload   POST from this machine reads the settings again, as SIGHUP does; 500 with the reasons when nothing has changed
 """
 
 
-def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition) -> web.Application:
+Reload = Callable[[], Awaitable[tuple[bool, str]]]
+"""Reads the settings again. Whether they are in force, and what there is to say of it."""
+
+
+def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> web.Application:
     """The application of the admin port."""
-    pages = _Pages(lifecycle, probe, exposition)
+    pages = _Pages(lifecycle, probe, exposition, reload)
     # Probes and scrapes come every few seconds: a line for each would bury the log of the streams.
     admin = web.Application(middlewares=[_refuse_rebinding], handler_args={"access_log": None})
     admin.on_response_prepare.append(_add_headers)
@@ -36,16 +42,18 @@ def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Expositi
     admin.router.add_get("/readyz", pages.readyz)
     admin.router.add_get("/metrics", pages.metrics)
     admin.router.add_post("/drain", pages.drain)
+    admin.router.add_post("/reload", pages.reload)
     return admin
 
 
 class _Pages:
     """What the paths answer."""
 
-    def __init__(self, lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition) -> None:
+    def __init__(self, lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> None:
         self._lifecycle = lifecycle
         self._probe = probe
         self._exposition = exposition
+        self._reload = reload
 
     async def index(self, request: web.Request) -> web.Response:
         return web.Response(text=_INDEX)
@@ -67,11 +75,22 @@ class _Pages:
 
     async def drain(self, request: web.Request) -> web.Response:
         """Begin the graceful end. From this answer on the process is not ready; who asks again changes nothing."""
-        # A web page can send a POST to any address, and its browser then says where the page came from.
-        if not _is_local(_peer(request)) or "Origin" in request.headers:
-            raise web.HTTPForbidden(text="403: only a program on this machine may drain\n")
+        _only_from_here(request, "drain")
         self._lifecycle.drain()
         return web.Response(text="draining\n")
+
+    async def reload(self, request: web.Request) -> web.Response:
+        """Read the settings again; the answer comes when they are in force, or says why they are not."""
+        _only_from_here(request, "reload")
+        well, text = await self._reload()
+        return web.Response(text=f"{text}\n", status=200 if well else 500)
+
+
+def _only_from_here(request: web.Request, to: str) -> None:
+    """Raises HTTPForbidden for other machines and for web pages."""
+    # A web page can send a POST to any address, and its browser then says where the page came from.
+    if not _is_local(_peer(request)) or "Origin" in request.headers:
+        raise web.HTTPForbidden(text=f"403: only a program on this machine may {to}\n")
 
 
 async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:

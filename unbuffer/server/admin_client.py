@@ -1,4 +1,4 @@
-"""Asks the admin port of a running process: for `unbuffer healthcheck` and `unbuffer drain`.
+"""Asks the admin port of a running process: for `unbuffer healthcheck`, `drain` and `reload`.
 
 A container's health check starts it every few seconds: the standard library's sockets, and nothing that loads slowly.
 """

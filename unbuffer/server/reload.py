@@ -1,4 +1,7 @@
-"""SIGHUP: the sources of the start are read once more. Everything that may change does, in one turn, or nothing."""
+"""SIGHUP and `unbuffer reload`: the sources of the start are read once more.
+
+Everything that may change does, in one turn, or nothing.
+"""
 
 import asyncio
 import logging
@@ -51,16 +54,27 @@ class Reloader:
         self._probe = probe
         self._listeners = listeners
         self._fixed = (*AT_START_ONLY, *fixed)
+        self._one_at_a_time = asyncio.Lock()
+        self._asking: asyncio.Future[None] | None = None
 
     async def run(self, asked: asyncio.Event) -> None:
         """Reload whenever it is asked for, one after the other."""
-        while True:
-            await asked.wait()
-            asked.clear()
-            await self.reload()
+        try:
+            while True:
+                await asked.wait()
+                asked.clear()
+                await self.reload()
+        finally:
+            if self._asking is not None:
+                self._asking.cancel()
 
-    async def reload(self) -> None:
-        """Read and put in force; on any problem the settings from before stay, and the log says why."""
+    async def reload(self) -> tuple[bool, str]:
+        """Read and put in force; on any problem the settings from before stay. Whether it went well, and what the log
+        says of it."""
+        async with self._one_at_a_time:
+            return await self._reload()
+
+    async def _reload(self) -> tuple[bool, str]:
         url = self._plane.settings.upstream.url
         try:
             # In a thread: a file may be on a slow disk, and the streams go on meanwhile.
@@ -70,16 +84,21 @@ class Reloader:
         except Exception as error:
             self.successful = False
             told = isinstance(error, SettingsError | StartError)
-            log.error("reload failed, the settings from before stay in force:\n%s", error, exc_info=not told)
-            return
+            text = f"reload failed, the settings from before stay in force:\n{error}"
+            log.error("%s", text, exc_info=not told)
+            return False, text
         self.successful = True
         self.at = time.time()
-        for path in kept:
-            log.warning("reload: %s needs a restart; its old value stays in force", path)
-        log.info("reloaded: upstream %s", settings.upstream.url)
+        needs = [f"reload: {path} needs a restart; its old value stays in force" for path in kept]
+        for text in needs:
+            log.warning("%s", text)
+        text = f"reloaded: upstream {settings.upstream.url}"
+        log.info("%s", text)
         self._advice.tell()
         if settings.upstream.url != url:
-            await self._advice.ask(self._probe)
+            # Who waits for the reload does not wait for the upstream.
+            self._asking = asyncio.ensure_future(self._advice.ask(self._probe))
+        return True, "\n".join((*needs, text))
 
     def _paths_to_keep(self, new: Settings) -> tuple[str, ...]:
         """A listener cannot begin or stop to speak TLS; another certificate it can take."""

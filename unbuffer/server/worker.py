@@ -94,7 +94,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     reloader = Reloader(read, advice, plane, probe, listeners, fixed=("upstream.url",) if command else ())
     exposition = Exposition(totals, lifecycle, probe, reloader, plane.clients.buffered)
     loop_lag = LoopLag(totals, loop)
-    pages = build_admin(lifecycle, probe, exposition)
+    pages = build_admin(lifecycle, probe, exposition, reloader.reload)
     add_live_page(pages, Live(totals, recent, plane.clients), lifecycle, probe)
     admin = AdminListener(pages)
     child = Child(command, on_end=lifecycle.drain)
