@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.peers import PATIENCE
@@ -83,6 +84,7 @@ async def test_once_shows_one_lump_against_tokens_and_leaves_nothing() -> None:
         # From 1.29.7 on nginx asks by HTTP/1.1 and passes the chunks on by itself.
         assert reads(lines, "nginx, app") == 1 or nginx_version(program) >= (1, 29, 7)
     assert "Try next" not in out
+    assert lines[-1].endswith(" check http://127.0.0.1:8080/PATH --direct http://127.0.0.1:8000/PATH")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -91,6 +93,11 @@ async def test_without_once_it_says_what_to_try_and_stays_until_a_signal(number:
     out = await output_up_to(process, "/upload\n")
     assert re.search(r"curl -N --compressed http://127\.0\.0\.1:\d+/gzip/text\n", out)
     assert len(set(re.findall(r"http://127\.0\.0\.1:\d+/text\?delay=0\.3", out))) == 2
+    # The streams of the show are on the page that it names.
+    (page,) = re.findall(r"http://127\.0\.0\.1:\d+/streams", out)
+    async with aiohttp.ClientSession() as session, session.get(f"{page}/updates") as response:
+        told = [await response.content.readuntil(b"\n\n") for _ in range(2)]
+    assert b'"path":"/gzip/v1/chat/completions"' in told[1]
 
     process.send_signal(number)
     _, error = await finished(process)

@@ -25,11 +25,16 @@ def the_app() -> AbstractAsyncContextManager[Server]:
     return running("the app", r"running on http://127\.0\.0\.1:(\d+)", *command)
 
 
-def unbuffer(upstream: str) -> AbstractAsyncContextManager[Server]:
-    """unbuffer in front of the URL `upstream`. `ready[1]` is its port."""
-    options = ("--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "off", "--set", "probe=true")
+@asynccontextmanager
+async def unbuffer(upstream: str) -> AsyncIterator[tuple[Server, str]]:
+    """unbuffer in front of the URL `upstream`: `ready[1]` is its port. With it the URL of its admin port."""
+    options = ("--upstream", upstream, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "probe=true")
     command = (sys.executable, "-m", "unbuffer", "serve", *options)
-    return running("unbuffer", r"listening on http://127\.0\.0\.1:(\d+)", *command)
+    async with running("unbuffer", r"admin on (http://127\.0\.0\.1:\d+)", *command) as server:
+        admin = server.ready[1]
+        # It listens for requests after that.
+        await server.start(r"listening on http://127\.0\.0\.1:(\d+)")
+        yield server, admin
 
 
 def nginx_program() -> str | None:

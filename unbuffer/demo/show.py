@@ -67,8 +67,12 @@ async def _show(once: bool, screen: Screen) -> None:
     screen.say("Starting the app under uvicorn, and unbuffer in front of it.")
     async with servers.the_app() as app:
         direct = f"http://127.0.0.1:{app.ready[1]}"
-        async with servers.unbuffer(direct) as unbuffer:
+        async with servers.unbuffer(direct) as (unbuffer, admin):
             through = f"http://127.0.0.1:{unbuffer.ready[1]}"
+            screen.verbatim(f"""
+What is measured meanwhile, for people and for Prometheus:
+  {admin}/streams
+  {admin}/metrics""")
             await _unless_one_ends(_scenes(once, screen, direct, through), app, unbuffer)
 
 
@@ -94,6 +98,8 @@ async def _scenes(once: bool, screen: Screen, direct: str, through: str) -> None
         nginx = await _nginx_scene(screen, front, direct, through)
         if not once:
             _what_next(screen, direct, through, nginx)
+        _on_your_own(screen)
+        if not once:
             await asyncio.Event().wait()
 
 
@@ -151,3 +157,11 @@ Behind nginx, without unbuffer and with it:
   curl -N {nginx[0]}/text
   curl -N {nginx[1]}/text
   {check} {nginx[0]}/text --direct {direct}/text""")
+
+
+def _on_your_own(screen: Screen) -> None:
+    screen.verbatim(f"""
+Then on an application of your own, say on port 8000:
+  1. {sys.executable} -m unbuffer serve --upstream http://127.0.0.1:8000
+  2. open http://127.0.0.1:4198/streams, and the application at http://127.0.0.1:8080
+  3. {sys.executable} -m unbuffer check http://127.0.0.1:8080/PATH --direct http://127.0.0.1:8000/PATH""")
