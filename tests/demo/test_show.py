@@ -134,4 +134,4 @@ def test_without_its_packages_it_says_what_to_install(
     monkeypatch.setitem(sys.modules, "fastapi", None)
 
     assert main(once=True) == 69
-    assert capsys.readouterr().err == "unbuffer demo needs more packages: pip install 'unbuffer[demo]'\n"
+    assert capsys.readouterr().err == "unbuffer demo needs more packages: in a clone, pip install '.[demo]'\n"

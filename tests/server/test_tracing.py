@@ -79,7 +79,7 @@ async def test_without_opentelemetry_it_says_what_to_install(command: Start, tmp
     )
     assert await sidecar.exit() == 69
     assert sidecar.errors.splitlines()[-1].startswith("unbuffer: tracing.otlp needs OpenTelemetry, but opentelemetry.")
-    assert sidecar.errors.endswith("is not installed: pip install 'unbuffer[otel]'\n")
+    assert sidecar.errors.endswith("is not installed: in a clone, pip install '.[otel]'\n")
 
 
 async def test_and_without_tracing_nobody_misses_it(command: Start, upstream: Upstream, tmp_path: Path) -> None:

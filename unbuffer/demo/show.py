@@ -33,7 +33,7 @@ def main(once: bool) -> int:
     packages are not installed. What failed is said on standard error.
     """
     if any(importlib.util.find_spec(name) is None for name in ("fastapi", "sse_starlette", "uvicorn", "websockets")):
-        print("unbuffer demo needs more packages: pip install 'unbuffer[demo]'", file=sys.stderr)
+        print("unbuffer demo needs more packages: in a clone, pip install '.[demo]'", file=sys.stderr)
         return EX_UNAVAILABLE
     try:
         ended = asyncio.run(_until_stopped(once))

@@ -22,7 +22,7 @@ def spans_to(url: str) -> "Spans | None":
 
         return Spans.to(url)
     except ModuleNotFoundError as error:
-        text = f"tracing.otlp needs OpenTelemetry, but {error.name} is not installed: pip install 'unbuffer[otel]'"
+        text = f"tracing.otlp needs OpenTelemetry, but {error.name} is not installed: in a clone, pip install '.[otel]'"
         raise StartError(text, EX_UNAVAILABLE) from None
     except ValueError as error:  # OpenTelemetry reads its variables, some of them when it is imported
         raise SettingsError([Problem("variables OTEL_... (tracing.otlp)", str(error))]) from None

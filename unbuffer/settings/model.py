@@ -283,7 +283,7 @@ class Tracing(Section, frozen=True):
     """A span of OpenTelemetry for every stream, at its end. `traceparent` goes to the upstream as it came, always."""
 
     otlp: Annotated[str, Meta(pattern=r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$")] = "off"
-    """Where spans are sent, as OTLP over HTTP; `/v1/traces` where the URL has no path. Needs `unbuffer[otel]`."""
+    """Where spans are sent, as OTLP over HTTP; `/v1/traces` where the URL has no path. Needs the extra `otel`."""
 
 
 class Probe(Section, frozen=True):
