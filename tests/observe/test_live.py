@@ -286,6 +286,19 @@ def test_only_what_is_shown_is_numbered(process: Process) -> None:
 # -- the chosen stream
 
 
+def test_where_nothing_runs_what_last_went_wrong_is_told(process: Process) -> None:
+    for path, outcome in (("/lost", Outcome.UPSTREAM_REFUSED), ("/fine", Outcome.COMPLETED)):
+        process.end(process.begin(path=path), 101.0, outcome)
+    watcher = process.watch()
+    chosen = process.news(watcher).chosen
+    assert chosen is not None
+    assert (chosen.row.path, chosen.picture, chosen.pinned) == ("/lost", None, False)
+    process.begin(path="/new")
+    chosen = process.news(watcher).chosen
+    assert chosen is not None
+    assert chosen.row.path == "/new"
+
+
 def test_the_newest_is_followed_to_its_end_and_then_the_next(process: Process) -> None:
     watcher = process.watch()
     assert process.news(watcher).chosen is None

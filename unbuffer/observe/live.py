@@ -206,7 +206,9 @@ class Live:
             return
         newest_first = list(reversed(self._pictured))
         newest = next((record for record in newest_first if record.outcome is None), None)
-        chosen = newest or next(iter(newest_first), None)
+        # With no picture at all there are still the numbers of what last went wrong, or last ended.
+        told = self._recent.failed or self._recent.records
+        chosen = newest or next(iter(newest_first), None) or next(reversed(told), None)
         if chosen is not watcher.chosen:
             watcher.chosen = chosen
             watcher.marks = 0
