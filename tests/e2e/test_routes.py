@@ -21,7 +21,7 @@ def until_known(proxy: Unbuffer, path: str, route: str) -> None:
 
     def known() -> bool:
         httpx.get(proxy.url + path, trust_env=False)
-        return any(("route", route) in labels for _, labels in proxy.samples())
+        return any(("route", route) in labels for (_, labels), count in proxy.samples().items() if count)
 
     until(known)
 
