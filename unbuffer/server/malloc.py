@@ -20,8 +20,10 @@ def keep_read_buffers() -> None:
     """
     if sys.platform != "linux":
         return
-    import ctypes
-
+    try:
+        import ctypes
+    except ImportError:  # a Python that was built without libffi
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_TRIM_THRESHOLD, _TRIM)
