@@ -9,7 +9,8 @@ APPS := .venv-apps
 SECONDS := 60
 COMPILED := build/compiled
 # Those of what is compiled; what the kernel does with a host that vanished is the same for both.
-COMPILED_TESTS := tests/http tests/messages tests/relay $(addprefix tests/observe/test_,truth.py verdict.py causes.py) \
+COMPILED_TESTS := tests/http tests/http2 tests/messages tests/relay \
+	$(addprefix tests/observe/test_,access_log.py truth.py verdict.py causes.py) \
 	$(addprefix tests/faults/test_,clients.py upstream.py) \
 	$(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 

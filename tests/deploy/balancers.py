@@ -52,6 +52,12 @@ def free_port(host: str) -> int:
         return port
 
 
+def two_free_ports(host: str) -> tuple[int, int]:
+    """Two ports of one of `hosts`: both are held until both are known."""
+    with socket.create_server((host, 0)) as one, socket.create_server((host, 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
 def rewritten(text: str, changes: Changes) -> str:
     """`text` with every key of `changes` replaced by its value, all of them at once."""
     missing = [old for old in changes if old not in text]
@@ -107,7 +113,7 @@ def instance(app: App, host: str, port: int, admin: int, *options: str) -> Itera
 def instances(app: App, *options: str) -> Iterator[tuple[Instances, Unbuffer, Unbuffer]]:
     """Two of them."""
     first, second = hosts(2)
-    port, admin = free_port(first), free_port(first)
+    port, admin = two_free_ports(first)
     with (
         instance(app, first, port, admin, *options) as one,
         instance(app, second, port, admin, *options) as two,

@@ -30,6 +30,7 @@ from tests.deploy.balancers import (
     instance,
     instances,
     running_balancer,
+    two_free_ports,
 )
 from tests.e2e.stack import App, Gate, Unbuffer, uvicorn, uvicorn_h11
 from tests.peers import PATIENCE, eventually
@@ -568,7 +569,7 @@ def test_a_body_that_is_too_large_for_unbuffer_is_refused(name: str, start: Star
 @pytest.mark.parametrize("name", ASKING)
 async def test_an_instance_that_is_not_ready_gets_no_requests(name: str, start: Start, app: App) -> None:
     first, second = hosts(2)
-    port, admin = free_port(first), free_port(first)
+    port, admin = two_free_ports(first)
     nobody = f"http://{first}:{free_port(first)}"
     with (
         instance(app, first, port, admin),
