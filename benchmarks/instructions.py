@@ -116,10 +116,11 @@ def _run(scene: str, count: int) -> int:
 
 
 def _build() -> str:
-    """What a count depends on."""
-    return (
-        f"Python {platform.python_version()}, {platform.python_compiler()}, {platform.machine()}, compiled: {YES_OR_NO}"
-    )
+    """What a count depends on. The C library copies memory by other instructions on other makes of processors."""
+    info = Path("/proc/cpuinfo").read_text()
+    vendor = re.search(r"vendor_id\s*: (\S+)", info)
+    python = f"Python {platform.python_version()}, {platform.python_compiler()}"
+    return f"{python}, {platform.machine()}, {vendor[1] if vendor else 'unknown'}, compiled: {YES_OR_NO}"
 
 
 def _compared(counts: dict[str, float], figures: dict[str, float] | None) -> int:
