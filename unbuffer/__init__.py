@@ -6,7 +6,8 @@ downstream  the side of the client; upstream: the side of the application.
 stream      one request with its answer, or a tunnel after 101.
 exchange    the code's name for a stream while it runs: the place where both sides meet.
 head, body  of a message; a chunk is what one read of a body brought.
-gap         the time between two chunks; a stall is time spent waiting for a reader.
+gap         the time between two chunks; a silence is a long one, of the upstream.
+stall       time spent waiting for a reader.
 relay delay the time from the read of a chunk to the accepted write of the same bytes.
 outcome     how a stream ended: one name in exceptions, logs, metrics and Proxy-Status.
 route       a named class of requests with settings of its own.

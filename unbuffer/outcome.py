@@ -37,9 +37,7 @@ class Outcome(Enum):
         "connection_write_timeout",
         "The client read nothing for timeouts.client_stall.",
     )
-    REQUEST_MALFORMED = Ending(
-        "request_malformed", 400, "http_request_error", "The request is not valid HTTP/1.1 or HTTP/1.0."
-    )
+    REQUEST_MALFORMED = Ending("request_malformed", 400, "http_request_error", "The request is not valid HTTP.")
     REQUEST_TOO_LARGE = Ending(
         "request_too_large", 413, "http_request_error", "The request is larger than the limits allow."
     )

@@ -91,7 +91,7 @@ class Record:
         self.path = path
         """Without the query: credentials travel there."""
         self.version = version
-        """Of the request: "1.1" or "1.0"."""
+        """Of the request: "2", "1.1" or "1.0"."""
         self.client = client
         self.route = route
         self.kind = "plain"

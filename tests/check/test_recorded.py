@@ -12,7 +12,7 @@ from unbuffer.check.words import verdict
 FOLDER = Path(__file__).parent / "recorded"
 
 FOUND: dict[str, tuple[list[str], str]] = {
-    "apache_ratelimit": (["beat"], "it comes on a beat of 176 ms"),
+    "apache_ratelimit": (["beat"], "it comes on a beat of 200 ms"),
     "app_collecting": (["held_to_the_end"], "3840 bytes came at once after 1.5 s"),
     "app_google": (["app_engine"], "3840 bytes came at once"),
     "app_gzip": (["head_withheld"], "only for application/x-ndjson"),
@@ -29,6 +29,7 @@ FOUND: dict[str, tuple[list[str], str]] = {
         ["cut"],
         "cut after 15 s in all: the connection was closed. That is the default of the route",
     ),
+    "envoy_patience": (["cut"], "cut after 15 s in all: the connection was closed. That is the default of the route"),
     "haproxy_default": (["beat"], "it comes on a beat of 205 ms"),
     "haproxy_idle": (["cut"], "cut after 60 s without a byte"),
     "nginx_1_0": (["steps"], "it comes in steps of 4 KiB"),

@@ -1,14 +1,22 @@
 """One stream of HTTP/2 is the same stream: its chunks leave at once, and its end is told as it is."""
 
+import gc
+import zlib
+
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame
 
-from tests.http2.client import request
+from tests.http2.client import Client, request
 from tests.http2.conftest import Connect
 from tests.peers import OK
 from tests.relay.conftest import Relay, finished
+from unbuffer.http.websocket import GOING_AWAY
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, Limits, Listen
+from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.http2.connection import Http2Connection
+from unbuffer.relay.http2.stream import Stream
+from unbuffer.relay.http2.writer import StreamWriter
+from unbuffer.settings.model import SSE, Credentials, Forwarded, Limits, Listen
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, CANCEL, STREAM_CLOSED = 0, 1, 2, 8, 5
@@ -356,3 +364,118 @@ async def test_a_drain_says_goaway_where_no_stream_is_left(
     assert (await busy.goaway()).last_stream_id == 2**31 - 1
     assert (await busy.goaway()).last_stream_id == 1
     await busy.ended()
+
+
+# -- what is the listener's business
+
+
+async def test_the_preface_may_follow_a_proxy_header(relay: Relay) -> None:
+    await relay.start(
+        listen=Listen(proxy_protocol=True),
+        forwarded=Forwarded(trusted_proxies=("127.0.0.0/8",)),
+    )
+    peer = await relay.client()
+    await peer.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 443\r\n")
+    client = Client(peer)
+    await client.greet()
+    await client.request(1)
+    upstream = await relay.upstream.accept()
+    assert b"\r\nX-Forwarded-For: 192.0.2.1\r\n" in await upstream.head()
+    await upstream.send(OK)
+    assert (await client.answer(1))[1] == b"ok"
+    assert (await finished(relay, Outcome.COMPLETED, 200)).client == "192.0.2.1"
+
+
+async def test_health_is_answered_without_a_stream_of_the_upstream(relay: Relay, http2: Connect) -> None:
+    await relay.start()
+    relay.plane.health = lambda path, give: give(200, path)
+    client = await http2()
+    await client.request(1, request(path=b"/readyz"))
+    head, body = await client.answer(1)
+    assert (head[b":status"], body) == (b"200", b"/readyz")
+    assert not relay.totals.series
+
+
+async def test_a_credential_in_the_query_is_moved(relay: Relay, http2: Connect) -> None:
+    await relay.start(credentials=Credentials(query="key"))
+    client = await http2()
+    await client.request(1, request(path=b"/a?key=secret&x=1"))
+    upstream = await relay.upstream.accept()
+    head = await upstream.head()
+    assert head.startswith(b"GET /a?x=1 HTTP/1.1\r\n")
+    assert b"\r\nAuthorization: Bearer secret\r\n" in head
+
+
+async def test_compressed_streams_are_decoded_and_heartbeats_sent(relay: Relay, http2: Connect) -> None:
+    await relay.start(sse=SSE(opening=True))
+    client = await http2()
+    await client.request(1, request((b"accept", b"text/event-stream")))
+    upstream = await relay.upstream.accept()
+    await upstream.head()
+    coding = b"Content-Encoding: gzip\r\n\r\n"
+    await upstream.send(SSE_HEAD.removesuffix(b"\r\n") + coding)
+    head, _ = await client.head(1)
+    assert b"content-encoding" not in head
+    assert (await client.frame(DataFrame, 1)).data.startswith(b":")
+    gzip = zlib.compressobj(wbits=31)
+    for number in range(3):
+        event = b"data: %d\n\n" % number
+        await upstream.send(chunk(gzip.compress(event) + gzip.flush(zlib.Z_SYNC_FLUSH)))
+        assert (await client.frame(DataFrame, 1)).data == event
+    record = relay.plane.clients.running().__next__()
+    assert (record.decoded, record.heartbeats, record.version) == ("gzip", 1, "2")
+
+
+async def test_a_websocket_hears_that_the_server_leaves(relay: Relay, http2: Connect) -> None:
+    await relay.start()
+    client = await http2()
+    await client.request(1, [*request(method=b"CONNECT"), (b":protocol", b"websocket")], end=False)
+    upstream = await relay.upstream.accept()
+    await upstream.head()
+    await upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    await client.head(1)
+    relay.plane.clients.drain()
+    assert (await client.frame(DataFrame, 1)).data == GOING_AWAY
+    relay.plane.clients.end_streams()
+    assert (await client.goaway()).error_code == NO_ERROR
+    assert await relay.outcome() is Outcome.DRAINING
+
+
+async def test_nothing_is_left_for_the_garbage_collector(relay: Relay, http2: Connect) -> None:
+    await relay.start()
+    client = await http2()
+    gc.collect()
+    gc.disable()
+    try:
+        for number in (1, 3, 5):
+            await client.request(number)
+            upstream = await relay.upstream.accept()
+            await upstream.head()
+            if number == 5:
+                await client.send(RstStreamFrame(5, CANCEL))
+                await upstream.ended()
+            else:
+                await upstream.send(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+                await client.answer(number)
+            await relay.record()
+        await client.ping()
+        assert not [one for one in gc.get_objects() if isinstance(one, Stream | StreamWriter | Exchange)]
+    finally:
+        gc.enable()
+
+
+async def test_the_rest_of_a_request_that_has_its_answer_is_not_waited_for_without_end(
+    relay: Relay, http2: Connect
+) -> None:
+    await relay.start(limits=Limits(body=4))
+    client = await http2()
+    await client.request(1, request(method=b"POST"), end=False)
+    await client.data(1, b"x" * 5)
+    await client.answer(1)
+    (connection,) = relay.plane.clients.connections
+    assert isinstance(connection, Http2Connection)
+    stream = connection.streams[1]
+    assert stream.look(stream._drop_since + 4.9)
+    assert not stream.look(stream._drop_since + 5.1)
+    assert await client.reset(1) == NO_ERROR
+    assert not connection.streams

@@ -177,3 +177,14 @@ def test_a_wrong_value_is_not_checked_against_others(problems: Problems) -> None
     assert problems("limits:\n  head: 4096 bytes\n  target: 32KiB\n") == [
         'unbuffer.yaml:2 limits.head: want a size such as 64KiB, 10MB or a number of bytes, got "4096 bytes"'
     ]
+
+
+def test_limits_of_http_2_want_http_2(problems: Problems) -> None:
+    (line,) = problems("listen: {http2: false}\nlimits:\n  http2_streams: 50\n")
+    assert line == "unbuffer.yaml:3 limits.http2_streams: has no effect: listen.http2 is not true"
+
+
+@pytest.mark.parametrize("name", ["http2_streams", "http2_frames"])
+def test_no_limit_of_http_2_may_be_off(problems: Problems, name: str) -> None:
+    (line,) = problems(f"limits: {{{name}: 0}}\n")
+    assert f"limits.{name}: want " in line

@@ -222,17 +222,25 @@ def _tells_of_heads(one: Observation) -> bool:
 
 
 def _cuts(view: View) -> Iterator[Finding]:
-    for one, _ in view.seen:
-        if one.ending != "cut":
-            continue
-        last = one.reads[-1].at if one.reads else one.head or 0.0
-        idle = one.end - last
-        silent = idle >= 3.0 and idle >= 0.3 * one.end
-        seconds = idle if silent else one.end
+    cuts = [one for one, _ in view.seen if one.ending == "cut"]
+    # What cuts a stream that flows as well, after the same time, counts the whole.
+    whole = [one.end for one in cuts if not _fell_silent(one)]
+    for one in cuts:
+        silent = _fell_silent(one) and not any(abs(one.end - seconds) < 2.0 for seconds in whole)
+        seconds = _silence(one) if silent else one.end
         who = who_cuts_after(seconds)
         kind = f"after {_seconds(seconds)} without a byte" if silent else f"after {_seconds(seconds)} in all"
         said = f"cut {kind}: {one.detail}" + (f". That is the default of {who}" if who else "")
         yield Finding("cut", view.url, said, (one.variant,))
+
+
+def _silence(one: Observation) -> float:
+    """Seconds from its last byte to its end."""
+    return one.end - (one.reads[-1].at if one.reads else one.head or 0.0)
+
+
+def _fell_silent(one: Observation) -> bool:
+    return _silence(one) >= 3.0 and _silence(one) >= 0.3 * one.end
 
 
 def _seconds(seconds: float) -> str:

@@ -171,10 +171,12 @@ def _pattern(seen: Observation, groups: list[Clump], late: list[float]) -> tuple
     # The last clump ends with the stream, and not with a buffer or a timer.
     whole = groups[:-1]
     if gathered >= 0.7 or _crosses_events(seen, whole):
-        if (size := _buffer(whole)) and max(late) >= NOTICED:
+        if size := _buffer(whole):
             return Kind.STEPS, size, 0.0
         if beat := _timer(groups):
             return Kind.BEAT, 0, beat
+        if size := _blocks(whole, body / len(marks)):
+            return Kind.STEPS, size, 0.0
     if first := _first_bytes(groups, late):
         return Kind.FIRST_BYTES, first, 0.0
     collected = sum(group.pieces > 1 and group.wait >= 2 * NOTICED for group in groups)
@@ -192,17 +194,21 @@ def _crosses_events(seen: Observation, groups: list[Clump]) -> bool:
 
 
 def _buffer(groups: list[Clump]) -> int:
-    """The size of the buffer that makes clumps of this size; 0 = none does."""
+    """The size of the buffer that makes clumps of this size; 0 = none does. No timer does where the pace is uneven."""
     sizes = [group.body for group in groups]
-    if len(sizes) < 2 or fmean(group.pieces for group in groups) < 1.5 or max(sizes) < LEAST_BUFFER:
+    if len(sizes) < 2 or fmean(group.pieces for group in groups) < 1.5:
         return 0
     middle = round(median(sizes))
     alike = sum(abs(size - middle) <= ALIKE * middle for size in sizes)
-    if alike >= 0.75 * len(sizes) and middle >= LEAST_BUFFER:
-        return middle
-    # Blocks of one size, of which now one and now several are there at once.
+    return middle if alike >= 0.75 * len(sizes) and middle >= LEAST_BUFFER else 0
+
+
+def _blocks(groups: list[Clump], event: float) -> int:
+    """The size of blocks of which now one and now several came at once; 0 = there are none. event: bytes of one."""
+    sizes = [group.body for group in groups]
     for unit in (65536, 32768, 16384, 8192, 4096):
-        if sum(size >= unit * 0.97 and _multiple(size, unit) for size in sizes) >= 0.75 * len(sizes):
+        whole = sum(size >= unit * 0.97 and _multiple(size, unit) for size in sizes)
+        if len(sizes) >= 3 and unit >= 2 * event and whole >= 0.75 * len(sizes):
             return unit
     return 0
 
@@ -217,16 +223,14 @@ def _timer(groups: list[Clump]) -> float:
         return 0.0
     whole = groups[:-1]
     waits = [group.wait for group in whole if group.pieces > 1]
-    if len(waits) >= 3 and (middle := median(waits)) >= NOTICED and _spread(waits, middle) < STEADY:
-        return middle
     pauses = [later.begun - earlier.begun for earlier, later in pairwise(whole)]
-    if len(pauses) >= 3 and (middle := median(pauses)) >= NOTICED and _spread(pauses, middle) < STEADY:
-        return middle
-    return 0.0
+    candidates = [(_spread(values), median(values)) for values in (waits, pauses) if len(values) >= 3]
+    return next((middle for spread, middle in sorted(candidates) if spread < STEADY and middle >= NOTICED), 0.0)
 
 
-def _spread(values: list[float], middle: float) -> float:
-    """How much values vary, the oddest of many left out: a busy machine makes one."""
+def _spread(values: list[float]) -> float:
+    """How much values vary beside their median, the oddest of many left out: a busy machine makes one."""
+    middle = median(values) or 1.0
     kept = sorted(values, key=lambda value: abs(value - middle))[: max(3, len(values) * 4 // 5)]
     return pstdev(kept) / middle
 
@@ -235,7 +239,10 @@ def _first_bytes(groups: list[Clump], late: list[float]) -> int:
     """How many bytes were held at the beginning of a stream that then flowed; 0 = none."""
     first, rest = groups[0], late[groups[0].pieces :]
     flows = len(rest) >= 4 and sum(one < NOTICED for one in rest) >= 0.8 * len(rest)
-    return first.body if flows and first.pieces >= 3 and first.wait >= 0.2 and first.body >= 512 else 0
+    event = first.body / max(first.pieces, 1)
+    # Where it stops by itself it is a line that stood still, and no buffer.
+    round_size = any(size - 1 <= first.body <= size + event for size in (1024 << power for power in range(8)))
+    return first.body if flows and round_size and first.pieces >= 3 and first.wait >= 2 * NOTICED else 0
 
 
 def _head_late(seen: Observation) -> float:

@@ -29,11 +29,12 @@ TYPES: Final = {
 }
 """The media types that can be asked for, by their short names."""
 
-PACE: Final = (0.4, 1.6, 0.7, 1.3, 0.2, 1.8, 1.0, 1.0)
-"""Of an uneven stream, what the pauses are multiplied by in turn. At an even pace a timer looks like a size."""
+PACE: Final[tuple[float, ...]] = (0.3, 0.7, 0.5, 0.4, 0.6, 0.3, 0.7, 0.5, 1.2, 1.8, 1.4, 1.6, 1.3, 1.7, 1.5, 1.5)
+"""Of an uneven stream, what the pauses are multiplied by in turn: first it is quick and then slow. At an even pace a
+timer looks like a size, and at one that repeats itself too soon a size looks like a timer."""
 
 _EVENT: Final = re.compile(rb'\{"unbuffer":"([0-9a-f]{8})","(n|beat)":(\d{1,9}),"of":(\d{1,9}),"at":(\d{1,12}\.\d{6})')
-_NUMBERS: Final = ("count", "gap", "size", "delay", "beat")
+_NUMBERS: Final[tuple[str, ...]] = ("count", "gap", "size", "delay", "beat")
 
 
 @dataclass(frozen=True, slots=True)

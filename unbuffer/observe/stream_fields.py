@@ -145,7 +145,7 @@ FIELDS = (
         "http",
         "network.protocol.version",
         "http.version",
-        "Of the request: `1.1` or `1.0`.",
+        "Of the request: `2`, `1.1` or `1.0`.",
     ),
     Field(
         "client",

@@ -316,6 +316,7 @@ class Stream(Client):
             self._breaking.cancel()
             self._breaking = None
         self._connection.plane.watchdog.forget(self)
+        self._writer.forget()
 
     def end(self, outcome: Outcome) -> None:
         """End whatever runs."""

@@ -48,7 +48,8 @@ class StreamWriter(Writer):
 
     def __init__(self, stream: "Stream", stream_id: int, output: Output, trailers: bool, tunnel: bool) -> None:
         """trailers: the client takes trailer fields. tunnel: it asks for one, by an extended CONNECT."""
-        self._stream = stream
+        self._stream: Stream | None = stream
+        """None once nothing is left to tell it: the cyclic garbage collector is to find nothing."""
         self._id = stream_id
         self._output = output
         self._windows = output.windows.streams[stream_id]
@@ -157,6 +158,10 @@ class StreamWriter(Writer):
         self._head = None
         self._output.forget(self)
 
+    def forget(self) -> None:
+        """The stream is over in both directions."""
+        self._stream = None
+
     def acknowledged(self, size: int) -> None:
         """The client has opened the stream's window."""
         self.unacknowledged = max(self.unacknowledged - size, 0)
@@ -193,7 +198,7 @@ class StreamWriter(Writer):
             self._output.forget(self)
             if self._ending:
                 self._finish()
-            else:
+            elif self._stream is not None:
                 self._stream.has_room()
         return True
 
@@ -229,7 +234,8 @@ class StreamWriter(Writer):
         if self._write_all():
             return
         self._output.wait(self)
-        self._stream.has_no_room()
+        if self._stream is not None:
+            self._stream.has_no_room()
 
     def _end(self) -> None:
         if self.over or self._ending:
@@ -257,7 +263,8 @@ class StreamWriter(Writer):
             self.unacknowledged += len(data)
             self._close()
             self._output.last(self._id, data)
-        self._stream.answered()
+        if self._stream is not None:
+            self._stream.answered()
 
     def _send_head(self, end: bool) -> None:
         head, self._head = self._head, None
