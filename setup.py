@@ -28,7 +28,7 @@ MODULES = [
     "unbuffer/observe/verdict.py",
     *(
         str(path)
-        for package in ("http", "relay", "relay/http2")
+        for package in ("http", "relay", "relay/http2", "resume")
         for path in sorted(Path("unbuffer", package).glob("[!_]*.py"))
         if path.name != "session.py"  # classes of h2 and hpack, which are not compiled, are its bases
     ),

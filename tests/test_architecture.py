@@ -32,10 +32,11 @@ LAYERS = (
     ),
     ("unbuffer.settings", "unbuffer.http"),
     ("unbuffer.relay", "unbuffer.observe"),
+    ("unbuffer.resume",),
     ("unbuffer.server", "unbuffer.demo", "unbuffer.check", "unbuffer.cli", "unbuffer.__main__"),
 )
 # In these rows the units may import each other too; in the others they stand apart.
-OPEN_ROWS = (0, 3)
+OPEN_ROWS = (0, 4)
 
 LIBRARIES = {
     "httptools": ("unbuffer.relay", "unbuffer.check.messages"),
