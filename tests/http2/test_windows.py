@@ -162,7 +162,7 @@ async def test_an_upload_stands_still_alone(relay: Relay, http2: Connect) -> Non
     stuck.writer.transport.pause_reading()  # type: ignore[attr-defined]
     exchange = connection(relay).streams[1].exchange
     assert exchange is not None
-    exchange.upstream_full()
+    exchange.client.pause_reading()
     for _ in range(WINDOW // 16384):
         await client.data(1, b"x" * 16384)
     await client.request(3, request(method=b"POST"), end=False)
@@ -173,7 +173,7 @@ async def test_an_upload_stands_still_alone(relay: Relay, http2: Connect) -> Non
         assert len(await other.chunk()) == 16384
     await client.ping()
     assert not [frame for frame in client._kept if frame.stream_id == 1]
-    exchange.upstream_has_room()
+    exchange.client.resume_reading()
     await client.ping()
     assert [frame for frame in client._kept if frame.stream_id == 1], "its window opens"
 

@@ -11,7 +11,7 @@ from unbuffer.http.content import ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead, maker
-from unbuffer.http.sse import Tail, error_event, padded, unmarked
+from unbuffer.http.sse import Tail, error_event, padded, reads_events, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import SAID, UNSAID, Record
 from unbuffer.relay.client import Writer
@@ -90,7 +90,7 @@ class Answer(Taker):
             record.server, record.varies = maker(head.fields)
             if decoded or not head.codings:
                 self._content = content_reader(head.kind, policy.keepalive_events)
-            self._tail = policy.tail(head, decoded, head.kind == "sse" and stream.wants_events)
+            self._tail = policy.tail(head, decoded, head.kind == "sse" and reads_events(stream.request.fields))
             if head.kind == "sse" and (decoded or (head.framing < 0 and not head.codings)):
                 stream.watch(now, policy.heartbeat)
             if stream.shared.clients.on_stream is not None:

@@ -3,7 +3,7 @@
 import time
 from abc import abstractmethod
 
-from unbuffer.http.coded import goes_out_decoded
+from unbuffer.http.coded import goes_out_decoded, is_of_decoded, value_of
 from unbuffer.http.coding import CodingError, Decoder, decodable
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
@@ -38,7 +38,8 @@ def decoding_of(stream: Stream, taker: Taker, head: ResponseHead) -> "tuple[bool
     decoded = goes_out_decoded(head, policy.decode, record.method == "HEAD")
     if head.status == 304:
         # Of an event-stream a 304 does not say that it is one.
-        return decoded or ((policy.decode != "never" or policy.adds) and stream.revalidates_decoded(head)), None
+        asked = value_of(stream.request.fields, b"if-none-match")
+        return decoded or ((policy.decode != "never" or policy.adds) and is_of_decoded(head, asked)), None
     if not head.framing or head.status == 206:
         return decoded, None
     label = "+".join(head.codings) if decodable(head.codings) else "other"

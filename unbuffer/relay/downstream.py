@@ -139,7 +139,7 @@ class DownstreamConnection(ClientConnection):
                 self._breaking = self.plane.loop.call_later(patience.READ_FIRST, cut)
             else:
                 cut()
-        elif outcome in patience.RESTARTING and self.plane.settings.upstream.wait_streams and exchange.comes_back:
+        elif refusals.breaks(exchange, outcome):
             self._close()
         else:
             self._answer_failure(exchange, outcome, status or outcome.value.status)

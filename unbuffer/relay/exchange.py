@@ -7,13 +7,11 @@ import asyncio
 import time
 from typing import Final
 
-from unbuffer.http.coded import is_of_decoded, ranges_over_coded, value_of
-from unbuffer.http.cors import answer_fields, is_preflight, preflight_fields
+from unbuffer.http.coded import ranges_over_coded, value_of
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
 from unbuffer.http.request import IDEMPOTENT, RequestHead, accepts_events, list_members, shown_path, without
 from unbuffer.http.response import ResponseHead
-from unbuffer.http.sse import reads_events
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
@@ -35,7 +33,6 @@ class Exchange(Asker):
 
     __slots__ = (
         "_connecting",
-        "_request",
         "_request_over",
         "_unsent",
         "plane",
@@ -60,11 +57,16 @@ class Exchange(Asker):
         self.answer = Answer(self, self.record, client.writer)
         plane.totals.streams += 1
         self.plane = plane
-        self._request = request
+        self.request = request
         self._request_over = request.framing == 0
         self._unsent: list[bytes] = []
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
+
+    @property
+    def shared(self) -> Shared:
+        """What it shares with all others."""
+        return self.plane
 
     def __repr__(self) -> str:
         outcome = self.record.outcome
@@ -93,7 +95,7 @@ class Exchange(Asker):
 
     async def _connected(self) -> None:
         try:
-            events = accepts_events(self._request.fields)
+            events = accepts_events(self.request.fields)
             connection = await self._pool.connect(events, self.plane.clients.is_closing)
         except ConnectError as refusal:
             self._connecting = None
@@ -111,39 +113,18 @@ class Exchange(Asker):
         self.record.reused = connection.used
         self.plane.totals.upstream_active += 1
         self.plane.totals.reuses += connection.used
-        data = request_to_upstream(self._request, self.client.peer, self.plane.pool.host)
+        data = request_to_upstream(self.request, self.client.peer, self.plane.pool.host)
         if self._unsent:
             data = b"".join((data, *self._unsent))
             self._unsent = []
-        connection.begin(self, data, head_request=self._request.method == b"HEAD")
+        connection.begin(self, data, head_request=self.request.method == b"HEAD")
         if self._request_over:
             self._request_sent(now)
-
-    @property
-    def shared(self) -> Shared:
-        """What it shares with all others."""
-        return self.plane
-
-    def own_fields(self, status: int) -> tuple[int, bytes]:
-        """What an own answer of this status has for a page of another origin: the status, since the preflight of a
-        request that would get this answer must let it come, and fields."""
-        origins = self.plane.origins
-        fields = answer_fields(self._request, origins)
-        if status >= 500 and is_preflight(self._request, origins):
-            return 200, fields + preflight_fields(self._request)
-        return status, fields
-
-    @property
-    def comes_back(self) -> bool:
-        """Whether the client is an EventSource, or one like it: it comes back when its connection breaks, as when an
-        application restarts, and some never after an answer such as 503."""
-        request = self._request
-        return request.method == b"GET" and accepts_events(request.fields)
 
     def request_body(self, data: bytes, last: bool) -> None:
         """Body bytes of the request, as one read brought them, without their framing; may be empty at the end."""
         self.record.bytes_up += len(data)
-        if self._request.framing == CHUNKED:
+        if self.request.framing == CHUNKED:
             # Trailer fields of a request are dropped: servers exist that take them for header fields.
             data = (chunk(data) if data else b"") + (LAST_CHUNK if last else b"")
         self._request_over = last
@@ -159,14 +140,6 @@ class Exchange(Asker):
         self.record.sent_at = now
         if self.policy.response_head_timeout and not self.record.head_at:
             self.watch(now, self.policy.response_head_timeout)
-
-    def upstream_full(self) -> None:
-        """The upstream reads slower than the client sends: stop reading the client."""
-        self.client.pause_reading()
-
-    def upstream_has_room(self) -> None:
-        """The upstream's buffer has room again."""
-        self.client.resume_reading()
 
     # -- the response comes down
 
@@ -185,7 +158,7 @@ class Exchange(Asker):
 
         Ranges are optional for a server (RFC 9110, section 14.2): that the client gets the whole is always right.
         """
-        request, upstream = self._request, self.upstream
+        request, upstream = self.request, self.upstream
         asked = value_of(request.fields, b"range")
         again = bool(asked) and request.framing == 0 and request.method in IDEMPOTENT
         if not again or upstream is None or not ranges_over_coded(head, self.policy.decode, asked):
@@ -197,15 +170,11 @@ class Exchange(Asker):
         self._connect()
         return True
 
-    def revalidates_decoded(self, head: ResponseHead) -> bool:
-        """Whether the client asked if a response is still good that it has decoded, and this 304 says yes."""
-        return is_of_decoded(head, value_of(self._request.fields, b"if-none-match"))
-
     # -- after 101 both sides are a tunnel of bytes
 
     def switch_protocols(self, head: ResponseHead, now: float) -> None:
         """The upstream accepted the upgrade: bytes only, from here on, whatever they mean."""
-        offered = list_members(self._request.upgrade)
+        offered = list_members(self.request.upgrade)
         taken = [m for name, value in head.fields if name.lower() == b"upgrade" for m in list_members(value)]
         if not taken or not set(taken) <= set(offered) or not self._request_over:
             # RFC 9110, section 7.8. Nor may it come before the end of the request: what is left of that is no part of
@@ -258,9 +227,9 @@ class Exchange(Asker):
         that may be repeated and had no body, once more on a fresh connection."""
         return (
             self.record.reused
-            and self._request.method in IDEMPOTENT
-            and self._request.framing == 0
-            and not self._request.upgrade
+            and self.request.method in IDEMPOTENT
+            and self.request.framing == 0
+            and not self.request.upgrade
         )
 
     def look(self, now: float) -> float:
@@ -275,11 +244,6 @@ class Exchange(Asker):
             again = min(again, due) if again else due
         due = self.answer.look(now)
         return min(again, due) if again and due else again or due
-
-    @property
-    def wants_events(self) -> bool:
-        """Whether the client asks for an event-stream by name."""
-        return reads_events(self._request.fields)
 
     def watch(self, now: float, seconds: float) -> None:
         """Have the deadlines looked at in so many seconds; 0 = there is no such deadline."""

@@ -1,7 +1,5 @@
 """How long a client, and the stream on its connection, is waited for. Nothing here acts."""
 
-from typing import Final
-
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.client import Client
@@ -25,17 +23,6 @@ READ_FIRST = 0.1
 """Seconds between the last bytes of a stream and its break, where they are not to be lost with it. Chromium drops what
 it has received but not yet handed to the page when the connection breaks (without a pause one error event in fifteen
 was lost), and Chromium and curl drop the DATA of HTTP/2 that they read together with a reset."""
-
-RESTARTING: Final[tuple[Outcome, ...]] = (
-    Outcome.UPSTREAM_REFUSED,
-    Outcome.UPSTREAM_UNREACHABLE,
-    Outcome.UPSTREAM_DNS_ERROR,
-    Outcome.CONNECT_TIMEOUT,
-    Outcome.UPSTREAM_DISCONNECT,
-    Outcome.DRAINING,
-)
-"""What a restart of the application, of its container or of unbuffer looks like from here. Without unbuffer the client
-would see a connection that is refused or breaks."""
 
 Deadline = tuple[float, Outcome, str]
 """A time, the outcome of a stream that has come to it, and the detail."""

@@ -1,13 +1,14 @@
-"""What is refused before it is a stream, and how that is answered, counted and logged."""
+"""What is refused before it is a stream, and how that is answered, counted and logged; and the answer of a stream that
+failed before its head."""
 
 import time
 from dataclasses import dataclass
 from typing import Final
 
-from unbuffer.http.cors import is_preflight
+from unbuffer.http.cors import answer_fields, is_preflight, preflight_fields
 from unbuffer.http.credentials import challenge
 from unbuffer.http.headers import Peer, own_answer
-from unbuffer.http.request import BadRequest, RequestHead, shown_path
+from unbuffer.http.request import BadRequest, RequestHead, accepts_events, shown_path
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.exchange import Exchange
@@ -35,6 +36,17 @@ LARGE_BODY: Final = Refusal(BODY_TOO_LARGE, Outcome.REQUEST_TOO_LARGE, "the requ
 _STREAMS: Final = Refusal(TOO_MANY_STREAMS, Outcome.REJECTED, "the limit limits.streams is reached")
 
 _HEALTH_PATHS: Final[tuple[bytes, ...]] = (b"/livez", b"/readyz")
+
+_RESTARTING: Final[tuple[Outcome, ...]] = (
+    Outcome.UPSTREAM_REFUSED,
+    Outcome.UPSTREAM_UNREACHABLE,
+    Outcome.UPSTREAM_DNS_ERROR,
+    Outcome.CONNECT_TIMEOUT,
+    Outcome.UPSTREAM_DISCONNECT,
+    Outcome.DRAINING,
+)
+"""What a restart of the application, of its container or of unbuffer looks like from here. Without unbuffer the client
+would see a connection that is refused or breaks."""
 
 _OUTCOMES = {
     401: Outcome.UNAUTHORIZED,
@@ -74,20 +86,36 @@ def of_bad_request(error: BadRequest) -> Refusal:
 def answer(plane: Plane, status: int, outcome: Outcome, detail: str, head_only: bool) -> bytes:
     """The answer where no exchange exists; the connection ends after it."""
     text = plane.told(outcome, detail)
-    return own_answer(status, outcome.value.error, text, True, fields_of(status, detail), head_only)
+    return own_answer(status, outcome.value.error, text, True, _fields_of(status, detail), head_only)
 
 
 def failure(plane: Plane, exchange: Exchange, outcome: Outcome, status: int, close: bool) -> bytes:
     """The answer to a request whose exchange failed before a head went out, which is counted with it."""
-    record = exchange.record
-    extra = fields_of(status, record.detail)
-    record.status, fields = exchange.own_fields(status)
+    record, request = exchange.record, exchange.request
+    extra = _fields_of(status, record.detail) + answer_fields(request, plane.origins)
+    if status >= 500 and is_preflight(request, plane.origins):
+        # It lets the request itself come, which gets this status then.
+        status = 200
+        extra += preflight_fields(request)
+    record.status = status
     plane.totals.requests[record.route, record.method_label, record.status] += 1
     text = plane.told(outcome, record.detail)
-    return own_answer(record.status, outcome.value.error, text, close, extra + fields, record.method == "HEAD")
+    return own_answer(status, outcome.value.error, text, close, extra, record.method == "HEAD")
 
 
-def fields_of(status: int, detail: str) -> bytes:
+def breaks(exchange: Exchange, outcome: Outcome) -> bool:
+    """Whether the connection breaks in place of a failure's answer, as it would without unbuffer while an application
+    restarts: EventSource, and what is like it, comes back then, and sometimes never after an answer such as 503."""
+    request = exchange.request
+    return (
+        outcome in _RESTARTING
+        and bool(exchange.plane.settings.upstream.wait_streams)
+        and request.method == b"GET"
+        and accepts_events(request.fields)
+    )
+
+
+def _fields_of(status: int, detail: str) -> bytes:
     """Fields that an own answer has beside the usual ones."""
     if status == 401:
         return challenge(invalid=bool(detail))

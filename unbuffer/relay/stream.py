@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 
-from unbuffer.http.response import ResponseHead
+from unbuffer.http.request import RequestHead
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.client import Client
@@ -13,25 +13,17 @@ from unbuffer.relay.shared import Shared
 class Stream:
     """A native base class: compiled, a call through it costs what a virtual function costs in C++."""
 
-    __slots__ = ("client", "policy", "record")
+    __slots__ = ("client", "policy", "record", "request")
 
     client: Client
     policy: Policy
     record: Record
+    request: RequestHead
 
     @property
     @abstractmethod
     def shared(self) -> Shared:
         """What it shares with all others."""
-
-    @property
-    @abstractmethod
-    def wants_events(self) -> bool:
-        """Whether the client asks for an event-stream by name."""
-
-    @abstractmethod
-    def revalidates_decoded(self, head: ResponseHead) -> bool:
-        """Whether the client asked if a response is still good that it has decoded, and this 304 says yes."""
 
     @abstractmethod
     def pause_upstream(self) -> None:

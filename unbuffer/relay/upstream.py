@@ -42,14 +42,6 @@ class Asker(Stream):
         """The head of a 101."""
 
     @abstractmethod
-    def upstream_full(self) -> None:
-        """The upstream reads slower than the client sends: stop reading the client."""
-
-    @abstractmethod
-    def upstream_has_room(self) -> None:
-        """The upstream takes more again."""
-
-    @abstractmethod
     def upstream_lost(self, exc: Exception | None, untouched: bool) -> None:
         """The connection ended before the response did; untouched: not a byte of it had come."""
 
@@ -277,12 +269,13 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.upstream_lost(exc, untouched=reader is not None and reader.untouched)
 
     def pause_writing(self) -> None:
+        # The upstream reads slower than the client sends.
         if self.exchange is not None:
-            self.exchange.upstream_full()
+            self.exchange.client.pause_reading()
 
     def resume_writing(self) -> None:
         if self.exchange is not None:
-            self.exchange.upstream_has_room()
+            self.exchange.client.resume_reading()
 
 
 def _tunnel_down(exchange: Asker, data: bytes, now: float) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.framing import CHUNKED
-from unbuffer.http.headers import own_answer, plain_answer
+from unbuffer.http.headers import plain_answer
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.relay import patience
@@ -14,7 +14,7 @@ from unbuffer.relay.client import Client
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.http2.messages import Http2Head, as_headers
 from unbuffer.relay.http2.writer import StreamWriter
-from unbuffer.relay.refusals import LARGE_BODY, Refusal, admission, asks_for_health, fields_of
+from unbuffer.relay.refusals import LARGE_BODY, Refusal, admission, asks_for_health, breaks, failure
 from unbuffer.totals import BAD_REQUEST
 
 if TYPE_CHECKING:
@@ -200,10 +200,10 @@ class Stream(Client):
             self.reset(CANCEL)
         elif exchange.answer.head_sent:
             self._break()
-        elif outcome in patience.RESTARTING and exchange.plane.settings.upstream.wait_streams and exchange.comes_back:
+        elif breaks(exchange, outcome):
             self.reset(INTERNAL_ERROR)
         else:
-            self._answer_failure(exchange, outcome, status or outcome.value.status)
+            self.answer(failure(exchange.plane, exchange, outcome, status or outcome.value.status, False))
 
     def why_lost(self, exc: Exception | None) -> str:
         return self._connection.why_lost(exc)
@@ -213,15 +213,6 @@ class Stream(Client):
     def _answer_health(self, head_only: bool, status: int, body: bytes) -> None:
         if not self._writer.lost:
             self.answer(plain_answer(status, body, False, head_only=head_only))
-
-    def _answer_failure(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
-        record, plane = exchange.record, exchange.plane
-        extra = fields_of(status, record.detail)
-        status, fields = exchange.own_fields(status)
-        text = plane.told(outcome, record.detail)
-        record.status = status
-        plane.totals.requests[record.route, record.method_label, status] += 1
-        self.answer(own_answer(status, outcome.value.error, text, False, extra + fields, record.method == "HEAD"))
 
     def answer(self, message: bytes) -> None:
         """A whole answer of our own, as HTTP/1.1 has it."""
