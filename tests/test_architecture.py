@@ -88,6 +88,12 @@ STREAM = (
 )
 CONNECTION = ("connection", "downstream", "preface", "request_reader", "response_writer", "states")
 
+# What outgrows these lines has more than one purpose.
+FILE_LINES = 400
+CLASS_LINES = 350
+# Where both sides of a stream meet, everything would like to move in: its lines and its methods.
+NARROW = {"unbuffer.relay.exchange.Exchange": (330, 25)}
+
 
 # -- the graph
 
@@ -207,6 +213,24 @@ def tasks(trees: dict[str, ast.Module]) -> dict[str, int]:
     return found
 
 
+def oversized(root: Path, narrow: dict[str, tuple[int, int]]) -> list[str]:
+    """The files and classes of a package that are too long, or have too many methods."""
+    found = []
+    for name, tree in modules(root).items():
+        path = root.parent.joinpath(*name.split("."))
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if (lines := len(path.read_text("utf-8").splitlines())) > FILE_LINES:
+            found.append(f"{name}: {lines} lines")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                most_lines, most_methods = narrow.get(f"{name}.{node.name}", (CLASS_LINES, CLASS_LINES))
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                methods = sum(isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) for one in node.body)
+                if lines > most_lines or methods > most_methods:
+                    found.append(f"{name}.{node.name}: {lines} lines, {methods} methods")
+    return found
+
+
 def foreign_privates(tree: ast.Module) -> list[str]:
     """Attributes with an underscore of anything but the object itself."""
     return [
@@ -292,6 +316,11 @@ def test_a_stream_costs_one_task_at_most(trees: dict[str, ast.Module]) -> None:
     assert tasks(trees) == TASKS_ALLOWED, "use a callback, or the watchdog where something is waited for"
 
 
+def test_no_file_and_no_class_has_outgrown_its_purpose(trees: dict[str, ast.Module]) -> None:
+    assert {name.rpartition(".")[0] for name in NARROW} <= set(trees)
+    assert oversized(ROOT, NARROW) == [], "split it where it has two purposes"
+
+
 # -- and the rules notice when it does not
 
 
@@ -350,3 +379,20 @@ def test_a_library_out_of_its_place_or_without_one_is_a_stray(tmp_path: Path) ->
 def test_every_start_of_a_task_is_counted(tmp_path: Path) -> None:
     source = "asyncio.create_task(x())\nloop.create_task(x())\nensure_future(x())"
     assert tasks(package(tmp_path, relay__a=source, server__b=source)) == {"unbuffer.relay.a": 3}
+
+
+def test_what_is_too_long_is_found(tmp_path: Path) -> None:
+    method = "    def x(self) -> None: ...\n"
+    sources = {
+        "relay__a": f"class Long:\n{method * CLASS_LINES}",
+        "relay__b": f"class Whole:\n{method * (CLASS_LINES - 1)}",
+        "relay__c": "\n" * (FILE_LINES + 1),
+        "relay__d": f"class Narrow:\n{method * 3}",
+    }
+    package(tmp_path, **sources)
+    narrow = {"unbuffer.relay.d.Narrow": (4, 2)}
+    assert [text.partition(":")[0] for text in oversized(tmp_path / "unbuffer", narrow)] == [
+        "unbuffer.relay.a.Long",
+        "unbuffer.relay.c",
+        "unbuffer.relay.d.Narrow",
+    ]

@@ -23,7 +23,8 @@ from unbuffer.outcome import FINE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.templates import Templates
-from unbuffer.settings.model import Metrics, Route, Settings
+from unbuffer.settings.model import Metrics, Settings
+from unbuffer.settings.route import Route
 from unbuffer.totals import KINDS, ODDITIES, TTFB_BOUNDS, Totals
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"

@@ -17,7 +17,9 @@ from unbuffer.judgement import Verdict
 from unbuffer.observe.verdict import judge
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
-from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Settings, Timeouts
+from unbuffer.settings.kinds import HeartbeatShape
+from unbuffer.settings.model import SSE, Settings, Timeouts
+from unbuffer.settings.route import Route, RouteSSE
 
 PING = b": ping\n\n"
 NDJSON = fields(b"Content-Type: application/x-ndjson", CHUNKED[:-2])

@@ -9,15 +9,8 @@ from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.policy import RouteTable
-from unbuffer.settings.model import (
-    Authorization,
-    Credentials,
-    Limits,
-    Route,
-    RouteAuthorization,
-    RouteCredentials,
-    Settings,
-)
+from unbuffer.settings.model import Authorization, Credentials, Limits, Settings
+from unbuffer.settings.route import Route, RouteAuthorization, RouteCredentials
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
 QUERY = Credentials(query="auth_key")

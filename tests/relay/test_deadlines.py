@@ -13,7 +13,8 @@ import pytest
 from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client, own_answer
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, Limits, Route, RouteTimeouts, Settings, Timeouts, Upstream
+from unbuffer.settings.model import SSE, Limits, Settings, Timeouts, Upstream
+from unbuffer.settings.route import Route, RouteTimeouts
 
 GET10 = b"GET / HTTP/1.0\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"

@@ -12,7 +12,9 @@ import pytest
 from tests.peers import Peer
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, Decode, Route
+from unbuffer.settings.kinds import Decode
+from unbuffer.settings.model import SSE
+from unbuffer.settings.route import Route
 
 CONTENT = b"line of a file\n" * 400
 CODED = gzip.compress(CONTENT)

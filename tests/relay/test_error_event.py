@@ -15,7 +15,8 @@ from tests.relay.conftest import Relay, narrow_client
 from tests.relay.test_identity import Coder, chunk, fields
 from tests.relay.test_silence import Clock
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, Route, RouteSSE, Timeouts
+from unbuffer.settings.model import SSE, Timeouts
+from unbuffer.settings.route import Route, RouteSSE
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"

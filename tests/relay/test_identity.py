@@ -15,7 +15,8 @@ from tests.peers import DATE, PATIENCE, Peer, eventually, read_again, stop_readi
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.decoding import STEP
-from unbuffer.settings.model import Decode, Route
+from unbuffer.settings.kinds import Decode
+from unbuffer.settings.route import Route
 
 if sys.version_info >= (3, 14):
     from compression import zstd

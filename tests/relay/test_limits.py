@@ -7,7 +7,8 @@ import pytest
 from tests.peers import GET, OK, Peer, eventually
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import Limits, Route, RouteLimits
+from unbuffer.settings.model import Limits
+from unbuffer.settings.route import Route, RouteLimits
 
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -18,7 +18,8 @@ from tests.relay.test_identity import Coder, chunk, fields
 from unbuffer.histogram import Histogram
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
-from unbuffer.settings.model import SSE, Route, Settings, Timeouts
+from unbuffer.settings.model import SSE, Settings, Timeouts
+from unbuffer.settings.route import Route
 from unbuffer.totals import Series, Totals
 
 EVENT = b"data: a\n\n"

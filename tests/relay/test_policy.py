@@ -7,17 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unbuffer.relay.policy import Policy, RouteTable
-from unbuffer.settings.model import (
-    SSE,
-    Limits,
-    Metrics,
-    Route,
-    RouteLimits,
-    RouteSSE,
-    RouteTimeouts,
-    Settings,
-    Timeouts,
-)
+from unbuffer.settings.model import SSE, Limits, Metrics, Settings, Timeouts
+from unbuffer.settings.route import Route, RouteLimits, RouteSSE, RouteTimeouts
 from unbuffer.totals import DEFAULT_ROUTE
 
 ADMIN = RouteTable(Settings(routes=(Route(name="admin", prefix="/admin"),)))

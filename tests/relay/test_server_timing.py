@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.relay.conftest import Relay
-from unbuffer.settings.model import Route
+from unbuffer.settings.route import Route
 
 GET = b"GET /a HTTP/1.1\r\nHost: app\r\n\r\n"
 OURS = re.compile(rb"^Server-Timing: upstream;dur=(\d+\.\d)\r$", re.MULTILINE)

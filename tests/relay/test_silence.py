@@ -13,7 +13,9 @@ from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_readin
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, HeartbeatShape, Route, RouteSSE, Timeouts
+from unbuffer.settings.kinds import HeartbeatShape
+from unbuffer.settings.model import SSE, Timeouts
+from unbuffer.settings.route import Route, RouteSSE
 from unbuffer.timeline import Timeline
 
 GET10 = b"GET / HTTP/1.0\r\n\r\n"

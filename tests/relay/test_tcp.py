@@ -10,7 +10,8 @@ from tests.peers import stop_reading
 from tests.relay.conftest import Relay, endless_upload, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.tcp import OFF, client_options, kernel_timeout, peer_options
-from unbuffer.settings.model import Route, RouteTimeouts, Settings, Timeouts
+from unbuffer.settings.model import Settings, Timeouts
+from unbuffer.settings.route import Route, RouteTimeouts
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the options have other names, or none")
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from unbuffer.relay.policy import RouteTable
 from unbuffer.relay.templates import LENGTH, MOST, PREFIXES, TRIED, Templates
-from unbuffer.settings.model import Limits, Metrics, Route, Settings
+from unbuffer.settings.model import Limits, Metrics, Settings
+from unbuffer.settings.route import Route
 from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE
 
 

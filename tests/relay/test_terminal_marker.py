@@ -7,7 +7,9 @@ from tests.peers import GET, OK, Peer
 from tests.relay.conftest import Relay, finished
 from tests.relay.test_identity import Coder, chunk, codings, fields
 from unbuffer.outcome import Outcome
-from unbuffer.settings.model import SSE, Decode, Route
+from unbuffer.settings.kinds import Decode
+from unbuffer.settings.model import SSE
+from unbuffer.settings.route import Route
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"

@@ -19,7 +19,8 @@ from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import AT_START_ONLY, Reloader
 from unbuffer.settings.changes import replaced
 from unbuffer.settings.fields import every_setting
-from unbuffer.settings.model import Route, Settings
+from unbuffer.settings.model import Settings
+from unbuffer.settings.route import Route
 from unbuffer.totals import Totals
 
 BY_TLS: Final = ("listen.tls.certificate", "listen.tls.key")

@@ -11,8 +11,10 @@ import yaml
 
 from tests.settings.conftest import Write
 from unbuffer.settings.fields import Block, every_setting, fields
+from unbuffer.settings.kinds import Section
 from unbuffer.settings.load import load
-from unbuffer.settings.model import Route, Section, Settings
+from unbuffer.settings.model import Settings
+from unbuffer.settings.route import Route
 
 CONFIG = Path(__file__).parents[2] / "config"
 ANNOTATED = CONFIG / "unbuffer.yaml"

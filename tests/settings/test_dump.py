@@ -11,23 +11,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 from msgspec import Meta
 
-from unbuffer.settings import model
+from unbuffer.settings import kinds
 from unbuffer.settings.fields import Setting, fields
+from unbuffer.settings.kinds import Section
 from unbuffer.settings.load import dump, load
-from unbuffer.settings.model import (
-    Drain,
-    Limits,
-    Listen,
-    Log,
-    Route,
-    RouteLimits,
-    RouteTimeouts,
-    Section,
-    Settings,
-    Timeouts,
-    Upstream,
-    UpstreamTLS,
-)
+from unbuffer.settings.model import Drain, Limits, Listen, Log, Settings, Timeouts, Upstream, UpstreamTLS
+from unbuffer.settings.route import Route, RouteLimits, RouteTimeouts
 
 DURATIONS = st.integers(0, 10**12).map(lambda milliseconds: milliseconds / 1000)
 SIZES = st.integers(0, 10**15 - 1)
@@ -117,7 +106,7 @@ def test_the_path_of_a_socket_is_shown_whole() -> None:
 
 class Vault(Section, frozen=True):
     token: Annotated[str, Meta(min_length=8, extra={"secret": True})] = "swordfish"
-    file: Annotated[model.Path, Meta(extra={"secret": True})] = "/run/swordfish"
+    file: Annotated[kinds.Path, Meta(extra={"secret": True})] = "/run/swordfish"
     tokens: tuple[Annotated[str, Meta(extra={"secret": True})], ...] = ("swordfish", "swordfish")
     word: str = "shown"
 

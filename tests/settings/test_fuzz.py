@@ -15,8 +15,10 @@ from unbuffer.cli import main
 from unbuffer.settings import document
 from unbuffer.settings.dump import dump
 from unbuffer.settings.fields import Block, Setting, every_setting, fields
+from unbuffer.settings.kinds import Section
 from unbuffer.settings.load import SettingsError, load
-from unbuffer.settings.model import SHORT_FORMS, Route, Section, Settings
+from unbuffer.settings.model import SHORT_FORMS, Settings
+from unbuffer.settings.route import Route
 
 CONFIG = Path(__file__).parents[2] / "config" / "unbuffer.yaml"
 CHUNKS, MUTATIONS = 4, 250

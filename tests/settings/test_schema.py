@@ -13,9 +13,10 @@ from jsonschema import Draft202012Validator
 
 from tests.settings.conftest import Problems, Write
 from tests.settings.test_addresses import ADDRESSES, UPSTREAMS
-from unbuffer.settings import model
+from unbuffer.settings import model, route
+from unbuffer.settings.kinds import Section
 from unbuffer.settings.load import dump, load
-from unbuffer.settings.model import Section, Settings
+from unbuffer.settings.model import Settings
 from unbuffer.settings.schema import schema
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -121,8 +122,8 @@ def test_every_form_of_an_upstream_fits(url: str) -> None:
 def test_every_section_is_closed() -> None:
     """An editor marks what the loader would refuse as unknown."""
     sections = [schema(), *schema()["$defs"].values()]
-    modelled = [one for one in vars(model).values() if isinstance(one, type) and issubclass(one, Section)]
-    assert len(sections) == len(modelled) - 1  # without Section itself
+    modelled = {one for module in (model, route) for one in vars(module).values() if isinstance(one, type)}
+    assert len(sections) == len([one for one in modelled if issubclass(one, Section)]) - 1  # without Section itself
     assert all(section["additionalProperties"] is False for section in sections)
 
 

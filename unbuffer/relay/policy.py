@@ -9,9 +9,10 @@ from unbuffer.http.credentials import BearerTokens, Guard, QueryCredential
 from unbuffer.http.response import ResponseHead
 from unbuffer.http.sse import AUTO, COMMENT, Tail
 from unbuffer.relay.templates import Templates
-from unbuffer.settings.model import Route, RouteSSE, RouteTimeouts, Settings
+from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem, SettingsError
-from unbuffer.settings.routes import glob_pattern, prefix_bytes
+from unbuffer.settings.route import Route, RouteSSE, RouteTimeouts
+from unbuffer.settings.route_paths import glob_pattern, prefix_bytes
 from unbuffer.settings.tokens import read_tokens
 from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE, PROBE_ROUTE
 

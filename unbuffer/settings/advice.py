@@ -5,9 +5,10 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from unbuffer.settings.checks import Finding
-from unbuffer.settings.model import Route, Settings
+from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import quote
-from unbuffer.settings.routes import hidden
+from unbuffer.settings.route import Route
+from unbuffer.settings.route_paths import hidden
 
 
 def advice(settings: Settings, routes: Mapping[str, Route], tokens_in: str) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ from typing import TypeVar
 
 from msgspec import structs
 
-from unbuffer.settings.model import Section, Settings
+from unbuffer.settings.kinds import Section
+from unbuffer.settings.model import Settings
 
 _S = TypeVar("_S", bound=Section)
 

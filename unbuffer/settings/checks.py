@@ -10,9 +10,10 @@ from unbuffer import managed
 from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address, parse_upstream
 from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.files import open_file
-from unbuffer.settings.model import Limits, Listen, ListenTLS, Route, Settings, UpstreamTLS
+from unbuffer.settings.model import Limits, Listen, ListenTLS, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
-from unbuffer.settings.routes import mistake
+from unbuffer.settings.route import Route
+from unbuffer.settings.route_paths import mistake
 from unbuffer.settings.tokens import read_tokens
 from unbuffer.settings.values import show_size
 from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE

@@ -15,7 +15,8 @@ from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from unbuffer.settings.fields import Block, Setting, every_setting, fields, join, long_form
 from unbuffer.settings.files import open_file
 from unbuffer.settings.given import Given, Written
-from unbuffer.settings.model import Section, Settings
+from unbuffer.settings.kinds import Section
+from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import did_you_mean, quote
 from unbuffer.settings.values import show_size
 

@@ -1,7 +1,7 @@
 """`Settings` to the text of a file that loads to the same settings, with nothing secret in it."""
 
 from unbuffer.settings.fields import Block, fields
-from unbuffer.settings.model import Section
+from unbuffer.settings.kinds import Section
 
 
 def dump(settings: Section) -> str:

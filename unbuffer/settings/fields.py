@@ -13,7 +13,8 @@ from msgspec import Meta, ValidationError, convert
 from msgspec.structs import FieldInfo
 from msgspec.structs import fields as struct_fields
 
-from unbuffer.settings.model import SHORT_FORMS, Admin, Listen, Section, Settings
+from unbuffer.settings.kinds import Section
+from unbuffer.settings.model import SHORT_FORMS, Admin, Listen, Settings
 from unbuffer.settings.problems import quote
 from unbuffer.settings.values import FORMS, Form, choice
 

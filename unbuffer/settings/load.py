@@ -19,7 +19,8 @@ from unbuffer.settings.checks import contradictions
 from unbuffer.settings.dump import dump
 from unbuffer.settings.fields import Block, every_setting, fields, join, long_form
 from unbuffer.settings.given import Given, Written
-from unbuffer.settings.model import SHORT_FORMS, Section, Settings
+from unbuffer.settings.kinds import Section
+from unbuffer.settings.model import SHORT_FORMS, Settings
 from unbuffer.settings.problems import Problem, SettingsError, did_you_mean, quote
 
 __all__ = [

@@ -1,36 +1,26 @@
 """The shape of the settings: every default stands here, once, with its reason.
 
-The annotated file config/unbuffer.yaml and the JSON Schema are held to this module by tests. Durations are seconds,
-sizes are bytes; 0 switches an optional deadline or limit off.
+What a single route may have of its own is in `route.py`. The annotated file config/unbuffer.yaml and the JSON Schema
+are held to both by tests. Durations are seconds, sizes are bytes; 0 switches an optional deadline or limit off.
 """
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta
 
-Duration = Annotated[float, Meta(ge=0, extra={"form": "duration"})]
-"""Seconds; written as `15s`, `250ms`, `2m`, `1h`, or 0."""
-
-Size = Annotated[int, Meta(ge=0, extra={"form": "size"})]
-"""Bytes; written as `64KiB`, `1MiB`, `2GiB`, or a plain number."""
-
-Address = Annotated[str, Meta(min_length=1, extra={"form": "address"})]
-"""`host:port`, `[::1]:port`, `:port` (all interfaces), or `unix:/path/to.sock`."""
-
-Path = Annotated[str, Meta(extra={"form": "path"})]
-"""A file on this machine; empty = not set."""
-
-HeartbeatShape = Literal["auto", "comment", "comment_block", "blank"]
-
-Decode = Annotated[Literal["streams", "always", "never"], Meta(extra={"form": "decoding"})]
-"""Which compressed responses are decoded. `true` is `always` and `false` is `never`, as it once was a switch."""
-
-Token = Annotated[str, Meta(pattern="^[A-Za-z0-9._~+/-]+=*$", extra={"secret": True})]
-"""A bearer token (RFC 6750, section 2.1)."""
-
-
-class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One block of the file. Immutable: a reload makes a new object."""
+from unbuffer.settings.kinds import (
+    Address,
+    Decode,
+    Duration,
+    EventType,
+    HeartbeatShape,
+    Padding,
+    Path,
+    Section,
+    Size,
+    Token,
+)
+from unbuffer.settings.route import Route
 
 
 class ListenTLS(Section, frozen=True):
@@ -178,10 +168,6 @@ class Forwarded(Section, frozen=True):
     """Also send `Forwarded` (RFC 7239)."""
 
 
-EventType = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
-Padding = Annotated[int, Meta(ge=0, le=4096, extra={"form": "size"})]
-
-
 class SSE(Section, frozen=True):
     """Event-streams: what is added, between two events and nowhere else, and what of them is no content."""
 
@@ -299,78 +285,6 @@ class Probe(Section, frozen=True):
     streams: Annotated[int, Meta(ge=1, le=1000)] = 8
     """Probe streams at the same time (503). A check runs five at a time; each lasts a minute and has 1 MiB at the
     most."""
-
-
-class RouteTimeouts(Section, frozen=True):
-    """Deadlines of one route; a missing one is inherited."""
-
-    request_body: Duration | None = None
-    response_head: Duration | None = None
-    silence: Duration | None = None
-    client_stall: Duration | None = None
-
-
-class RouteLimits(Section, frozen=True):
-    """Limits of one route; a missing one is inherited."""
-
-    body: Size | None = None
-    body_rate: Size | None = None
-
-
-class RouteSSE(Section, frozen=True):
-    """Event-streams of one route; what is missing is inherited."""
-
-    heartbeat: Duration | None = None
-    heartbeat_shape: HeartbeatShape | None = None
-    heartbeat_padding: Padding | None = None
-    opening: bool | None = None
-    keepalive_events: tuple[EventType, ...] | None = None
-    """In place of those above."""
-    error_event: bool | None = None
-
-
-class RouteCredentials(Section, frozen=True):
-    """Credentials in the query on one route; what is missing is inherited."""
-
-    query: Annotated[str, Meta(pattern="^[A-Za-z0-9._~-]{0,64}$")] | None = None
-    header: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{1,64}$")] | None = None
-    scheme: Annotated[str, Meta(pattern="^[A-Za-z0-9-]{0,64}$")] | None = None
-
-
-class RouteAuthorization(Section, frozen=True):
-    """Bearer tokens of one route; what is missing is inherited."""
-
-    required: bool | None = None
-    tokens_file: Path | None = None
-    """In place of all tokens above."""
-    forward: bool | None = None
-
-
-class Route(Section, frozen=True):
-    """A named class of requests. The first one that matches is taken.
-
-    Exactly one of `prefix` and `glob` is given. A prefix matches whole path segments: `/v1` matches `/v1` and
-    `/v1/chat` but not `/v10`. In a glob `*` stands for anything inside a segment and `**` for anything. Both are
-    written as in a URL; a slash at the end makes no difference.
-    """
-
-    name: Annotated[str, Meta(pattern="^[A-Za-z0-9][A-Za-z0-9_.:/{}-]{0,63}$")]
-    prefix: Annotated[str, Meta(pattern="^/")] | None = None
-    glob: Annotated[str, Meta(pattern="^/")] | None = None
-    methods: tuple[Annotated[str, Meta(pattern="^[A-Z-]+$")], ...] = ()
-    """Empty = every method."""
-    timeouts: RouteTimeouts = RouteTimeouts()
-    limits: RouteLimits = RouteLimits()
-    decode: Decode | None = None
-    """Which compressed responses are decoded on this route; missing = as `decode` says."""
-    credentials: RouteCredentials = RouteCredentials()
-    authorization: RouteAuthorization = RouteAuthorization()
-    sse: RouteSSE = RouteSSE()
-    terminal_marker: Annotated[str, Meta(pattern=r"^[^\r\n]{0,256}$")] = ""
-    """What the last line of every stream of this route contains, such as `data: [DONE]`, or with `event: NAME` the name
-    of its last event; one that ends without it is counted as `unterminated`. Empty = not looked at."""
-    server_timing: bool | None = None
-    """Whether responses of this route tell the upstream's time; missing = as `server_timing` says."""
 
 
 class Settings(Section, frozen=True):

@@ -14,9 +14,10 @@ from typing import Any
 
 import msgspec
 
-from unbuffer.settings import model
+from unbuffer.settings import model, route
 from unbuffer.settings.fields import Block, Setting, fields
-from unbuffer.settings.model import SHORT_FORMS, Section, Settings
+from unbuffer.settings.kinds import Section
+from unbuffer.settings.model import SHORT_FORMS, Settings
 
 JSON = dict[str, Any]
 
@@ -98,7 +99,7 @@ def _one_value(setting: Setting) -> list[JSON]:
 def _docs() -> dict[tuple[str, str], str]:
     """The text below each field of the model, by class and field. A Struct does not keep it at run time."""
     docs = {}
-    for node in ast.parse(inspect.getsource(model)).body:
+    for node in (node for module in (model, route) for node in ast.parse(inspect.getsource(module)).body):
         if isinstance(node, ast.ClassDef):
             for field, below in pairwise(node.body):
                 match field, below:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from tests.settings.conftest import Problems, Write
 from unbuffer.relay.policy import RouteTable
 from unbuffer.settings.load import load
-from unbuffer.settings.model import Route, Settings
+from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem
-from unbuffer.settings.routes import glob_pattern, hidden, mistake
+from unbuffer.settings.route import Route
+from unbuffer.settings.route_paths import glob_pattern, hidden, mistake
 
 TARGET = Settings().limits.target
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations, islice
 from urllib.parse import unquote_to_bytes
 
-from unbuffer.settings.model import Route
 from unbuffer.settings.problems import quote
+from unbuffer.settings.route import Route
 
 # What people write who take the path for something else, and what to write instead.
 _MISTAKEN = {
