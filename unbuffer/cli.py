@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         command: str = arguments.command
         if command == "serve":
-            return _run(partial(_settings, arguments, None))
+            return _run(arguments, partial(_settings, arguments, None))
         if command == "exec":
             return _exec(arguments, app)
         if command in ("healthcheck", "drain", "reload"):
@@ -95,12 +95,13 @@ def _open_standard_files() -> None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - stays open
 
 
-def _run(read: "Read", app: "Sequence[str]" = ()) -> int:
+def _run(arguments: argparse.Namespace, read: "Read", app: "Sequence[str]" = ()) -> int:
     from unbuffer.server.errors import StartError
     from unbuffer.server.worker import run
+    from unbuffer.settings.load import settings_file
 
     try:
-        return run(read, app)
+        return run(read, settings_file(_file(arguments), os.environ), app)
     except StartError as error:
         print(f"unbuffer: {error}", file=sys.stderr)
         return error.code
@@ -111,7 +112,7 @@ def _exec(arguments: argparse.Namespace, app: list[str]) -> int:
 
     # Mode 0700: nobody else reaches the application past unbuffer.
     with tempfile.TemporaryDirectory(prefix="unbuffer-") as folder:
-        return _run(partial(_settings, arguments, f"unix:{folder}/app.sock"), app)
+        return _run(arguments, partial(_settings, arguments, f"unix:{folder}/app.sock"), app)
 
 
 def _ask(arguments: argparse.Namespace) -> int:
@@ -163,7 +164,12 @@ def _settings(
         if not equals:
             raise SettingsError([Problem(f"flag --set {text}", "want KEY=VALUE, such as timeouts.silence=30s")])
         flags[path] = value
-    return load(arguments.config or arguments.file, os.environ, flags, upstream, warn)
+    return load(_file(arguments), os.environ, flags, upstream, warn)
+
+
+def _file(arguments: argparse.Namespace) -> str | None:
+    file: str | None = arguments.config or arguments.file
+    return file
 
 
 def _warn(problem: Problem) -> None:

@@ -17,6 +17,7 @@ from unbuffer.server.advice import Advice
 from unbuffer.server.listeners import Listeners, listening_sockets
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import AT_START_ONLY, Reloader
+from unbuffer.server.watch import Watch
 from unbuffer.settings.changes import replaced
 from unbuffer.settings.fields import every_setting
 from unbuffer.settings.model import Settings
@@ -124,6 +125,7 @@ CASES: Final[dict[str, Case]] = {
         ("one",), lambda process: process.plane.routes.match(b"GET", b"/_unbuffer/probe").guard, PROBE
     ),
     "probe.streams": Case(3, lambda process: getattr(process.plane.probe, "_most", 0), PROBE),
+    "reload": Case("watch", lambda process: process.watch._end is not None),
     "log.level": Case("error", lambda process: logging.getLogger().level),
     "metrics.max_routes": Case(3, lambda process: process.plane.routes._room),
 }
@@ -144,23 +146,27 @@ class Process:
     plane: Plane
     probe: UpstreamProbe
     listeners: Listeners
+    watch: Watch
 
     async def start(self, settings: Settings) -> None:
         self.plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
         self.probe = UpstreamProbe(self.plane.pool.dialer)
         self.listeners = Listeners(self.plane)
         await self.listeners.open(replaced(settings, "listen.address", ("127.0.0.1:0",)))
+        self.watch = Watch(None)
+        self.watch.apply(settings)
         logging.getLogger().setLevel(settings.log.level.upper())
 
     async def reload(self, settings: Settings) -> None:
         advice = Advice(lambda warn: settings)
-        await Reloader(advice.read, advice, self.plane, self.probe, self.listeners, ()).reload()
+        await Reloader(advice.read, advice, self.plane, self.probe, self.listeners, self.watch, ()).reload()
 
     @property
     def tls(self) -> Any:
         return self.plane.pool.dialer.tls
 
     async def close(self) -> None:
+        self.watch.close()
         await self.listeners.close()
         self.plane.close()
 

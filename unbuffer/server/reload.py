@@ -1,4 +1,4 @@
-"""SIGHUP and `unbuffer reload`: the sources of the start are read once more.
+"""SIGHUP, `unbuffer reload` and `reload: watch`: the sources of the start are read once more.
 
 Everything that may change does, in one turn, or nothing.
 """
@@ -14,9 +14,10 @@ from unbuffer.server.errors import StartError
 from unbuffer.server.listeners import Listeners
 from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.tls import naming_upstream
+from unbuffer.server.watch import Watch
 from unbuffer.settings.changes import keep
 from unbuffer.settings.model import Settings
-from unbuffer.settings.problems import SettingsError
+from unbuffer.settings.problems import Problem, SettingsError
 
 log = logging.getLogger("unbuffer")
 
@@ -43,6 +44,7 @@ class Reloader:
         plane: Plane,
         probe: UpstreamProbe,
         listeners: Listeners,
+        watch: Watch,
         fixed: tuple[str, ...],
     ) -> None:
         """advice: what is said of the settings in force. fixed: more settings that may not change."""
@@ -53,6 +55,8 @@ class Reloader:
         self._plane = plane
         self._probe = probe
         self._listeners = listeners
+        self._watch = watch
+        self._failure = ""
         self._fixed = (*AT_START_ONLY, *fixed)
         self._one_at_a_time = asyncio.Lock()
         self._asking: asyncio.Future[None] | None = None
@@ -68,26 +72,38 @@ class Reloader:
             if self._asking is not None:
                 self._asking.cancel()
 
-    async def reload(self) -> tuple[bool, str]:
-        """Read and put in force; on any problem the settings from before stay. Whether it went well, and what the log
-        says of it."""
-        async with self._one_at_a_time:
-            return await self._reload()
+    async def run_watching(self) -> None:
+        """Reload whenever a file has changed."""
+        while True:
+            await self._watch.changed.wait()
+            self._watch.changed.clear()
+            await self.reload(asked=False)
 
-    async def _reload(self) -> tuple[bool, str]:
+    async def reload(self, asked: bool = True) -> tuple[bool, str]:
+        """Read and put in force; on any problem the settings from before stay. Whether it went well, and what the log
+        says of it. Where nobody has asked for it, it says the same of a problem only once."""
+        async with self._one_at_a_time:
+            return await self._reload(asked)
+
+    async def _reload(self, asked: bool) -> tuple[bool, str]:
         url = self._plane.settings.upstream.url
         try:
             # In a thread: a file may be on a slow disk, and the streams go on meanwhile.
             settings = await asyncio.to_thread(self._read)
+            if not asked and (file := self._watch.empty_file()):
+                raise SettingsError([Problem(file, "empty; if that is meant, say so with `unbuffer reload`")])
             settings, kept = keep(self._plane.settings, settings, self._paths_to_keep(settings))
             self._put_in_force(settings)
         except Exception as error:
-            self.successful = False
+            self.successful, self._watch.failed = False, True
             told = isinstance(error, SettingsError | StartError)
             text = f"reload failed, the settings from before stay in force:\n{error}"
-            log.error("%s", text, exc_info=not told)
+            if asked or text != self._failure:
+                log.error("%s", text, exc_info=not told)
+            self._failure = text
             return False, text
-        self.successful = True
+        self.successful, self._watch.failed = True, False
+        self._failure = ""
         self.at = time.time()
         needs = [f"reload: {path} needs a restart; its old value stays in force" for path in kept]
         for text in needs:
@@ -107,9 +123,11 @@ class Reloader:
         return (*self._fixed, "listen.tls.certificate", "listen.tls.key")
 
     def _put_in_force(self, settings: Settings) -> None:
+        self._watch.using(settings)
         self._listeners.check(settings)
         with naming_upstream(settings.upstream.tls):
             self._plane.reload(settings)
         self._listeners.apply(settings)
         self._probe.retarget(self._plane.pool.dialer)
+        self._watch.apply(settings)
         logging.getLogger().setLevel(settings.log.level.upper())

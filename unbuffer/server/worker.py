@@ -33,20 +33,27 @@ from unbuffer.server.reload import Reloader
 from unbuffer.server.signals import Signals
 from unbuffer.server.tls import naming_upstream
 from unbuffer.server.tracing import spans_to
+from unbuffer.server.watch import Watch
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
 
 log = logging.getLogger("unbuffer")
 
 
-def run(read: Read, command: Sequence[str] = ()) -> int:
+def run(read: Read, file: str | None, command: Sequence[str] = ()) -> int:
     """Serve until a signal, or until the application ends. Returns the process's exit code.
 
-    read: reads the settings, now and at every reload. command: runs the application; none = it runs by itself.
+    read: reads the settings, now and at every reload. file: that it reads, if there is one. command: runs the
+    application; none = it runs by itself.
     Raises SettingsError and StartError.
     """
-    advice = Advice(read)
-    settings = advice.read()
+    watch, advice = Watch(file), Advice(read)
+
+    def look_and_read() -> Settings:
+        watch.reading()
+        return advice.read()
+
+    settings = look_and_read()
     # Errors of the event loop's own machinery go where ours go.
     logging.basicConfig(
         stream=sys.stderr,
@@ -63,10 +70,12 @@ def run(read: Read, command: Sequence[str] = ()) -> int:
     keep_read_buffers()
     with asyncio.Runner(loop_factory=factory) as runner:
         limited = open_files.within_the_limit
-        return runner.run(_serve(limited(settings), lambda: limited(advice.read()), advice, command))
+        return runner.run(_serve(limited(settings), lambda: limited(look_and_read()), advice, watch, command))
 
 
-async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advice, command: Sequence[str]) -> int:
+async def _serve(
+    settings: Settings, read: Callable[[], Settings], advice: Advice, watch: Watch, command: Sequence[str]
+) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(open_files.Complaints().handle)
     lifecycle = Lifecycle()
@@ -75,6 +84,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     spans = spans_to(settings.tracing.otlp)
     access_log = AccessLog(settings.log.format, sys.stdout.buffer, settings.log.keys)
     recent = Recent()
+    watch.using(settings)
     with naming_upstream(settings.upstream.tls):
         dialer = Dialer(settings)
     probe = UpstreamProbe(dialer)
@@ -91,7 +101,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     templates = asyncio.ensure_future(TemplateReader(plane, reached).run())
     listeners = Listeners(plane)
     # The application that is started has its address.
-    reloader = Reloader(read, advice, plane, probe, listeners, fixed=("upstream.url",) if command else ())
+    reloader = Reloader(read, advice, plane, probe, listeners, watch, fixed=("upstream.url",) if command else ())
     exposition = Exposition(totals, lifecycle, probe, reloader, plane.clients.buffered)
     loop_lag = LoopLag(totals, loop)
     pages = build_admin(lifecycle, probe, exposition, reloader.reload)
@@ -99,6 +109,7 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
     admin = AdminListener(pages)
     child = Child(command, on_end=lifecycle.drain)
     reloading: asyncio.Future[None] | None = None
+    watching: asyncio.Future[None] | None = None
     asking: asyncio.Future[None] | None = None
     try:
         await admin.open(settings.admin.address)
@@ -106,6 +117,8 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         if command:
             child.start(plane.pool.target, os.environ)
         reloading = asyncio.ensure_future(reloader.run(signals.hangup))
+        watch.apply(settings)
+        watching = asyncio.ensure_future(reloader.run_watching())
         if not lifecycle.draining:
             lifecycle.move(State.READY)
         log.info("unbuffer %s: upstream %s (compiled: %s)", __version__, settings.upstream.url, YES_OR_NO)
@@ -126,8 +139,9 @@ async def _serve(settings: Settings, read: Callable[[], Settings], advice: Advic
         log.info("stopped")
         return signals.code or (0 if child.ended_as_told else child.code)
     finally:
+        watch.close()
         templates.cancel()
-        for task in (reloading, asking):
+        for task in (reloading, watching, asking):
             if task is not None:
                 task.cancel()
         await listeners.close()

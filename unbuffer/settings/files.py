@@ -1,9 +1,24 @@
-"""Opens the files that settings name. Whoever reads one must not have to wait for it."""
+"""The files that settings name. Whoever reads one must not have to wait for it."""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from typing import BinaryIO
+
+from unbuffer.settings.fields import Block, fields
+from unbuffer.settings.kinds import Section
+
+
+def named_files(section: Section) -> Iterator[str]:
+    """The paths that stand in these settings: certificates, keys, tokens."""
+    for name, field in fields(type(section)).items():
+        value = getattr(section, name)
+        if isinstance(field, Block):
+            for inner in value if field.many else (value,):
+                yield from named_files(inner)
+        elif field.form.name == "path" and value:
+            yield value
 
 
 def open_file(name: str) -> BinaryIO:

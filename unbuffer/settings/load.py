@@ -33,6 +33,7 @@ __all__ = [
     "load",
     "parse_address",
     "parse_upstream",
+    "settings_file",
 ]
 
 _PREFIX = "UNBUFFER_"
@@ -69,7 +70,7 @@ def load(
     Raises SettingsError with every problem of every source.
     """
     given = Given()
-    file = path if path is not None else environ.get("UNBUFFER_CONFIG")
+    file = settings_file(path, environ)
     if file:
         # A sidecar is often set up by its environment alone, and need not pay for a parser of YAML: 1.2 MB.
         from unbuffer.settings.document import read_file
@@ -94,6 +95,11 @@ def load(
         for paths, message in advice(settings, routes, tokens_in if settings.authorization.tokens else ""):
             warn(Problem(given.where(paths), message))
     return settings
+
+
+def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:
+    """The file to read, if any: the one that was named, else that of UNBUFFER_CONFIG."""
+    return path if path is not None else environ.get("UNBUFFER_CONFIG")
 
 
 def _from_environ(given: Given, environ: Mapping[str, str]) -> Iterator[Named]:

@@ -315,6 +315,9 @@ class Settings(Section, frozen=True):
     log: Log = Log()
     metrics: Metrics = Metrics()
     tracing: Tracing = Tracing()
+    reload: Literal["asked", "watch"] = "asked"
+    """When the settings are read again: when somebody asks for it (SIGHUP, `unbuffer reload`), or also when a file that
+    a reload reads has changed on disk. Not by itself: what is edited would be in force before it is finished."""
     probe: Probe = Probe()
     routes: tuple[Route, ...] = ()
 
