@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from unbuffer.check.target import Target
+from unbuffer.relay import dial
 
 CONNECT = 10.0
 """Seconds to reach a server, TLS included."""
@@ -110,11 +111,11 @@ async def connect(target: Target, way: Way, protocols: tuple[str, ...]) -> Wire:
 
 async def _connect(target: Target, way: Way, tls: ssl.SSLContext | None) -> Wire:
     loop = asyncio.get_running_loop()
-    name = target.host if tls else None
     if way.unix_socket:
+        name = target.host if tls else None
         return (await loop.create_unix_connection(Wire, way.unix_socket, ssl=tls, server_hostname=name))[1]
     if way.proxy is not None:
-        wire = (await loop.create_connection(Wire, way.proxy.host, way.proxy.port))[1]
+        wire = await dial.connect(Wire, way.proxy.host, way.proxy.port, None, "")
         if tls is not None:
             await _tunnel(wire, target, way.proxy)
             transport = await loop.start_tls(wire.transport, wire, tls, server_hostname=target.host)
@@ -122,7 +123,7 @@ async def _connect(target: Target, way: Way, tls: ssl.SSLContext | None) -> Wire
             wire.transport = transport
         return wire
     host = way.resolve.get((target.host, target.port), target.host)
-    return (await loop.create_connection(Wire, host, target.port, ssl=tls, server_hostname=name))[1]
+    return await dial.connect(Wire, host, target.port, tls, target.host)
 
 
 async def _tunnel(wire: Wire, target: Target, proxy: Target) -> None:

@@ -1,4 +1,4 @@
-"""The one way to open a connection to the upstream, and the one wording of why there is none."""
+"""The one way to open a connection, and the one wording of why there is none to the upstream."""
 
 import asyncio
 import errno
@@ -77,25 +77,32 @@ class Dialer:
         return ConnectError(Outcome.UPSTREAM_REFUSED if refused else Outcome.UPSTREAM_UNREACHABLE, text)
 
     async def _open(self, factory: Callable[[], P], tls: ssl.SSLContext | None) -> P:
-        loop, target = asyncio.get_running_loop(), self.target
-        if target.path:
-            return (await loop.create_unix_connection(factory, target.path))[1]
-        # Resolved here, so that every address's own error is known and the last one is reported.
-        found = await loop.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
-        failure: OSError | None = None
-        name = self.server_name if tls else None
-        for *_, address in found:
-            try:
-                made = await loop.create_connection(
-                    factory, str(address[0]), target.port, ssl=tls, server_hostname=name
-                )
-            except ssl.SSLError:
-                raise
-            except OSError as error:
-                failure = error
-            else:
-                return made[1]
-        raise failure or OSError(errno.EADDRNOTAVAIL, "the name has no address")
+        if self.target.path:
+            return (await asyncio.get_running_loop().create_unix_connection(factory, self.target.path))[1]
+        return await connect(factory, self.target.host, self.target.port, tls, self.server_name)
+
+
+async def connect(factory: Callable[[], P], host: str, port: int, tls: ssl.SSLContext | None, name: str) -> P:
+    """The protocol of a connection to the first address of a host that takes one. name: that TLS asks for and checks.
+
+    Raises OSError: that of the last address, where none takes it.
+    """
+    loop = asyncio.get_running_loop()
+    # Resolved here: the event loop's own text for several addresses has no number.
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    failure: OSError | None = None
+    for *_, address in found:
+        try:
+            made = await loop.create_connection(
+                factory, str(address[0]), port, ssl=tls, server_hostname=name if tls else None
+            )
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            failure = error
+        else:
+            return made[1]
+    raise failure or OSError(errno.EADDRNOTAVAIL, "the name has no address")
 
 
 class InProcess(Dialer):
