@@ -68,9 +68,10 @@ def _rounds(
     bench: Bench, scene: Scene, proxies: Mapping[str, Proxy | None], rounds: int
 ) -> dict[str, list[Sample | None]]:
     """Measure a scene, the proxies taking turns, and print its table; a measurement that failed is None."""
-    samples: dict[str, list[Sample | None]] = {name: [] for name in proxies}
+    part = {name: proxy for name, proxy in proxies.items() if _takes_part(scene, name, proxy)}
+    samples: dict[str, list[Sample | None]] = {name: [] for name in part}
     for number in range(1, rounds + 1):
-        for name, proxy in proxies.items():
+        for name, proxy in part.items():
             print(f"{scene.name}, round {number} of {rounds}: {name}", file=sys.stderr)
             try:
                 samples[name].append(measure(bench, scene, proxy))
@@ -79,6 +80,12 @@ def _rounds(
                 print(f"{scene.name}, round {number}: {name} failed: {error}", file=sys.stderr)
     print(scene_table(scene, samples), flush=True)
     return samples
+
+
+def _takes_part(scene: Scene, name: str, proxy: Proxy | None) -> bool:
+    if proxy is None:
+        return not (scene.tls or scene.alone)
+    return proxy.takes_part(scene) and (name == "unbuffer" or not scene.alone)
 
 
 def _installed(command: str, peers: list[str]) -> dict[str, Proxy | None]:
@@ -105,9 +112,9 @@ def _two_cores() -> tuple[int, int]:
 
 def _allow_files() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < _FILES:
+    if hard < _FILES:
         raise Failed(f"{_FILES} open files are needed, the hard limit is {hard}: raise it (ulimit -Hn {_FILES})")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _about(options: argparse.Namespace, proxies: Mapping[str, Proxy | None]) -> dict[str, str]:

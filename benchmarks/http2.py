@@ -19,6 +19,7 @@ from pathlib import Path
 
 from hpack import Encoder
 
+from benchmarks.measure import build_streamload
 from benchmarks.processes import proportional_size, running
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -83,7 +84,7 @@ def cpu(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def measure(load: Path, port: int, pid: int, seconds: float) -> None:
+def measure(load: str, port: int, pid: int, seconds: float) -> None:
     """Print a row for each version."""
     path = f"/stream?n=1000000&gap_us={1_000_000 * STREAMS // 40_000}&size=64"
     options = f"-c {STREAMS} -t {seconds:.0f} -w {WARM_UP:.0f} -P {pid} -n 1000000 -g 10000 -s 64".split()
@@ -112,9 +113,8 @@ def main() -> int:
     seconds = parser.parse_args().seconds
     first, second, *_ = sorted(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        load = Path(folder) / "streamload"
-        subprocess.run(["gcc", "-O2", "-o", load, Path(__file__).with_name("streamload.c"), "-lm"], check=True)
-        with running([str(load), "source"], second, subprocess.PIPE, nowhere, {}) as source:
+        load = build_streamload(Path(folder))
+        with running([load, "source"], second, subprocess.PIPE, nowhere, {}) as source:
             assert source.stdout is not None
             upstream = int(source.stdout.readline().rpartition(":")[2].split()[-1])
             with socket.create_server(("127.0.0.1", 0)) as free:

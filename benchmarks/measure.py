@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from subprocess import PIPE, Popen
 from typing import IO
 
 import msgspec
+import trustme
 
 from benchmarks.processes import idle, proportional_size, reader, running, tree
 from benchmarks.proxies import Proxy
@@ -26,7 +28,7 @@ from benchmarks.samples import Load, Opened, Sample
 from benchmarks.scenes import Scene
 
 _SOURCE = Path(__file__).with_name("streamload.c")
-_START = 30.0
+_START = 60.0
 """Seconds that a proxy may take until it answers."""
 
 
@@ -51,14 +53,16 @@ class Bench:
 
 
 def build_streamload(directory: Path) -> str:
-    """Compile the load into the directory; returns the program's path. Raises Failed without a C compiler."""
+    """Compile the load into the directory; returns the program's path. Raises Failed if it cannot."""
     compiler = os.environ.get("CC", "cc")
     if not shutil.which(compiler):
         raise Failed(f"no C compiler: {compiler} is not on the PATH (apt install gcc, or name one in CC)")
     program = str(directory / "streamload")
-    built = subprocess.run([compiler, "-O2", "-o", program, str(_SOURCE)], capture_output=True, text=True)
+    command = [compiler, "-O2", "-o", program, str(_SOURCE), "-lssl", "-lcrypto", "-lz"]
+    built = subprocess.run(command, capture_output=True, text=True)
     if built.returncode:
-        raise Failed(f"{compiler} cannot compile {_SOURCE}:\n{built.stderr}")
+        needs = "it needs the headers of OpenSSL and zlib (apt install libssl-dev zlib1g-dev)"
+        raise Failed(f"{compiler} cannot compile {_SOURCE}; {needs}:\n{built.stderr}")
     return program
 
 
@@ -66,6 +70,7 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
     """Load the proxy, or the source itself for None. Raises Failed unless every answer was right."""
     directory = Path(tempfile.mkdtemp(dir=bench.directory))
     cores = (bench.proxy_core, bench.load_core)
+    certificate = _certificate(directory) if scene.tls else None
     with (directory / "log").open("a") as log, ExitStack() as started:
         source = started.enter_context(running([bench.streamload, "source"], bench.load_core, PIPE, log, {}))
         port = upstream = int(line_of(source, log))
@@ -76,10 +81,10 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
             neighbours.append(started.enter_context(busy_one).pid)
         if proxy:
             port = free_port()
-            command, environment = proxy.prepare(directory, upstream, port, bench.access_log)
+            command, environment = proxy.prepare(directory, upstream, port, bench.access_log, certificate)
             output = started.enter_context(reader(bench.load_core, log))
             process = started.enter_context(running(command, bench.proxy_core, output, log, environment))
-            wait_for_answer(process, port, log)
+            wait_for_answer(process, port, log, scene.tls)
             pids = tree(process.pid)
         idle_bytes = proportional_size(pids) if scene.open_streams else 0
         sink = started.enter_context(
@@ -92,7 +97,7 @@ def measure(bench: Bench, scene: Scene, proxy: Proxy | None) -> Sample:
         busy = len(cores) * (time.monotonic() - since) - (idle(cores) - idle_since)
     if load.errors:
         raise Failed(f"{load.errors} wrong answers, the first: {load.first_error}")
-    if not (load.events or load.streams):
+    if not (load.events or load.streams or load.payload_bytes):
         raise Failed("nothing came through")
     if opened.open < scene.open_streams:
         raise Failed(f"{opened.open} of {scene.open_streams} streams were open")
@@ -127,11 +132,24 @@ def free_port() -> int:
         return port
 
 
-def wait_for_answer(process: Popen[str], port: int, log: IO[str]) -> None:
+def _certificate(directory: Path) -> Path:
+    """A file with a key and a certificate that nobody checks."""
+    file = directory / "certificate.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(file)
+    return file
+
+
+def wait_for_answer(process: Popen[str], port: int, log: IO[str], tls: bool = False) -> None:
     """Wait until a proxy passes on what the source answers."""
     deadline = time.monotonic() + _START
+    unchecked = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    client: http.client.HTTPConnection
     while time.monotonic() < deadline and process.poll() is None:
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=_START)
+        if tls:
+            client = http.client.HTTPSConnection("127.0.0.1", port, timeout=_START, context=unchecked)
+        else:
+            client = http.client.HTTPConnection("127.0.0.1", port, timeout=_START)
         with closing(client), suppress(OSError, http.client.HTTPException):
             client.request("GET", "/plain?size=64")
             if client.getresponse().status == 200:

@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.scenes import Scene
+
 _TEMPLATES = Path(__file__).parent / "peers"
 
 
@@ -37,6 +39,19 @@ class Proxy:
     log_off: str = ""
     quiet: Mapping[str, str] = field(default_factory=dict)
     """Variables of the environment, besides, for no access log."""
+    tls_on: str = ""
+    """What {tls} in the configuration becomes where clients are served over TLS, with the file {certificate}."""
+    encrypted: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the environment, besides, for TLS."""
+
+    streams_only: bool = False
+    """Whether it can be held against the others in streams alone."""
+
+    def takes_part(self, scene: Scene) -> bool:
+        """Whether it can be measured with this load."""
+        if scene.tls and not (self.tls_on or self.encrypted):
+            return False
+        return scene.streams or not self.streams_only
 
     @property
     def program(self) -> str | None:
@@ -46,11 +61,16 @@ class Proxy:
         return shutil.which(self.command[0], path=":".join(places))
 
     def prepare(
-        self, directory: Path, upstream: int, listen: int, access_log: bool
+        self, directory: Path, upstream: int, listen: int, access_log: bool, certificate: Path | None
     ) -> tuple[list[str], dict[str, str]]:
-        """The command with the environment it wants, after its configuration was written to the directory."""
+        """The command with the environment it wants, after its configuration was written to the directory.
+
+        Clients are served over TLS if there is a certificate (a PEM file with its key).
+        """
         config = directory / self.config
         values: dict[str, int | str | Path] = {
+            "tls": self.tls_on if certificate else "",  # First: it has {certificate} in it.
+            "certificate": certificate or "",
             "upstream": upstream,
             "listen": listen,
             "directory": directory,
@@ -60,7 +80,11 @@ class Proxy:
         if self.config:
             config.write_text(_fill((_TEMPLATES / self.config).read_text(), values))
         assert self.program, "looked up before anything is started"
-        variables = {**self.environment, **({} if access_log else self.quiet)}
+        variables = {
+            **self.environment,
+            **({} if access_log else self.quiet),
+            **(self.encrypted if certificate else {}),
+        }
         environment = {name: _fill(text, values) for name, text in variables.items()}
         return [self.program, *(_fill(word, values) for word in self.command[1:])], environment
 
@@ -93,6 +117,7 @@ def unbuffer(command: str) -> Proxy:
         tuple(shlex.split(command)),
         "pip install -e .",
         quiet={"UNBUFFER_LOG__FORMAT": "off"},
+        encrypted={"UNBUFFER_LISTEN__TLS__CERTIFICATE": "{certificate}"},
     )
 
 
@@ -105,6 +130,7 @@ PEERS = (
         "-v",
         log_on="access_log /dev/stdout;",
         log_off="access_log off;",
+        tls_on=" ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}",
     ),
     Proxy(
         "haproxy",
@@ -113,6 +139,7 @@ PEERS = (
         "haproxy.cfg",
         "-v",
         log_on="log stdout format raw local0\n  option httplog",
+        tls_on=" ssl crt {certificate}",
     ),
     Proxy(
         "envoy",
@@ -122,6 +149,12 @@ PEERS = (
         log_on=(
             "access_log: [{name: envoy.access_loggers.stdout, typed_config: {"
             '"@type": type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog}}]'
+        ),
+        tls_on=(
+            "transport_socket: {name: envoy.transport_sockets.tls, typed_config: {"
+            '"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, '
+            "common_tls_context: {tls_certificates: [{"
+            "certificate_chain: {filename: {certificate}}, private_key: {filename: {certificate}}}]}}}"
         ),
     ),
     Proxy(
@@ -136,6 +169,7 @@ PEERS = (
             "XDG_DATA_HOME": "{directory}",
         },
         log_on="log {\n\t\toutput stdout\n\t}",
+        tls_on="tls {certificate} {certificate}",
     ),
     Proxy(
         "aiohttp",
@@ -154,5 +188,17 @@ PEERS = (
         package="httpx",
         log_on="1",
         log_off="0",
+    ),
+    Proxy(
+        "litellm",
+        ("litellm", "--config", "{config}", "--host", "127.0.0.1", "--port", "{listen}", "--num_workers", "1"),
+        "pip install 'litellm[proxy]' in an environment of its own, and put its litellm on the PATH",
+        "litellm.yaml",
+        environment={
+            # It would fetch a list of prices, and refuse to serve without a key.
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+        },
+        streams_only=True,
     ),
 )

@@ -29,6 +29,7 @@ class Load(msgspec.Struct, frozen=True):
     delay_p50_us: float
     """From the source's write to the sink's read of a chunk."""
     delay_p99_us: float
+    delay_p999_us: float
     first_byte_p50_us: float
     """From the request to the first chunk, or to the head of a plain answer."""
     first_byte_p99_us: float

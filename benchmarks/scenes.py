@@ -1,5 +1,6 @@
 """What is measured: the loads, the numbers read off each, and the targets that unbuffer sets itself."""
 
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -33,6 +34,12 @@ class Scene:
     """Streams that must be open when the window opens; memory is read then. 0 = memory is not measured."""
     neighbour: bool = False
     """Whether the proxy shares its core with a process that could use all of it."""
+    tls: bool = False
+    """Whether clients speak TLS to the proxy."""
+    streams: bool = True
+    """Whether the answers are streams."""
+    alone: bool = False
+    """Whether unbuffer is measured alone, because its peers do something else."""
 
 
 def _per_second(title: str, count: Callable[[Sample], float], *, compared: bool = False) -> Measure:
@@ -63,6 +70,7 @@ _CHUNKS = _per_second("chunks/s", _events)
 _CPU_PER_CHUNK = _cpu_per("chunk", _events)
 _DELAY_P50 = Measure("delay p50 µs", lambda sample: sample.load.delay_p50_us, compared=True)
 _DELAY_P99 = Measure("delay p99 µs", lambda sample: sample.load.delay_p99_us, compared=True)
+_DELAY_P999 = Measure("p99.9 µs", lambda sample: sample.load.delay_p999_us)
 _MERGED = Measure("merged %", lambda sample: 100 * sample.load.merged / sample.load.events)
 _FIRST_BYTE_P50 = Measure("first byte p50 µs", lambda sample: sample.load.first_byte_p50_us)
 _FIRST_BYTE_P99 = Measure("first byte p99 µs", lambda sample: sample.load.first_byte_p99_us)
@@ -81,6 +89,12 @@ def _stream_bytes(sample: Sample) -> float:
     return (sample.open_bytes - sample.idle_bytes) / _OPEN_STREAMS
 
 
+_CROWD = min(10_000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 200) // 2)
+"""As many as the limit of open files lets a proxy have, which has two for each."""
+_CROWD_PER_SECOND = 2500
+
+_MEGABYTES = _per_second("MB/s", _megabytes, compared=True)
+_BYTES = (_MEGABYTES, _cpu_per("MB", _megabytes), *_BUSY)
 _MEMORY = Measure("KB per open stream", lambda sample: _stream_bytes(sample) / 1000, digits=1, compared=True)
 _IDLE_MEMORY = Measure("MB when idle", lambda sample: sample.idle_bytes / 1e6, digits=1)
 
@@ -102,19 +116,40 @@ SCENES = (
         "paced",
         "200 streams, a chunk of 64 bytes each 10 ms: many clients read the answers of a language model.",
         "-c 200 -n 500 -g 10000 -s 64",
-        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _CHUNKS, _MERGED, *_BUSY),
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _DELAY_P999, _CHUNKS, _MERGED, *_BUSY),
     ),
     Scene(
         "heavy",
         "400 such streams: the price of a chunk when every wake-up of the proxy brings work.",
         "-c 400 -n 500 -g 10000 -s 64",
-        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _CHUNKS, _MERGED, *_BUSY),
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _DELAY_P999, _CHUNKS, _MERGED, *_BUSY),
+    ),
+    Scene(
+        "tls",
+        "150 such streams, over TLS between client and proxy.",
+        "-c 150 -n 500 -g 10000 -s 64 -T",
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _DELAY_P999, _CHUNKS, *_BUSY),
+        tls=True,
+    ),
+    Scene(
+        "gzip",
+        "As paced, from an upstream that compresses each event though it was asked not to: unbuffer undoes it.",
+        "-c 200 -n 500 -g 10000 -s 64 -z",
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _DELAY_P999, _CHUNKS, *_BUSY),
+        alone=True,
+    ),
+    Scene(
+        "crowd",
+        f"{_CROWD:,} streams, a chunk each 500 ms: as many chunks as in paced, from fifty times as many clients.",
+        f"-c {_CROWD} -o {_CROWD_PER_SECOND} -n 1000 -g 500000 -s 64",
+        (_CPU_PER_CHUNK, _DELAY_P50, _DELAY_P99, _DELAY_P999, _CHUNKS, *_BUSY),
+        warm_up=_CROWD / _CROWD_PER_SECOND + 3,
     ),
     Scene(
         "light",
         "20 streams, a chunk each 20 ms: the delay of a proxy that has little to do.",
         "-c 20 -n 500 -g 20000 -s 64",
-        (_DELAY_P50, _DELAY_P99, _CPU_PER_CHUNK, _CHUNKS, *_BUSY),
+        (_DELAY_P50, _DELAY_P99, _DELAY_P999, _CPU_PER_CHUNK, _CHUNKS, *_BUSY),
     ),
     Scene(
         "flood",
@@ -126,13 +161,27 @@ SCENES = (
         "bulk",
         "10 streams of 200 chunks of 64 KiB: bytes.",
         "-c 10 -n 200 -g 0 -s 65536",
-        (_per_second("MB/s", _megabytes, compared=True), _cpu_per("MB", _megabytes), *_BUSY),
+        _BYTES,
+    ),
+    Scene(
+        "large",
+        "4 streams of 20 chunks of 1 MiB: bytes in pieces that no buffer holds whole.",
+        "-c 4 -n 20 -g 0 -s 1048576",
+        _BYTES,
+    ),
+    Scene(
+        "uploads",
+        "10 connections, one POST of 100 pieces of 64 KiB after the other: bytes, the other way.",
+        "-c 10 -u -n 100 -s 65536",
+        _BYTES,
+        streams=False,
     ),
     Scene(
         "requests",
         "50 connections, one GET of 1 KiB after the other: the price of an ordinary request.",
         "-c 50 -p -s 1024",
         (_REQUESTS, _cpu_per("request", _answers), _FIRST_BYTE_P50, _FIRST_BYTE_P99, *_BUSY),
+        streams=False,
     ),
     _SHORT,
     _SHARED,
@@ -149,22 +198,35 @@ SCENES = (
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on the ratio unbuffer / peer."""
+    """A bound on a number of unbuffer: on its ratio to a peer's, to its own of another scene, or on itself."""
 
     scene: str
     measure: Measure
-    peer: str
+    against: str
+    """A peer, another scene, or empty."""
     relation: Literal[">=", "<=", "<"]
     bound: float
 
 
+_PEERS = ("nginx", "haproxy", "envoy", "caddy")
 TARGETS = (
-    Target("requests", _REQUESTS, "envoy", ">=", 1.2),
-    Target("requests", _REQUESTS, "caddy", ">=", 3.0),
-    Target("short", _STREAMS, "envoy", ">=", 1.3),
-    Target("shared", _STREAMS, "envoy", ">=", 1.3),
-    Target("heavy", _CPU_PER_CHUNK, "nginx", "<=", 1.25),
-    Target("heavy", _CPU_PER_CHUNK, "caddy", "<", 1.0),
-    Target("paced", _DELAY_P99, "envoy", "<=", 1.0),
-    Target("open", _MEMORY, "nginx", "<", 1.0),
+    Target("requests", _REQUESTS, "nginx", ">=", 0.55),
+    Target("requests", _REQUESTS, "envoy", ">=", 1.9),
+    Target("requests", _REQUESTS, "caddy", ">=", 4.0),
+    Target("short", _STREAMS, "envoy", ">=", 1.25),
+    Target("short", _STREAMS, "caddy", ">=", 2.7),
+    Target("shared", _STREAMS, "envoy", ">=", 1.25),
+    Target("shared", _STREAMS, "caddy", ">=", 2.7),
+    Target("heavy", _CPU_PER_CHUNK, "nginx", "<=", 1.35),
+    Target("heavy", _CPU_PER_CHUNK, "envoy", "<=", 0.8),
+    Target("heavy", _CPU_PER_CHUNK, "caddy", "<=", 0.75),
+    *(Target("paced", _DELAY_P99, peer, "<", 1.0) for peer in _PEERS),
+    Target("bulk", _MEGABYTES, "nginx", ">=", 1.0),
+    Target("bulk", _MEGABYTES, "haproxy", ">=", 0.95),
+    Target("uploads", _MEGABYTES, "nginx", ">=", 1.0),
+    Target("uploads", _MEGABYTES, "haproxy", ">=", 0.95),
+    Target("tls", _CPU_PER_CHUNK, "nginx", "<=", 1.1),
+    Target("gzip", _CPU_PER_CHUNK, "paced", "<=", 1.5),
+    Target("crowd", _DELAY_P99, "paced", "<", 5.0),
+    Target("open", _MEMORY, "", "<=", 5.0),
 )

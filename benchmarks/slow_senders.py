@@ -114,7 +114,7 @@ def _measure(bench: Bench, proxy: Proxy, who: str, count: int) -> Row:
     with (directory / "log").open("a") as log, ExitStack() as started:
         source = started.enter_context(running([bench.streamload, "source"], bench.load_core, PIPE, log, {}))
         upstream, port = int(line_of(source, log)), free_port()
-        command, environment = proxy.prepare(directory, upstream, port, bench.access_log)
+        command, environment = proxy.prepare(directory, upstream, port, bench.access_log, None)
         process = started.enter_context(running(command, bench.proxy_core, log, log, environment))
         wait_for_answer(process, port, log)
         pids = tree(process.pid)

@@ -5,13 +5,19 @@
  *       GET /stream?n=100&gap_us=10000&size=64   chunked text/event-stream: n events of size bytes, gap_us
  *                                                apart (0: as fast as the socket takes them), each of them
  *                                                one chunk and one write
+ *       GET /stream?...&gzip=1                   the same with Content-Encoding: gzip, flushed after each event
  *       GET /plain?size=1024                     a body with Content-Length
- *       POST                                     takes the body and never answers
- *   streamload sink PORT -c CONNECTIONS -t SECONDS [-w WARM_UP_SECONDS] [-o CONNECTIONS_A_SECOND]
- *                   [-P PID]... {-n EVENTS -g GAP_US -s SIZE | -p -s SIZE}
- *       keeps CONNECTIONS requests for /stream (-p: /plain) running against 127.0.0.1:PORT, warms up, then
- *       measures. Prints two JSON lines: {"open": answers being received} when the window opens, the result
- *       when it closes. -P adds a process whose CPU time (all its threads) inside the window is reported.
+ *       POST /upload                             takes a body with Content-Length, answers with its length
+ *       POST to anywhere else                    takes the body and never answers
+ *   streamload sink PORT -c CONNECTIONS -t SECONDS [-w WARM_UP_SECONDS] [-o CONNECTIONS_A_SECOND] [-T]
+ *                   [-P PID]... {-n EVENTS -g GAP_US -s SIZE [-z] | -p -s SIZE | -u -n PIECES -s SIZE}
+ *       keeps CONNECTIONS requests for /stream (-p: /plain; -u: uploads of PIECES writes of SIZE bytes) running
+ *       against 127.0.0.1:PORT, warms up, then measures. -T speaks TLS and checks no certificate. -z asks the
+ *       source to compress, and expects that the proxy undoes it. Prints two JSON lines:
+ *       {"open": answers being received} when the window opens, the result when it closes. -P adds a process
+ *       whose CPU time (all its threads) inside the window is reported.
+ *
+ * To build it: cc -O2 streamload.c -lssl -lcrypto -lz
  *
  * An event starts with "data: " and 24 hex digits: 16 of CLOCK_MONOTONIC in ns just before its write, 8 of
  * its number in its stream. The sink takes that time from the one at which it read the event: the delay of
@@ -26,6 +32,7 @@
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,6 +42,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #define SECOND 1000000000ull
 #define BATCH 256
@@ -42,6 +50,7 @@
 #define STAMP_PREFIX "data: "
 #define TIME_DIGITS 16
 #define STAMP_DIGITS 24
+#define LARGEST_EVENT (1 << 20)
 #define SMALLEST_EVENT 34 /* prefix, digits, a space, a byte of padding, two line ends */
 
 static void die(const char *what)
@@ -148,6 +157,8 @@ static void timer_read(void)
 struct source {
     struct timer timer;
     int fd, waits_to_write, streaming, listening; /* listening: to a body without end */
+    long uploading, uploaded; /* bytes of an upload that are still to come, and its length */
+    z_stream *gzip; /* null: bodies go as they are */
     char request[4096]; int request_len;
     long number, events, gap_us, size; /* number: of the next event */
     char *out; long out_len, out_sent;
@@ -157,6 +168,8 @@ static void source_close(struct source *c)
 {
     timer_clear(&c->timer);
     close(c->fd);
+    if (c->gzip) deflateEnd(c->gzip);
+    free(c->gzip);
     free(c->out);
     free(c);
 }
@@ -177,15 +190,39 @@ static int source_flush(struct source *c) /* 0: all is out, or waits for the soc
     c->waits_to_write = 0;
     return 0;
 }
-static void source_event(struct source *c) /* append one event; behind the last one, the end of the body */
+static void source_stamp(struct source *c, char *event)
 {
-    char *p = c->out + c->out_len;
-    p += sprintf(p, "%lx\r\n", c->size);
-    memset(p, 'x', c->size);
     char stamp[64];
-    memcpy(p, stamp, sprintf(stamp, STAMP_PREFIX "%016" PRIx64 "%08lx ", now_ns(), c->number++));
-    memcpy(p + c->size - 2, "\n\n\r\n", 4);
-    p += c->size + 2;
+    memset(event, 'x', c->size);
+    memcpy(event, stamp, sprintf(stamp, STAMP_PREFIX "%016" PRIx64 "%08lx ", now_ns(), c->number++));
+    memcpy(event + c->size - 2, "\n\n", 2);
+}
+static long source_deflate(struct source *c, const char *event, char *out) /* the bytes that it has become */
+{
+    c->gzip->next_in = (void *)event;
+    c->gzip->avail_in = c->size;
+    c->gzip->next_out = (void *)out;
+    c->gzip->avail_out = c->size + 512;
+    deflate(c->gzip, c->number == c->events ? Z_FINISH : Z_SYNC_FLUSH);
+    return (char *)c->gzip->next_out - out;
+}
+static void source_event(struct source *c) /* append one event; after the last one, the end of the body */
+{
+    static char event[LARGEST_EVENT], packed[LARGEST_EVENT + 512];
+    char *p = c->out + c->out_len;
+    if (c->gzip) {
+        source_stamp(c, event);
+        long k = source_deflate(c, event, packed);
+        p += sprintf(p, "%lx\r\n", k);
+        memcpy(p, packed, k);
+        p += k;
+    } else {
+        p += sprintf(p, "%lx\r\n", c->size);
+        source_stamp(c, p);
+        p += c->size;
+    }
+    memcpy(p, "\r\n", 2);
+    p += 2;
     if (c->number == c->events) {
         memcpy(p, "0\r\n\r\n", 5);
         p += 5;
@@ -208,10 +245,30 @@ static long query(const char *request, const char *key, long missing)
     const char *end = strstr(request, "\r\n"), *at = strstr(request, key);
     return at && at < end ? atol(at + strlen(key)) : missing;
 }
+static int source_take(struct source *c, long k) /* k bytes of an upload; as source_flush */
+{
+    if (k > c->uploading) return -1;
+    if (c->uploading -= k) return 0;
+    char length[32];
+    sprintf(length, "%ld", c->uploaded);
+    c->out_len = sprintf(c->out, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %zu\r\n\r\n%s",
+                         strlen(length), length);
+    return source_flush(c);
+}
 static int source_answer(struct source *c) /* 0: answered, or the head is not complete; -1: broken */
 {
     char *end = strstr(c->request, "\r\n\r\n");
     if (!end) return c->request_len == sizeof c->request - 1 ? -1 : 0;
+    if (!strncmp(c->request, "POST /upload ", 13)) {
+        const char *length = strcasestr(c->request, "\r\nContent-Length:");
+        if (!length || length > end) return -1;
+        c->uploading = c->uploaded = atol(length + 17);
+        long came = c->request_len - (end + 4 - c->request);
+        c->request_len = 0;
+        free(c->out);
+        if (!(c->out = malloc(1024))) die("malloc");
+        return source_take(c, came);
+    }
     if ((c->listening = !strncmp(c->request, "POST ", 5))) {
         c->request_len = 0;
         return 0;
@@ -220,9 +277,15 @@ static int source_answer(struct source *c) /* 0: answered, or the head is not co
     c->gap_us = query(c->request, "gap_us=", 0);
     c->events = query(c->request, "n=", 100);
     c->number = 0;
-    if (c->size < SMALLEST_EVENT || c->size > 1 << 20 || c->events < 1) return -1;
+    if (c->size < SMALLEST_EVENT || c->size > LARGEST_EVENT || c->events < 1) return -1;
     free(c->out);
     if (!(c->out = malloc(c->size + 1024))) die("malloc"); /* room for a head, and later for one event */
+    if (query(c->request, "gzip=", 0) && !c->gzip) {
+        if (!(c->gzip = calloc(1, sizeof *c->gzip))) die("calloc");
+        if (deflateInit2(c->gzip, 1, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) != Z_OK) die("deflateInit2");
+    } else if (c->gzip) {
+        deflateReset(c->gzip);
+    }
     if (!strncmp(c->request, "GET /plain?", 11)) {
         c->out_len = sprintf(c->out, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
                                      "Content-Length: %ld\r\n\r\n", c->size);
@@ -230,7 +293,8 @@ static int source_answer(struct source *c) /* 0: answered, or the head is not co
         c->out_len += c->size;
     } else {
         c->out_len = sprintf(c->out, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
-                                     "Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n");
+                                     "Cache-Control: no-cache\r\n%sTransfer-Encoding: chunked\r\n\r\n",
+                             c->gzip ? "Content-Encoding: gzip\r\n" : "");
         c->streaming = 1;
     }
     c->out_sent = 0;
@@ -244,6 +308,12 @@ static int source_ready(struct source *c, unsigned what) /* as source_flush */
     if (what & EPOLLOUT) {
         if (source_flush(c)) return -1;
         if (c->streaming && !c->gap_us && !c->out_len) return source_pump(c, 0);
+    }
+    if (c->uploading && what & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
+        static char buffer[1 << 18];
+        ssize_t k = recv(c->fd, buffer, sizeof buffer, 0);
+        if (k < 0 && errno == EAGAIN) return 0;
+        return k <= 0 ? -1 : source_take(c, k);
     }
     if (what & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         ssize_t k = recv(c->fd, c->request + c->request_len, sizeof c->request - 1 - c->request_len, 0);
@@ -336,7 +406,9 @@ static void cpu_since(void) /* called at both ends of the window: then the varia
 struct sink {
     struct timer timer;
     int fd;
-    enum { CLOSED, CONNECTING, HEAD, BODY } state;
+    SSL *tls; /* null: clear text */
+    enum { CLOSED, CONNECTING, HANDSHAKE, HEAD, BODY } state;
+    long to_send; /* bytes of an upload */
     uint64_t asked;
     char head[4096]; int head_len;
     enum { SIZE, PAYLOAD, PAYLOAD_END, LAST } chunk;
@@ -344,17 +416,32 @@ struct sink {
     int matched; uint64_t time, number; /* how much of prefix and digits is read, and what they say */
 };
 static struct sockaddr_in target;
-static char request[256];
-static int request_len, plain;
+static char request[256], length[32]; /* length: of an upload, as the source answers it */
+static int request_len, plain, upload, gzip;
+static SSL_CTX *tls; /* null: clear text */
 static long n_events = 100, gap_us, size = 64;
 
 static void sink_fail(struct sink *c, const char *what)
 {
     if (!errors++)
         snprintf(first_error, sizeof first_error, "%s (event %ld, byte %ld)", what, c->seen, c->body);
+    SSL_free(c->tls);
+    c->tls = 0;
     close(c->fd);
     c->state = CLOSED;
     timer_set(&c->timer, now_ns() + SECOND / 100);
+}
+static void sink_upload(struct sink *c) /* as much as the socket takes; a write for each piece */
+{
+    static const char piece[LARGEST_EVENT];
+    while (c->to_send) {
+        ssize_t k = send(c->fd, piece, c->to_send < size ? c->to_send : size, MSG_NOSIGNAL);
+        if (k < 0 && errno == EAGAIN) return;
+        if (k < 0) { sink_fail(c, "cannot send"); return; }
+        c->to_send -= k;
+        if (stage == MEASURING) payload_bytes += k;
+    }
+    watch(EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
 }
 static void sink_ask(struct sink *c)
 {
@@ -363,7 +450,12 @@ static void sink_ask(struct sink *c)
     c->chunk = SIZE;
     c->chunk_left = c->body = c->seen = 0;
     c->asked = now_ns();
-    if (send(c->fd, request, request_len, MSG_NOSIGNAL) != request_len) sink_fail(c, "cannot send");
+    ssize_t sent = c->tls ? SSL_write(c->tls, request, request_len)
+                          : send(c->fd, request, request_len, MSG_NOSIGNAL);
+    if (sent != request_len) { sink_fail(c, "cannot send"); return; }
+    if (!upload) return;
+    c->to_send = n_events * size;
+    watch(EPOLL_CTL_MOD, c->fd, EPOLLIN | EPOLLOUT, c);
 }
 static void sink_open(struct sink *c)
 {
@@ -374,6 +466,12 @@ static void sink_open(struct sink *c)
     watch(EPOLL_CTL_ADD, c->fd, EPOLLOUT, c);
     if (connect(c->fd, (void *)&target, sizeof target) && errno != EINPROGRESS) sink_fail(c, "no connection");
 }
+static void sink_shake(struct sink *c)
+{
+    int result = SSL_connect(c->tls);
+    if (result == 1) sink_ask(c);
+    else if (SSL_get_error(c->tls, result) != SSL_ERROR_WANT_READ) sink_fail(c, "no TLS");
+}
 static void sink_connected(struct sink *c)
 {
     int error = 0;
@@ -381,11 +479,15 @@ static void sink_connected(struct sink *c)
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
     if (error) { sink_fail(c, "no connection"); return; }
     watch(EPOLL_CTL_MOD, c->fd, EPOLLIN, c);
-    sink_ask(c);
+    if (!tls) { sink_ask(c); return; }
+    if (!(c->tls = SSL_new(tls)) || !SSL_set_fd(c->tls, c->fd)) die("SSL_new");
+    c->state = HANDSHAKE;
+    sink_shake(c);
 }
 static void sink_done(struct sink *c)
 {
-    if (c->body != (plain ? size : n_events * size)) { sink_fail(c, "wrong length of body"); return; }
+    long right = upload ? (long)strlen(length) : plain ? size : n_events * size;
+    if (c->body != right || c->to_send) { sink_fail(c, "wrong length of body"); return; }
     if (!plain && c->seen != n_events) { sink_fail(c, "wrong number of events"); return; }
     streams += stage == MEASURING;
     sink_ask(c);
@@ -406,7 +508,7 @@ static int sink_event(struct sink *c, uint64_t now) /* 0, or -1: failed */
 static void sink_count(struct sink *c, long k)
 {
     c->body += k;
-    if (stage == MEASURING) payload_bytes += k;
+    if (stage == MEASURING && !upload) payload_bytes += k;
 }
 static int sink_payload(struct sink *c, const char *p, long k, uint64_t now) /* 0, or -1: failed */
 {
@@ -457,8 +559,12 @@ static void sink_body(struct sink *c, const char *p, long k, uint64_t now)
     if (!plain) {
         sink_chunks(c, p, k, now);
     } else {
+        if (upload && (c->body + k > 20 || memcmp(p, length + c->body, k))) {
+            sink_fail(c, "the upload has another length");
+            return;
+        }
         sink_count(c, k);
-        if (c->body >= size) sink_done(c);
+        if (c->body >= (upload ? (long)strlen(length) : size)) sink_done(c);
     }
 }
 static long sink_head(struct sink *c, const char *p, long k, uint64_t now) /* bytes taken of k; -1: failed */
@@ -487,15 +593,27 @@ static long sink_head(struct sink *c, const char *p, long k, uint64_t now) /* by
     if (plain && stage == MEASURING) observe(&first_byte, now - c->asked);
     return end + 4 - c->head - before;
 }
+static ssize_t sink_read(struct sink *c, char *buffer, size_t room) /* as recv; of TLS one record */
+{
+    if (!c->tls) return recv(c->fd, buffer, room, 0);
+    int k = SSL_read(c->tls, buffer, room);
+    if (k > 0) return k;
+    int error = SSL_get_error(c->tls, k);
+    errno = EAGAIN;
+    return error == SSL_ERROR_WANT_READ ? -1 : 0;
+}
 static void sink_readable(struct sink *c)
 {
     static char buffer[1 << 18];
-    ssize_t k = recv(c->fd, buffer, sizeof buffer, 0);
-    if (k < 0 && errno == EAGAIN) return;
-    if (k <= 0) { sink_fail(c, k ? "the connection was reset" : "the connection was closed"); return; }
-    uint64_t now = now_ns(), known = delay.total;
-    long used = c->state == HEAD ? sink_head(c, buffer, k, now) : 0;
-    if (used >= 0 && used < k) sink_body(c, buffer + used, k - used, now);
+    uint64_t known = delay.total;
+    do {
+        ssize_t k = sink_read(c, buffer, sizeof buffer);
+        if (k < 0 && errno == EAGAIN) break;
+        if (k <= 0) { sink_fail(c, k ? "the connection was reset" : "the connection was closed"); return; }
+        uint64_t now = now_ns();
+        long used = c->state == HEAD ? sink_head(c, buffer, k, now) : 0;
+        if (used >= 0 && used < k) sink_body(c, buffer + used, k - used, now);
+    } while (c->tls && SSL_pending(c->tls));
     if (delay.total > known + 1) merged += delay.total - known - 1;
 }
 static void sink_window(const struct sink *all, int n, uint64_t opens, uint64_t closes)
@@ -517,18 +635,24 @@ static void sink_print(void)
     printf("{\"seconds\": %.6f, \"streams\": %" PRIu64 ", \"events\": %" PRIu64 ", \"merged\": %" PRIu64
            ", \"payload_bytes\": %" PRIu64 ", \"errors\": %" PRIu64 ", \"first_error\": \"%s\", ",
            window / 1e9, streams, delay.total, merged, payload_bytes, errors, first_error);
-    printf("\"delay_p50_us\": %.1f, \"delay_p99_us\": %.1f, \"first_byte_p50_us\": %.1f, "
-           "\"first_byte_p99_us\": %.1f, \"own_cpu\": %.6f, \"cpu\": [",
-           quantile_us(&delay, .5), quantile_us(&delay, .99), quantile_us(&first_byte, .5),
-           quantile_us(&first_byte, .99), own_cpu / 1e9);
+    printf("\"delay_p50_us\": %.1f, \"delay_p99_us\": %.1f, \"delay_p999_us\": %.1f, "
+           "\"first_byte_p50_us\": %.1f, \"first_byte_p99_us\": %.1f, \"own_cpu\": %.6f, \"cpu\": [",
+           quantile_us(&delay, .5), quantile_us(&delay, .99), quantile_us(&delay, .999),
+           quantile_us(&first_byte, .5), quantile_us(&first_byte, .99), own_cpu / 1e9);
     for (int i = 0; i < watched_n; i++) printf("%s%.6f", i ? ", " : "", watched_cpu[i] / 1e9);
     printf("]}\n");
 }
 static void sink(int connections, double warm_up, double seconds, double rate)
 {
-    request_len = plain ? sprintf(request, "GET /plain?size=%ld HTTP/1.1\r\nHost: bench\r\n\r\n", size)
-                        : sprintf(request, "GET /stream?n=%ld&gap_us=%ld&size=%ld HTTP/1.1\r\nHost: bench\r\n"
-                                           "Accept: text/event-stream\r\n\r\n", n_events, gap_us, size);
+    sprintf(length, "%ld", n_events * size);
+    if (upload)
+        request_len = sprintf(request, "POST /upload HTTP/1.1\r\nHost: bench\r\nContent-Length: %s\r\n\r\n", length);
+    else if (plain)
+        request_len = sprintf(request, "GET /plain?size=%ld HTTP/1.1\r\nHost: bench\r\n\r\n", size);
+    else
+        request_len = sprintf(request, "GET /stream?n=%ld&gap_us=%ld&size=%ld%s HTTP/1.1\r\nHost: bench\r\n"
+                                       "Accept: text/event-stream\r\n\r\n", n_events, gap_us, size,
+                              gzip ? "&gzip=1" : "");
     struct sink *all = calloc(connections, sizeof *all);
     if (!all) die("calloc");
     watch_timer();
@@ -543,6 +667,8 @@ static void sink(int connections, double warm_up, double seconds, double rate)
             struct sink *c = ready[i].data.ptr;
             if ((void *)c == &timer_fd) timer_read();
             else if (c->state == CONNECTING) sink_connected(c);
+            else if (c->state == HANDSHAKE) sink_shake(c);
+            else if (c->to_send && ready[i].events & EPOLLOUT) sink_upload(c);
             else sink_readable(c);
         }
         struct sink *c;
@@ -562,7 +688,7 @@ int main(int argc, char **argv)
     if (argc < 3 || strcmp(argv[1], "sink")) goto usage;
     target = loopback(atoi(argv[2]));
     optind = 3;
-    while ((option = getopt(argc, argv, "c:t:w:o:n:g:s:pP:")) > 0) switch (option) {
+    while ((option = getopt(argc, argv, "c:t:w:o:n:g:s:puzTP:")) > 0) switch (option) {
         case 'c': connections = atoi(optarg); break;
         case 't': seconds = atof(optarg); break;
         case 'w': warm_up = atof(optarg); break;
@@ -571,12 +697,19 @@ int main(int argc, char **argv)
         case 'g': gap_us = atol(optarg); break;
         case 's': size = atol(optarg); break;
         case 'p': plain = 1; break;
+        case 'u': plain = upload = 1; break;
+        case 'z': gzip = 1; break;
+        case 'T':
+            if (!(tls = SSL_CTX_new(TLS_client_method()))) die("SSL_CTX_new");
+            SSL_CTX_set_read_ahead(tls, 1);
+            break;
         case 'P':
             if (watched_n == WATCHED) goto usage;
             if ((errno = clock_getcpuclockid(atoi(optarg), &watched[watched_n++]))) die("-P");
             break;
         default: goto usage;
         }
+    if (size < 1 || size > LARGEST_EVENT || (upload && tls)) goto usage;
     sink(connections, warm_up, seconds, rate);
     return 0;
 usage:
