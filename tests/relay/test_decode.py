@@ -208,6 +208,38 @@ async def test_a_304_has_the_tag_that_the_client_knows(relay: Relay, known: byte
     assert await relay.outcome() is Outcome.COMPLETED
 
 
+@pytest.mark.parametrize("decode", DECODE)
+@pytest.mark.parametrize("known", [True, False], ids=["length", "chunked"])
+async def test_a_head_that_does_not_tell_how_its_body_is_framed_has_what_holds_either_way(
+    relay: Relay, decode: Decode, known: bool
+) -> None:
+    """Apache says nothing of it before it has compressed the body. A 304 to what the client was given tells."""
+    await relay.start(decode=decode)
+    resource = Resource(known, False)
+    silent = resource.head(b"304 Not Modified").replace(b"Transfer-Encoding: chunked\r\n", b"")
+    silent = silent.replace(b"Content-Length: %d\r\n" % len(CODED), b"")
+    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await upstream.send(resource.head() + resource.body(CODED))
+    of_get = fields_of(head := await client.head())
+    await body_of(client, head)
+
+    await client.send(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+    await upstream.head()
+    await upstream.send(silent.replace(b"304 Not Modified", b"200 OK"))
+    of_head = fields_of(await client.head())
+    assert of_head[b"etag"].removeprefix(b"W/") == STRONG
+    for name in (b"content-encoding", b"accept-ranges", *map(bytes.lower, DIGESTS)):
+        assert of_head.get(name) in (None, of_get.get(name))
+    assert (b"accept-ranges" in of_head) is (decode != "streams")
+
+    await client.send(b"GET / HTTP/1.1\r\nHost: a\r\nIf-None-Match: %b\r\n\r\n" % of_get[b"etag"])
+    await upstream.head()
+    await upstream.send(silent)
+    tells_of(await client.head(), is_decoded(decode, resource), None)
+    for _ in range(3):
+        assert await relay.outcome() is Outcome.COMPLETED
+
+
 TAKES = b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n"
 
 

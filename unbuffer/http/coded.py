@@ -39,13 +39,27 @@ def goes_out_decoded(head: ResponseHead, decode: str, head_request: bool) -> boo
 
     decode: as the setting says, "streams", "always" or "never". A body of unknown length may be a stream; one with a
     length is complete where it was made, and its compressor holds nothing back, and so is a file. A head without a
-    length, of a HEAD, is taken for that of a body without one.
+    length, of a HEAD, is taken for that of a body without one; `leaves_open` says of which that is a guess.
     """
     if decode == "never" or head.status in (204, 206) or not decodable(head.codings):
         return False
     bodiless = head_request or head.status == 304
     length = head.length if bodiless else head.framing
     return bool(head.codings) and length != 0 and (decode == "always" or (length < 0 and not _stays(head)))
+
+
+def leaves_open(head: ResponseHead, decode: str) -> bool:
+    """Whether the head alone of what goes out decoded (HEAD, 304) may still be that of a GET that does not.
+
+    A server need not say before a GET how it frames the body (RFC 9110, section 9.3.2): without Content-Length and
+    Transfer-Encoding nobody knows. Then the head has what holds either way, which leaves no word for ranges.
+    """
+    return decode == "streams" and head.length < 0 and not value_of(head.fields, b"transfer-encoding")
+
+
+def without_ranges(fields: Fields) -> Fields:
+    """The fields without what they say of ranges."""
+    return [(name, value) for name, value in fields if name.lower() != b"accept-ranges"]
 
 
 def ranges_over_coded(head: ResponseHead, decode: str, asked: bytes) -> bool:
@@ -66,15 +80,18 @@ def ranges_over_coded(head: ResponseHead, decode: str, asked: bytes) -> bool:
     return first is not None and total is not None and int(first[1]) > int(total[1])
 
 
-def is_of_decoded(head: ResponseHead, known: bytes) -> bool:
-    """Whether this 304 speaks of a response that the client has decoded. known: its If-None-Match.
+def is_of_decoded(head: ResponseHead, known: bytes) -> bool | None:
+    """Whether this 304 speaks of a response that the client has decoded; None = it cannot be told from its
+    If-None-Match, `known`.
 
-    A 304 says nothing of codings, but the client does: it has as weak what the upstream calls by a strong tag. With
-    that tag a cache would find nothing to renew (RFC 9111, section 4.3.4).
+    A 304 need not name codings, but the client has told: it has as weak what the upstream calls by a strong tag, and as
+    strong what it has as it came. With another tag a cache would find nothing to renew (RFC 9111, section 4.3.4).
     """
     tag = value_of(head.fields, b"etag")
     tags = _TAG.findall(known)
-    return tag.startswith(b'"') and b"W/" + tag in tags and tag not in tags
+    if not tag.startswith(b'"'):
+        return None
+    return False if tag in tags else True if b"W/" + tag in tags else None
 
 
 def weak(tag: bytes) -> bytes:

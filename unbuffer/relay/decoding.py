@@ -3,7 +3,7 @@
 import time
 from abc import abstractmethod
 
-from unbuffer.http.coded import goes_out_decoded, is_of_decoded, value_of
+from unbuffer.http.coded import goes_out_decoded, is_of_decoded, leaves_open, value_of, without_ranges
 from unbuffer.http.coding import CodingError, Decoder, decodable
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
@@ -36,10 +36,13 @@ def decoding_of(stream: Stream, taker: Taker, head: ResponseHead) -> "tuple[bool
     """Whether the head speaks of a decoded body, and the decoding of that body if it comes."""
     policy, record = stream.policy, stream.record
     decoded = goes_out_decoded(head, policy.decode, record.method == "HEAD")
-    if head.status == 304:
+    if head.status == 304 and (policy.decode != "never" or policy.adds):
         # Of an event-stream a 304 does not say that it is one.
-        asked = value_of(stream.request.fields, b"if-none-match")
-        return decoded or ((policy.decode != "never" or policy.adds) and is_of_decoded(head, asked)), None
+        known = is_of_decoded(head, value_of(stream.request.fields, b"if-none-match"))
+        if known is not None:
+            return known, None
+    if decoded and not head.framing and leaves_open(head, policy.decode):
+        head.fields = without_ranges(head.fields)
     if not head.framing or head.status == 206:
         return decoded, None
     label = "+".join(head.codings) if decodable(head.codings) else "other"
