@@ -1,5 +1,7 @@
 """The manifests as kubectl merges them: valid in every version they are for, and right about the life of a sidecar."""
 
+import copy
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -10,6 +12,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tests.apps.installed import python
 from tests.deploy.balancers import installed
 from tests.deploy.containers import ROOT
 from unbuffer.settings.load import load
@@ -28,16 +31,24 @@ def build(tmp_path: Path) -> Build:
     """Builds the example with these components and gives its objects by kind; `app` is the Deployment's pod."""
 
     def build(*components: str) -> dict[str, Manifest]:
-        copy = tmp_path / "kubernetes"
-        shutil.copytree(FOLDER, copy, dirs_exist_ok=True)
-        file = copy / "example" / "kustomization.yaml"
+        folder = tmp_path / "kubernetes"
+        shutil.copytree(FOLDER, folder, dirs_exist_ok=True)
+        file = folder / "example" / "kustomization.yaml"
         text = file.read_text()
         shown = yaml.safe_load(text)["components"]
         assert shown == ["../component"]
         for component in components:
             assert f"../{component}" in text, "the example shows every component"
-        file.write_text(yaml.safe_dump({**yaml.safe_load(text), "components": [f"../{name}" for name in components]}))
-        command = [installed("kubectl"), "kustomize", str(copy / "example")]
+        kustomization = yaml.safe_load(text)
+        kustomization["components"] = [f"../{name}" for name in components]
+        if "classic" in components:  # as the comment in the file says
+            sizes = folder / "example" / "sizes.yaml"
+            merged = sizes.read_text().replace("      containers:\n", "").replace("initContainers", "containers")
+            sizes.write_text(merged)
+        if any("autoscaling" in name for name in components):
+            del kustomization["replicas"]
+        file.write_text(yaml.safe_dump(kustomization))
+        command = [installed("kubectl"), "kustomize", str(folder / "example")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert not done.stderr
@@ -55,8 +66,10 @@ def one(items: list[Manifest], name: str) -> Manifest:
 
 
 def settings(container: Manifest) -> Settings:
-    """What unbuffer makes of a container's environment. Raises SettingsError."""
-    return load(None, {variable["name"]: variable["value"] for variable in container["env"]}, {})
+    """What unbuffer makes of a container's environment, with the file that is mounted for it. Raises SettingsError."""
+    environ = {variable["name"]: variable["value"] for variable in container["env"]}
+    file = str(FOLDER / "routes" / "unbuffer.yaml") if "UNBUFFER_CONFIG" in environ else None
+    return load(file, environ, {})
 
 
 def variant(build: Build, name: str) -> tuple[Manifest, Manifest, Manifest]:
@@ -140,7 +153,7 @@ def test_the_upstream_is_where_the_application_listens(build: Build, name: str) 
         return
     path = command[command.index("--uds") + 1]
     assert url == f"unix:{path}"
-    (volume,) = spec["volumes"]
+    volume = one(spec["volumes"], "sockets")
     assert volume["emptyDir"]["medium"] == "Memory"
     for container in (app, unbuffer):
         mount = one(container["volumeMounts"], volume["name"])
@@ -188,6 +201,144 @@ def test_the_two_forms_differ_in_what_makes_a_sidecar_only() -> None:
     assert native == classic
 
 
+# -- sizes, replicas, settings from a file
+
+
+@pytest.mark.process
+def test_the_numbers_of_the_example_are_those_of_the_pod(build: Build) -> None:
+    documents = build("component")
+    deployment = documents["Deployment"]["spec"]
+    (count,) = read("example/kustomization.yaml")["replicas"]
+    assert deployment["replicas"] == count["count"] == 2
+    assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    sizes = read("example/sizes.yaml")["spec"]["template"]["spec"]
+    for kind in ("initContainers", "containers"):
+        for container in sizes[kind]:
+            assert one(deployment["template"]["spec"][kind], container["name"])["resources"] == container["resources"]
+    budget = documents["PodDisruptionBudget"]["spec"]
+    assert budget["selector"] == deployment["selector"]
+    assert budget["maxUnavailable"] < count["count"]
+
+
+@pytest.mark.process
+def test_the_settings_of_the_config_map_are_those_that_are_mounted_and_watched(build: Build, tmp_path: Path) -> None:
+    documents = build("component", "routes")
+    for kind in ("Deployment", "ConfigMap"):
+        kubernetes_validate.validate(documents[kind], VERSIONS[-1], strict=True)
+    spec = documents["Pod"]["spec"]
+    unbuffer = one(spec["initContainers"], "unbuffer")
+    volume = one(spec["volumes"], "unbuffer-settings")
+    (mount,) = unbuffer["volumeMounts"]
+    assert volume["configMap"] == {"name": documents["ConfigMap"]["metadata"]["name"]}
+    assert (mount["name"], mount["readOnly"], mount.get("subPath")) == (volume["name"], True, None)
+    (name,) = documents["ConfigMap"]["data"]
+    environ = {variable["name"]: variable["value"] for variable in unbuffer["env"]}
+    assert environ["UNBUFFER_CONFIG"] == f"{mount['mountPath']}/{name}"
+    (tmp_path / name).write_text(documents["ConfigMap"]["data"][name])
+    warnings: list[object] = []
+    own = load(str(tmp_path / name), environ, {}, warn=warnings.append)
+    assert warnings == []
+    assert own.reload == "watch"
+    assert [route.name for route in own.routes] == ["chat", "uploads"]
+    assert own.listen.address == (":8080",), "the variables of the sidecar still count"
+
+
+# -- autoscaling
+
+
+KEDA = """
+import json, sys
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
+for document in json.load(sys.stdin):
+    read = ScaledObject.model_validate(document)
+    print(read.model_dump_json(by_alias=True, exclude_unset=True))
+"""
+"""Of each document what KEDA knows; a key that it does not know is left out. Raises for a wrong value."""
+
+
+@pytest.mark.process
+def test_the_autoscaler_is_valid_and_asks_for_what_the_adapter_serves(build: Build) -> None:
+    documents = build("component", "monitoring", "autoscaling/adapter")
+    autoscaler = documents["HorizontalPodAutoscaler"]
+    for document in (autoscaler, documents["Deployment"]):
+        kubernetes_validate.validate(document, VERSIONS[-1], strict=True)
+    assert "replicas" not in documents["Deployment"]["spec"], "each apply would undo what the autoscaler has decided"
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": documents["Deployment"]["metadata"]["name"]}
+    assert autoscaler["spec"]["scaleTargetRef"] == target
+    (metric,) = autoscaler["spec"]["metrics"]
+    (rule,) = read("autoscaling/adapter/rules.yaml")["rules"]
+    assert metric["pods"]["metric"]["name"] == rule["name"]["as"]
+
+
+@pytest.mark.process
+def test_the_scaled_object_is_valid_and_scales_the_deployment(build: Build) -> None:
+    documents = build("component", "monitoring", "autoscaling/keda")
+    scaled = documents["ScaledObject"]
+    wrong = copy.deepcopy(scaled)
+    wrong["spec"]["triggers"][0]["metricTyp"] = "Value"
+    done = subprocess.run(
+        [python(), "-c", KEDA], input=json.dumps([scaled, wrong]), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    known, other = map(json.loads, done.stdout.splitlines())
+    assert known == scaled
+    assert other != wrong
+    assert scaled["spec"]["scaleTargetRef"]["name"] == documents["Deployment"]["metadata"]["name"]
+    assert "replicas" not in documents["Deployment"]["spec"]
+
+
+STREAMS = {
+    # Two routes of a pod, a pod that drains, one of another Deployment, and one without a stream since its start.
+    'unbuffer_active_streams{namespace="default", pod="app-1", route="chat", kind="sse"}': 30,
+    'unbuffer_active_streams{namespace="default", pod="app-1", route="default", kind="other"}': 12,
+    'unbuffer_active_streams{namespace="default", pod="app-2", route="chat", kind="sse"}': 50,
+    'unbuffer_active_streams{namespace="default", pod="other-1", route="chat", kind="sse"}': 70,
+    'unbuffer_draining{namespace="default", pod="app-1"}': 0,
+    'unbuffer_draining{namespace="default", pod="app-2"}': 1,
+    'unbuffer_draining{namespace="default", pod="app-3"}': 0,
+    'unbuffer_draining{namespace="default", pod="other-1"}': 0,
+}
+
+
+def asked(directory: Path, query: str, series: dict[str, int], expected: dict[str, int]) -> None:
+    """Prometheus finds these values, by their labels, where there are these series."""
+    samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
+    question = {"expr": query, "eval_time": "1m", "exp_samples": samples}
+    given = [{"series": name, "values": f"{value}x5"} for name, value in series.items()]
+    (directory / "test.yml").write_text(
+        yaml.safe_dump({"tests": [{"interval": "15s", "input_series": given, "promql_expr_test": [question]}]})
+    )
+    command = [installed("promtool"), "test", "rules", "test.yml"]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.process
+def test_the_adapter_gives_each_pod_the_sum_of_its_streams(tmp_path: Path) -> None:
+    (rule,) = read("autoscaling/adapter/rules.yaml")["rules"]
+    query = rule["metricsQuery"]
+    # What the adapter puts in for two pods of a namespace.
+    for field, value in {
+        "Series": rule["seriesQuery"].partition("{")[0],
+        "LabelMatchers": 'namespace="default",pod=~"app-1|app-2"',
+        "GroupBy": "pod",
+    }.items():
+        assert f"<<.{field}>>" in query
+        query = query.replace(f"<<.{field}>>", value)
+    asked(tmp_path, query, STREAMS, {'{pod="app-1"}': 42, '{pod="app-2"}': 50})
+
+
+@pytest.mark.process
+def test_keda_counts_the_streams_of_pods_that_take_new_ones(tmp_path: Path) -> None:
+    (trigger,) = read("autoscaling/keda/scaled-object.yaml")["spec"]["triggers"]
+    query = trigger["metadata"]["query"]
+    asked(tmp_path, query, STREAMS, {"{}": 42})
+    resting = {name: value for name, value in STREAMS.items() if "active" not in name or "other-1" in name}
+    asked(tmp_path, query, resting, {"{}": 0})
+    asked(tmp_path, query, {name: value for name, value in STREAMS.items() if "app-" not in name}, {})
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
 # -- monitoring
 
 
@@ -211,6 +362,16 @@ def test_the_rules_are_those_of_prometheus() -> None:
 
 
 # -- what stands in front
+
+
+@pytest.mark.process
+def test_the_edge_is_merged_with_one_of_its_two_ways_in(build: Build) -> None:
+    assert build("component", "edge")["HTTPRoute"] == read("edge/gateway-api.yaml")
+    kustomization = (FOLDER / "edge" / "kustomization.yaml").read_text()
+    assert {file.name for file in (FOLDER / "edge").iterdir()} == {
+        "kustomization.yaml",
+        *(word for word in kustomization.split() if word.endswith(".yaml")),
+    }
 
 
 def test_the_routes_lead_to_the_service_and_have_no_total_deadline() -> None:
