@@ -91,6 +91,21 @@ async def test_its_upstream_is_paused_and_read_again(relay: Relay, http2: Connec
     assert (await finished(relay, Outcome.COMPLETED, 200)).stalls == 1
 
 
+async def test_what_waits_for_a_window_is_memory_that_is_told_of(relay: Relay, http2: Connect) -> None:
+    await relay.start()
+    client = await http2(initial_window_size=10)
+    upstream = await opened(relay, client, 1)
+    assert sum(relay.plane.clients.buffered()) == 0
+    await upstream.send(b"20\r\n" + b"x" * 0x20 + b"\r\n")
+    assert len((await client.frame(DataFrame, 1)).data) == 10
+    assert sum(relay.plane.clients.buffered()) == 22
+    await client.open_window(1, 100)
+    assert len((await client.frame(DataFrame, 1)).data) == 22
+    assert sum(relay.plane.clients.buffered()) == 0
+    await upstream.send(b"0\r\n\r\n")
+    assert await client.body(1) == b""
+
+
 async def test_the_end_waits_for_the_window_too(relay: Relay, http2: Connect) -> None:
     await relay.start()
     client = await http2(initial_window_size=2)

@@ -328,7 +328,7 @@ FAMILIES = (
         "unbuffer_write_buffer_bytes",
         "gauge",
         (),
-        "Bytes written for clients that the system has not taken yet.",
+        "Bytes written for clients that the system, or a window of HTTP/2, has not taken yet.",
         "at the scrape",
         alone(attrgetter("buffered")),
     ),

@@ -23,6 +23,11 @@ class Connection(Subject, Protocol):
         """Of the streams that have not ended."""
         ...
 
+    @property
+    def unsent(self) -> int:
+        """Bytes written for the client that the system has not taken."""
+        ...
+
     def reload(self) -> None:
         """The settings have changed."""
         ...
@@ -85,7 +90,7 @@ class Clients:
     def buffered(self) -> Iterator[int]:
         """For each client, the bytes written that the system has not taken yet; others may come and go meanwhile."""
         for connection in list(self.connections):
-            yield connection.transport.get_write_buffer_size()
+            yield connection.unsent
 
     def is_closing(self) -> bool:
         """Whether a drain has closed the listeners."""

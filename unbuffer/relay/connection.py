@@ -108,6 +108,10 @@ class ClientConnection(Client, asyncio.Protocol):
         """Of the stream that runs, if one does."""
         return (self._exchange.record,) if self._exchange is not None else ()
 
+    @property
+    def unsent(self) -> int:
+        return self.transport.get_write_buffer_size()
+
     def reload(self) -> None:
         """The settings have changed: whether the client's forwarding fields are believed is decided anew, and a wait
         that runs has another end."""

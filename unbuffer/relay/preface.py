@@ -105,6 +105,11 @@ class Preface(asyncio.Protocol):
         """No stream runs."""
         return ()
 
+    @property
+    def unsent(self) -> int:
+        """Nothing is ever written."""
+        return 0
+
     def drain(self) -> None:
         """Close if nothing can be on its way, else once nothing has come."""
         if self._closing:

@@ -169,6 +169,11 @@ class Http2Connection(asyncio.Protocol):
         """Of the streams that run."""
         return [stream.exchange.record for stream in self.streams.values() if stream.exchange is not None]
 
+    @property
+    def unsent(self) -> int:
+        """With what waits for a window."""
+        return self.transport.get_write_buffer_size() + self.output.pending
+
     def drain(self) -> None:
         """Leave once no stream is left. WebSockets hear that the server leaves."""
         for stream in list(self.streams.values()):

@@ -111,6 +111,11 @@ class Output:
         """It waits no more."""
         self._waiting.pop(writer, None)
 
+    @property
+    def pending(self) -> int:
+        """Bytes that no window has room for."""
+        return sum([len(writer.pending) for writer in self._waiting])
+
     def opened(self, whole: bool) -> None:
         """A window is larger: each that waits writes a frame, until there is no room. whole: it is the connection's."""
         if whole:
