@@ -124,7 +124,7 @@ class Series:
         self.missing = 0
         """Streams that ended well without the last word that is the rule here."""
 
-    def end(self, record: Record) -> None:
+    def count_end(self, record: Record) -> None:
         """One that ended well. Without a last word where that is the rule, it is MISSING."""
         said = record.last_word == SAID
         if self.expects_last_word and not said:
@@ -216,7 +216,7 @@ class Totals:
         if record.chunks:
             series.chunks.observe(record.chunks)
         if record.last_word != UNKNOWN:
-            series.end(record)
+            series.count_end(record)
         if record.bytes_up:
             self.request_bytes[record.route] += record.bytes_up
         if record.trace:

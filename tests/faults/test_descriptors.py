@@ -35,7 +35,7 @@ def loop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
 
 def test_as_many_clients_as_there_are_descriptors_for(start: Start, lasting: App, loop: tuple[str, ...]) -> None:
     story = start(lasting.url, "limits.connections=50", prefix=(*loop, *at_most(FILES)))
-    story.process.err.match(r"WARNING limits\.connections is 50, and held to 10: 180 open files are allowed")
+    story.process.err.match(r"WARNING limits\.connections is 50, and limited to 10: 180 open files are allowed")
     clients = [story.ask("/never/fits", more="") for _ in range(10)]
     until(lambda: story.count("unbuffer_upstream_connections", state="active") == 10)
 

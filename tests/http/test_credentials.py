@@ -246,7 +246,7 @@ def test_every_token_is_compared_whichever_comes_first(monkeypatch: pytest.Monke
         return one == other
 
     monkeypatch.setattr("unbuffer.http.credentials.hmac.compare_digest", compare)
-    assert BearerTokens.of(SECRETS, False).hold(b"opensesame")
+    assert BearerTokens.of(SECRETS, False).has(b"opensesame")
     assert compared == [sha256(secret.encode()).digest() for secret in SECRETS]
 
 

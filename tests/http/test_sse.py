@@ -374,7 +374,7 @@ def test_what_is_kept_of_a_body_is_bounded() -> None:
     for read in (b"x" * 1_000_000, b":" * 1_000_000, b"\n:" + b"y" * 1_000_000, b"z\n" * 500_000):
         tail.feed(read)
         assert isinstance(tail._last, _LastLine)
-        assert len(tail.end) + len(tail._last._line) < 16
+        assert len(tail.last_bytes) + len(tail._last._line) < 16
 
 
 # -- the name of the last event

@@ -14,7 +14,7 @@ from unbuffer.http.websocket import GOING_AWAY
 from unbuffer.outcome import Outcome
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.http2.connection import Http2Connection
-from unbuffer.relay.http2.stream import Stream
+from unbuffer.relay.http2.stream import Http2Stream
 from unbuffer.relay.http2.writer import StreamWriter
 from unbuffer.settings.model import SSE, Credentials, Forwarded, Limits, Listen
 
@@ -459,7 +459,7 @@ async def test_nothing_is_left_for_the_garbage_collector(relay: Relay, http2: Co
                 await client.answer(number)
             await relay.record()
         await client.ping()
-        assert not [one for one in gc.get_objects() if isinstance(one, Stream | StreamWriter | Exchange)]
+        assert not [one for one in gc.get_objects() if isinstance(one, Http2Stream | StreamWriter | Exchange)]
     finally:
         gc.enable()
 

@@ -189,7 +189,7 @@ def test_the_tokens_of_a_route_replace_those_above(tmp_path: Path) -> None:
     tokens = {path: (guard := table.match(b"GET", path).guard) and guard.tokens for path in (b"/", b"/own", b"/open")}
     assert tokens[b"/open"] is None
     every = (b"opensesame", b"second-one", b"third", b"fourth==", b"# for one route", b"")
-    opens = {path: [one for one in every if held and held.hold(one)] for path, held in tokens.items()}
+    opens = {path: [one for one in every if held and held.has(one)] for path, held in tokens.items()}
     assert opens == {b"/": [b"opensesame", b"second-one"], b"/own": [b"third", b"fourth=="], b"/open": []}
     assert [held.forward for held in tokens.values() if held] == [False, True]
 
@@ -201,4 +201,4 @@ def test_a_file_adds_to_the_tokens_beside_it(tmp_path: Path) -> None:
     guard = RouteTable(Settings(authorization=authorization)).match(b"GET", b"/").guard
     assert guard is not None
     assert guard.tokens is not None
-    assert [guard.tokens.hold(one) for one in (b"first", b"third", b"second")] == [True, True, False]
+    assert [guard.tokens.has(one) for one in (b"first", b"third", b"second")] == [True, True, False]

@@ -208,21 +208,21 @@ class _Brotli:
 
         self.error: type[Exception] = brotli.error
         self._stream = brotli.Decompressor()
-        self._held = b""
+        self._left = b""
         self._ended = True
 
     @property
     def complete(self) -> bool:
-        return self._ended and not self._held
+        return self._ended and not self._left
 
     def decode(self, data: bytes, limit: int) -> bytes:
-        out = self._held
+        out = self._left
         if not out:
             self._ended = self._ended and not data
             # The library rounds its limit up to whole blocks; the first one is 32 KiB.
             out = self._stream.process(data, output_buffer_limit=_STEP)
             self._ended = self._ended or self._stream.is_finished()
-        self._held = out[limit:]
+        self._left = out[limit:]
         return out[:limit]
 
 

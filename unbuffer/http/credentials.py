@@ -36,7 +36,7 @@ class BearerTokens:
         """From the tokens themselves, which are not kept."""
         return cls(tuple(sha256(token.encode("ascii")).digest() for token in tokens), forward)
 
-    def hold(self, token: bytes) -> bool:
+    def has(self, token: bytes) -> bool:
         """Whether this is one of them. Takes as long for every token of one length, right or wrong."""
         digest = sha256(token).digest()
         found = False
@@ -118,7 +118,7 @@ def _check(head: RequestHead, tokens: BearerTokens) -> None:
     scheme, _, token = values[0].partition(b" ") if values else (b"", b"", b"")
     if scheme.lower() != b"bearer":
         raise BadRequest(401, "")
-    if not tokens.hold(token.strip(b" ")):
+    if not tokens.has(token.strip(b" ")):
         raise BadRequest(401, "the bearer token is not valid")
     if not tokens.forward:
         head.passed = without(head.passed, frozenset((b"authorization",)))

@@ -41,12 +41,12 @@ type: what else they write is data."""
 class Tail:
     """The end of a body, as far as it has come. Bounded: of a line only what may become a marker is kept."""
 
-    __slots__ = ("_last", "_shape", "end", "marker", "wants_id")
+    __slots__ = ("_last", "_shape", "last_bytes", "marker", "wants_id")
 
     def __init__(self, marker: bytes, shape: str = COMMENT, keepalives: tuple[bytes, ...] | None = None) -> None:
         """marker: the terminal marker to look for; empty for none. shape: of heartbeats. keepalives: the types of
         events that are keep-alives; None = this is no event-stream."""
-        self.end = b"\n\n"
+        self.last_bytes = b"\n\n"
         """The last bytes, three where there are so many. A stream begins as if an empty line were before it."""
         self.marker = bool(marker)
         self._last: _LastEvent | _LastLine | None = None
@@ -68,13 +68,13 @@ class Tail:
                 data.find(_ID_LINE) >= 0
                 or (_CR in data and data.find(b"\rid") >= 0)
                 or data[0] == _SMALL_I
-                or self.end[-1] in _ID_BEGUN
+                or self.last_bytes[-1] in _ID_BEGUN
             )
-            and _ID.search(self.end + data)
+            and _ID.search(self.last_bytes + data)
         ):
             self.wants_id = False
             self._shape = COMMENT
-        self.end = data[-3:] if len(data) > 2 else (self.end + data)[-3:]
+        self.last_bytes = data[-3:] if len(data) > 2 else (self.last_bytes + data)[-3:]
         if self._last is not None:
             self._last.feed(data)
 
@@ -85,7 +85,7 @@ class Tail:
     @property
     def at_event_boundary(self) -> bool:
         """Whether no event is under way: what is written now becomes no part of one."""
-        return self.end.endswith(_EVENT_ENDS)
+        return self.last_bytes.endswith(_EVENT_ENDS)
 
     @property
     def heartbeat(self) -> bytes:
@@ -94,7 +94,7 @@ class Tail:
         Lines end as the one before did: some readers cut at two ends of one kind, and the LF for which a CR may be
         waiting makes no empty line of its own.
         """
-        end = b"\r" if self.end.endswith(b"\r") else b"\r\n" if self.end.endswith(b"\r\n") else b"\n"
+        end = b"\r" if self.last_bytes.endswith(b"\r") else b"\r\n" if self.last_bytes.endswith(b"\r\n") else b"\n"
         if self._shape == COMMENT:
             return b":" + end
         return b":" + end + end if self._shape == COMMENT_BLOCK else end + end

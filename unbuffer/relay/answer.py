@@ -161,7 +161,7 @@ class Answer(Taker):
         if tail is not None:
             # All that `Tail.feed` finds in such a read: it ends with an event.
             if usual and content is not None and tail.has_no_news(data):
-                tail.end = content.event_end
+                tail.last_bytes = content.event_end
             else:
                 if record.heartbeats and not record.bytes_down:
                     data = unmarked(data)
@@ -239,9 +239,9 @@ class Answer(Taker):
         if self._decoding is not None:
             self._decoding.end(trailers)
         else:
-            self.ended(trailers, time.monotonic())
+            self.decoded_end(trailers, time.monotonic())
 
-    def ended(self, trailers: Fields, now: float) -> None:
+    def decoded_end(self, trailers: Fields, now: float) -> None:
         """Every byte of the body has gone out."""
         if self._series is None:
             return
@@ -325,7 +325,7 @@ class Answer(Taker):
             return
         now = self._resumed_at = time.monotonic()
         count_stall(record, series, now)
-        if self._decoding is not None and self._decoding.behind:
+        if self._decoding is not None and self._decoding.has_more:
             self._decoding.go_on(now)
         else:
             stream.resume_upstream()
@@ -345,7 +345,7 @@ class Answer(Taker):
             if record.chunks and not record.paused_at:
                 self._silence_over(now)
             stream.shared.silences.ended_at = now
-        if record.paused_at or (self._decoding is not None and self._decoding.behind):
+        if record.paused_at or (self._decoding is not None and self._decoding.has_more):
             stream.resume_upstream()  # it may serve others
         if series is not None:
             if record.paused_at:

@@ -151,7 +151,7 @@ class ClientConnection(Client, asyncio.Protocol):
         if not half_close and self._state != BODY:
             self._close()
             return
-        self._end()
+        self._begin_ending()
         if half_close:
             with contextlib.suppress(OSError):  # of asyncio's own transport, where the client has reset the connection
                 self.transport.write_eof()
@@ -160,17 +160,17 @@ class ClientConnection(Client, asyncio.Protocol):
 
     def _close(self) -> None:
         """Close once everything written has been taken, but do not wait for that for ever."""
-        self._end()
+        self._begin_ending()
         self.transport.close()
 
     def abort(self) -> None:
         """End the connection at once, by a reset: the end of a body that ends with its connection looks otherwise, and
         with TLS the close_notify is missing."""
         if self._state != CLOSED:
-            self._end()
+            self._begin_ending()
             reset(self.transport)
 
-    def _end(self) -> None:
+    def _begin_ending(self) -> None:
         """The wait for the connection's end begins, or begins anew."""
         if self._state != ENDING:
             self._move(ENDING)

@@ -24,7 +24,7 @@ class Taker:
         """More than one step is in a read: the next one, not empty."""
 
     @abstractmethod
-    def ended(self, trailers: Fields, now: float) -> None:
+    def decoded_end(self, trailers: Fields, now: float) -> None:
         """The decoder has given everything."""
 
     @abstractmethod
@@ -56,10 +56,10 @@ def decoding_of(stream: Stream, taker: Taker, head: ResponseHead) -> "tuple[bool
 class Decoding:
     """The decoding of one answer.
 
-    behind: the decoder holds more than was given out; the upstream is not read meanwhile.
+    has_more: the decoder holds more than was given out; the upstream is not read meanwhile.
     """
 
-    __slots__ = ("_damage", "_decoder", "_ending", "_full", "_stream", "_taker", "_trailers", "behind")
+    __slots__ = ("_damage", "_decoder", "_ending", "_full", "_stream", "_taker", "_trailers", "has_more")
 
     def __init__(self, stream: Stream, taker: Taker, codings: tuple[str, ...]) -> None:
         self._stream = stream
@@ -72,7 +72,7 @@ class Decoding:
         self._ending = False
         """The response is complete, as far as the upstream is concerned."""
         self._trailers: Fields = []
-        self.behind = False
+        self.has_more = False
 
     def feed(self, data: bytes, last: bool) -> bytes:
         """Coded bytes, as one read brought them. Returns the first step of what they stand for; `settle` has to follow
@@ -117,16 +117,16 @@ class Decoding:
             self._stream.finish(Outcome.DECODE_ERROR, self._damage)
         elif self._full:
             # The rest when the others have had their turn. No more is fed meanwhile.
-            self.behind = True
+            self.has_more = True
             self._stream.pause_upstream()
             self._stream.shared.loop.call_soon(self._in_turn)
         elif self._ending:
             self._over("ok")
-            taker.ended(self._trailers, now)
+            taker.decoded_end(self._trailers, now)
         else:
             taker.flush(now)
-            if self.behind:
-                self.behind = False
+            if self.has_more:
+                self.has_more = False
                 self._stream.resume_upstream()
 
     def _in_turn(self) -> None:

@@ -135,7 +135,7 @@ class DownstreamConnection(ClientConnection):
             # Where the framing shows what is missing, what did arrive is delivered first.
             cut = self.abort if self._writer.close_delimited else self._close
             if exchange.answer.explained:
-                self._end()
+                self._begin_ending()
                 self._breaking = self.plane.loop.call_later(patience.READ_FIRST, cut)
             else:
                 cut()
@@ -320,9 +320,9 @@ class DownstreamConnection(ClientConnection):
                 self.reading_paused = False
                 self.transport.resume_reading()
 
-    def _end(self) -> None:
+    def _begin_ending(self) -> None:
         self._forget()
-        super()._end()
+        super()._begin_ending()
 
     def _forget(self) -> None:
         """No further request is read."""

@@ -29,8 +29,8 @@ class RequestReader:
     __slots__ = (
         "_chunked",
         "_empty_lines",
-        "_held",
         "_limits",
+        "_partial",
         "_remaining",
         "head",
         "in_head",
@@ -46,7 +46,7 @@ class RequestReader:
         self.method = b""
         self.target = b""
         self._limits = limits
-        self._held = b""
+        self._partial = b""
         """What came of a head that is not complete."""
         self._empty_lines = 0
         self._remaining = 0
@@ -55,30 +55,30 @@ class RequestReader:
     @property
     def started(self) -> bool:
         """Whether a part of the head has come; empty lines before it are none."""
-        return bool(self._held)
+        return bool(self._partial)
 
     @property
     def preface(self) -> bytes:
         """What has come, where it is the preface of HTTP/2, or begins like it, and was refused for that; else empty."""
-        return self._held if self._held.startswith(b"PRI * HTTP/2.0\r\n") else b""
+        return self._partial if self._partial.startswith(b"PRI * HTTP/2.0\r\n") else b""
 
     def read_head(self, data: bytes) -> bytes:
         """Read on until the head is complete; returns what comes after it. Raises BadRequest."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         if data[:1] == b"\r":
             data = self._skip_empty_lines(data)
         end = data.find(b"\r\n\r\n") + 4
         match = REQUEST_LINE.match(data)
         if match is None or end == 3:
-            self._held = data
+            self._partial = data
             self._check_partial(data, match)
             return b""
         method, target, major, minor = match.groups()
         self.method, self.target = method, target
         if major != b"1" or (minor != b"1" and minor != b"0") or len(target) > self._limits.target:
-            self._held = data
+            self._partial = data
             self._check_line(target, major, minor)
         if end > self._limits.head:
             self._check_fields(data)

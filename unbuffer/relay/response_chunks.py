@@ -44,7 +44,18 @@ class ChunkedResponse:
     read, empty = it can.
     """
 
-    __slots__ = ("_held", "_left", "_limits", "_next", "_oddities", "_padded", "damage", "over", "surplus", "trailers")
+    __slots__ = (
+        "_left",
+        "_limits",
+        "_next",
+        "_oddities",
+        "_padded",
+        "_partial",
+        "damage",
+        "over",
+        "surplus",
+        "trailers",
+    )
 
     def __init__(self, limits: Limits, oddities: dict[str, int]) -> None:
         """oddities: what is tolerated is counted there, once; see `unbuffer.totals`."""
@@ -58,14 +69,14 @@ class ChunkedResponse:
         self._next = _SIZE
         self._left = 0
         """Bytes of the current chunk still to come."""
-        self._held = b""
+        self._partial = b""
         """What came of a line, or of the trailers, that are not complete."""
 
     def read(self, data: bytes) -> bytes:
         """Read on; returns the body bytes, unframed. What cannot be read sets `damage`: what was before it stays."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         at, end = 0, len(data)
         if self._next == _SIZE:
             # One chunk and nothing else: most reads of a stream.
@@ -86,7 +97,7 @@ class ChunkedResponse:
                     self._next = _SIZE
                     at += 2
                 elif data[at] == _CR and at + 1 == end:
-                    self._held = b"\r"
+                    self._partial = b"\r"
                     break
                 else:
                     self.damage = "bad chunked coding: a chunk that does not end with its size"
@@ -121,7 +132,7 @@ class ChunkedResponse:
                 self._padded = True
                 self._oddities["space_after_chunk_size"] += 1
         elif _BEGINS.fullmatch(line):
-            self._held = line
+            self._partial = line
         else:
             self.damage = _NO_SIZE
         return over
@@ -134,10 +145,10 @@ class ChunkedResponse:
         over = data.find(b"\r\n\r\n", at) + 4
         if over == 3:
             over = len(data)
-            self._held = data[at:]
-            if len(self._held) > self._limits.head:
+            self._partial = data[at:]
+            if len(self._partial) > self._limits.head:
                 self.damage = _TOO_LONG
-            elif LONE_LINE_END.search(self._held):
+            elif LONE_LINE_END.search(self._partial):
                 self.damage = "bad trailers: a line that does not end in CR LF"
         elif over - at > self._limits.head:
             self.damage = _TOO_LONG

@@ -35,10 +35,10 @@ class ResponseReader:
     __slots__ = (
         "_chunked",
         "_head_request",
-        "_held",
         "_informational",
         "_limits",
         "_oddities",
+        "_partial",
         "_remaining",
         "damage",
         "head",
@@ -59,7 +59,7 @@ class ResponseReader:
         self._limits = limits
         self._oddities = oddities
         self._head_request = head_request
-        self._held = b""
+        self._partial = b""
         """What came of a head that is not complete."""
         self._informational = 0
         """Bytes of the informational heads so far."""
@@ -72,9 +72,9 @@ class ResponseReader:
         Returns that head, or None while it is not complete, and what comes after it. Raises BadResponse.
         """
         self.untouched = False
-        if self._held:
-            data = self._held + data
-            self._held = b""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
         end = data.find(b"\r\n\r\n") + 4
         match = STATUS_LINE.match(data)
         if match is None or end == 3:
@@ -84,7 +84,7 @@ class ResponseReader:
                 raise BadResponse("bad response head: no status line of HTTP/1.1 or HTTP/1.0")
             if match is not None and LONE_LINE_END.search(data):
                 raise BadResponse("bad response head: a line that does not end in CR LF")
-            self._held = data
+            self._partial = data
             return None, b""
         if end > self._limits.head:
             raise BadResponse("the response head exceeds limits.head")

@@ -228,7 +228,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.exchange is not None and self.exchange.tunnel is not None:
             return self.exchange.tunnel.upstream_eof()
         # The transport would first write out the rest of a request that nobody may be reading.
-        self._end(None)
+        self._lost(None)
         self.transport.abort()
         return False
 
@@ -237,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
             ended = self._read_the_rest()
             if ended and isinstance(exc, BrokenPipeError):
                 exc = None  # closed in good order before the write; after a reset there is nothing to read either
-        self._end(exc)
+        self._lost(exc)
 
     def _read_the_rest(self) -> bool:
         """A failed write ends the connection although an answer may have come: take what the kernel still has of it.
@@ -256,7 +256,7 @@ class UpstreamConnection(asyncio.Protocol):
                 self.data_received(data)
         return False
 
-    def _end(self, exc: Exception | None) -> None:
+    def _lost(self, exc: Exception | None) -> None:
         """Nothing more comes."""
         self._home.lost(self)
         exchange, self.exchange = self.exchange, None

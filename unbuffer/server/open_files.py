@@ -42,7 +42,7 @@ def within_the_limit(settings: Settings) -> Settings:
     # The default means as many as there can be; a number that somebody chose is another matter.
     log.log(
         logging.DEBUG if wanted in (0, Limits().connections) else logging.WARNING,
-        "limits.connections is %s, and held to %d: %d open files are allowed, and a stream takes two (ulimit -Hn)",
+        "limits.connections is %s, and limited to %d: %d open files are allowed, and a stream takes two (ulimit -Hn)",
         wanted or "off",
         enough,
         files,

@@ -21,7 +21,7 @@ from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FrameError
 from unbuffer.relay.http2.output import Output
 from unbuffer.relay.http2.receiver import Receiver
 from unbuffer.relay.http2.session import Session, goaway
-from unbuffer.relay.http2.stream import Stream
+from unbuffer.relay.http2.stream import Http2Stream
 from unbuffer.relay.refusals import note
 from unbuffer.relay.tcp import OFF, client_options, half_close, kernel_timeout, reset, set_options
 from unbuffer.relay.watchdog import NOT_WATCHED
@@ -68,7 +68,7 @@ class Http2Connection(asyncio.Protocol):
         self.peer = plane.trust.peer(origin)
         self.watched_slot = NOT_WATCHED
         self._origin = origin
-        self.streams: dict[int, Stream] = {}
+        self.streams: dict[int, Http2Stream] = {}
         self._unsent = 0
         """Bytes that the system had not taken at the latest look."""
         self._last = False
@@ -145,7 +145,7 @@ class Http2Connection(asyncio.Protocol):
             self._session.taken(stream_id, size)
             self.output.flush()
 
-    def release(self, stream: Stream) -> None:
+    def forget_if_over(self, stream: Http2Stream) -> None:
         """Forget a stream if both its directions, and its exchange, are over."""
         if stream.exchange is None and stream.ended and stream.writer.over:
             stream.close()
@@ -196,7 +196,7 @@ class Http2Connection(asyncio.Protocol):
     def end_streams(self, outcome: Outcome) -> None:
         """End whatever runs; what was written may still go out."""
         for stream in list(self.streams.values()):
-            stream.end(outcome)
+            stream.finish(outcome)
         self._last = self._receiver.refuses = True
         if self.streams:
             self.output.write(goaway(self._session.latest, _NO_ERROR))

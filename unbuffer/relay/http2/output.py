@@ -133,7 +133,7 @@ class Output:
         """Whether none of those that wait has more on its way that its client has not acknowledged."""
         return writer.unacknowledged >= max([other.unacknowledged for other in self._waiting], default=0)
 
-    def held(self) -> None:
+    def no_room(self) -> None:
         """A stream has to wait for the connection's window."""
         if not self.waits_since:
             self.waits_since = time.monotonic()

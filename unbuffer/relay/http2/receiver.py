@@ -18,7 +18,7 @@ from unbuffer.relay.http2.budget import DATA, END_STREAM, GOAWAY, PADDED, RST_ST
 from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, FrameError, FrameReader
 from unbuffer.relay.http2.messages import Malformed, check_trailers, read_request
 from unbuffer.relay.http2.session import Session
-from unbuffer.relay.http2.stream import Stream
+from unbuffer.relay.http2.stream import Http2Stream
 from unbuffer.relay.refusals import answer, note, of_bad_request
 from unbuffer.totals import BAD_REQUEST
 
@@ -105,7 +105,7 @@ class Receiver:
             if stream is not None:
                 stream.lost(ConnectionResetError(f"RST_STREAM({Session.why(event)})"))
 
-    def _guarded(self, stream: Stream, data: bytes, taken: int, last: bool) -> None:
+    def _guarded(self, stream: Http2Stream, data: bytes, taken: int, last: bool) -> None:
         """One stream's mistake costs no other."""
         try:
             stream.data(data, taken, last)
@@ -132,7 +132,7 @@ class Receiver:
         except BadRequest as refused:
             self._refuse(stream_id, refused, headers, ended, now)
             return
-        stream = self._streams[stream_id] = Stream(connection, stream_id, request, ended)
+        stream = self._streams[stream_id] = Http2Stream(connection, stream_id, request, ended)
         try:
             stream.begin(request, now)
         except Exception as error:
@@ -147,9 +147,9 @@ class Receiver:
         message = answer(
             connection.plane, refusal.status, refusal.outcome, refusal.detail, (b":method", b"HEAD") in headers
         )
-        stream = self._streams[stream_id] = Stream(connection, stream_id, None, ended)
+        stream = self._streams[stream_id] = Http2Stream(connection, stream_id, None, ended)
         stream.answer(message)
-        connection.release(stream)
+        connection.forget_if_over(stream)
 
     def _trailers(self, stream_id: int, headers: Fields) -> None:
         stream = self._streams.get(stream_id)

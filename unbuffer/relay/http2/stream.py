@@ -26,7 +26,7 @@ INTERNAL_ERROR: Final = 0x2
 CANCEL: Final = 0x8
 
 
-class Stream(Client):
+class Http2Stream(Client):
     """A stream whose request was understood.
 
     exchange: None before and after it, and where none is needed. ended: the client has said everything.
@@ -41,11 +41,11 @@ class Stream(Client):
         "_drop_until",
         "_early",
         "_has_body",
+        "_is_tunnel",
         "_malformed",
         "_must_bring",
         "_stall_at",
         "_stall_size",
-        "_tunnel",
         "_untaken",
         "_writer",
         "ended",
@@ -62,7 +62,7 @@ class Stream(Client):
         self._connection = connection
         self.number = stream_id
         trailers = request is not None and request.wants_trailers
-        tunnel = self._tunnel = request is not None and request.tunnel
+        tunnel = self._is_tunnel = request is not None and request.tunnel
         """Whether DATA is that of a tunnel, which may not have begun."""
         self._early: list[bytes] = []
         """What came of it before it began, bounded by the window."""
@@ -85,7 +85,7 @@ class Stream(Client):
         self._stall_size = 0
 
     def __repr__(self) -> str:
-        return f"<Stream {self.number} of {self._connection!r}>"
+        return f"<Http2Stream {self.number} of {self._connection!r}>"
 
     # -- the request
 
@@ -115,12 +115,12 @@ class Stream(Client):
             if self._must_bring < 0 or (last and self._must_bring):
                 self.malformed("a body that is not as long as its content-length")
                 return
-        if exchange is not None and self._tunnel:
+        if exchange is not None and self._is_tunnel:
             self._tunnel_up(exchange, data, last)
         elif exchange is not None and self._has_body:
             self._body(exchange, data, last)
         elif last:
-            self._connection.release(self)
+            self._connection.forget_if_over(self)
         if not self.reading_paused:
             self._open_window()
 
@@ -191,7 +191,7 @@ class Stream(Client):
         exchange, self.exchange = self.exchange, None
         writer = self._writer
         if exchange is None or writer.over or writer.lost:
-            self._connection.release(self)
+            self._connection.forget_if_over(self)
         elif self._malformed:
             self.reset(PROTOCOL_ERROR)
         elif outcome in WHOLE:
@@ -223,7 +223,7 @@ class Stream(Client):
         """The end of the answer was written. What the client still sends is read and dropped, within bounds: many a
         client takes a reset for the answer, or reads nothing before it has sent everything."""
         if self.ended:
-            self._connection.release(self)
+            self._connection.forget_if_over(self)
             return
         now = self._drop_since = time.monotonic()
         self._drop_until = now + patience.LINGER_TOTAL
@@ -290,7 +290,7 @@ class Stream(Client):
         self.ended = True
         if self.exchange is not None:
             self.exchange.client_lost(exc)
-        self._connection.release(self)
+        self._connection.forget_if_over(self)
 
     def reset(self, code: int) -> None:
         """End both directions."""
@@ -299,7 +299,7 @@ class Stream(Client):
         self.ended = True
         if open_still:
             self._connection.output.reset(self.number, code)
-        self._connection.release(self)
+        self._connection.forget_if_over(self)
 
     def close(self) -> None:
         """It is forgotten: no clock looks at it any more."""
@@ -309,7 +309,7 @@ class Stream(Client):
         self._connection.plane.watchdog.forget(self)
         self._writer.forget()
 
-    def end(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """End whatever runs."""
         if self.exchange is not None:
             self.exchange.finish(outcome)

@@ -16,7 +16,7 @@ from unbuffer.relay.http2.messages import as_headers
 from unbuffer.relay.http2.output import Output
 
 if TYPE_CHECKING:
-    from unbuffer.relay.http2.stream import Stream
+    from unbuffer.relay.http2.stream import Http2Stream
 
 _TUNNEL_REFUSED: Final = 502
 """For a success that is no 101: it would say to an extended CONNECT that a tunnel begins."""
@@ -46,9 +46,9 @@ class StreamWriter(Writer):
         "unacknowledged",
     )
 
-    def __init__(self, stream: "Stream", stream_id: int, output: Output, trailers: bool, tunnel: bool) -> None:
+    def __init__(self, stream: "Http2Stream", stream_id: int, output: Output, trailers: bool, tunnel: bool) -> None:
         """trailers: the client takes trailer fields. tunnel: it asks for one, by an extended CONNECT."""
-        self._stream: Stream | None = stream
+        self._stream: Http2Stream | None = stream
         """None once nothing is left to tell it: the cyclic garbage collector is to find nothing."""
         self._id = stream_id
         self._output = output
@@ -183,7 +183,7 @@ class StreamWriter(Writer):
         room = self._room(len(pending))
         if not room:
             if self._window > 0:
-                self._output.held()
+                self._output.no_room()
             return False
         if room >= len(pending) and self._ending and not self._trailing:
             self._finish()
