@@ -20,6 +20,11 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 """A request and an answer where nothing about them matters."""
 
 
+def chunk(data: bytes) -> bytes:
+    """As the chunked coding has it; empty for the last chunk, without trailer fields."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 async def soon(awaitable: Awaitable[T]) -> T:
     """What `awaitable` gives; fails when it takes unreasonably long."""
     return await asyncio.wait_for(awaitable, PATIENCE)

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from tests.peers import Peer, ScriptedUpstream, soon
+from tests.peers import Peer, ScriptedUpstream, chunk, soon
 from unbuffer.demo.race import ChatText, Lane, Question, race
 from unbuffer.demo.screen import Screen
 
@@ -56,10 +56,6 @@ async def two() -> AsyncIterator[Race]:
     yield Race(servers)
     for server in servers:
         await server.stop()
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 async def test_each_read_is_shown_before_the_next_is_sent(two: Race) -> None:

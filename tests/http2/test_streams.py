@@ -8,7 +8,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 
 from tests.http2.client import Client, request
 from tests.http2.conftest import Connect
-from tests.peers import OK
+from tests.peers import OK, chunk
 from tests.relay.conftest import Relay, finished
 from unbuffer.http.websocket import GOING_AWAY
 from unbuffer.outcome import Outcome
@@ -20,10 +20,6 @@ from unbuffer.settings.model import SSE, Credentials, Forwarded, Limits, Listen
 
 SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, CANCEL, STREAM_CLOSED = 0, 1, 2, 8, 5
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def test_chunks_pass_in_lock_step_a_frame_each(relay: Relay, http2: Connect) -> None:

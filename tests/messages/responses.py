@@ -4,7 +4,7 @@ A section number stands for RFC 9112 unless it says otherwise. The limits are th
 """
 
 from tests.messages.requests import CHUNKED, LAST, LENGTH, UPGRADE, X, get
-from tests.peers import DATE
+from tests.peers import DATE, chunk
 from unbuffer.settings.model import Limits
 
 LIMITS = Limits(head=2048, headers=20)
@@ -302,7 +302,7 @@ UNTIL_CLOSE = [
         "6.3",
         GET,
         reply(body=OK),
-        stream(body=b"%x\r\n%b\r\n0\r\n\r\n" % (len(OK), OK)),
+        stream(body=chunk(OK) + chunk(b"")),
     ),
     ("no framing for HTTP/1.0", "6.3", OLD, reply(body=b"x"), stream(framing=b"Connection: close", body=b"x")),
 ]

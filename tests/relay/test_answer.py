@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.peers import GET
+from tests.peers import GET, chunk
 from tests.relay.conftest import Relay, finished, own_answer
 from tests.relay.test_error_event import begin, told
 from tests.relay.test_going_away import text
-from tests.relay.test_identity import Coder, chunk, fields
+from tests.relay.test_identity import Coder, fields
 from tests.relay.test_tunnel import say, tunnel
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, OK, Peer, chunk, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client
 from unbuffer.outcome import Outcome
 from unbuffer.totals import Series
@@ -40,7 +40,7 @@ class Source:
     async def _run(self) -> None:
         while not self._over.is_set() and self.sent < ON_OFFER:
             block = self.sent.to_bytes(8, "big") * 8192
-            await self._peer.send(b"%x\r\n%b\r\n" % (len(block), block) if self._chunked else block)
+            await self._peer.send(chunk(block) if self._chunked else block)
             self.digest.update(block)
             self.sent += len(block)
         if self._chunked:
@@ -172,7 +172,7 @@ async def test_an_echo_to_a_client_that_reads_nothing_holds_the_circle_and_no_mo
     async def echo() -> None:
         await upstream.send(CHUNKED)
         while data := await upstream.chunk():
-            await upstream.send(b"%x\r\n%b\r\n" % (len(data), data))
+            await upstream.send(chunk(data))
         await upstream.send(b"0\r\n\r\n")
 
     echoing = asyncio.create_task(echo())
@@ -206,7 +206,7 @@ async def test_a_connection_that_was_paused_at_the_end_of_a_response_serves_the_
             # One read of little makes much: the last of it comes out when the client has taken the rest.
             coded = gzip.compress(content * 64)
             head = CHUNKED.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
-            await upstream.send(head + b"%x\r\n%b\r\n0\r\n\r\n" % (len(coded), coded))
+            await upstream.send(head + chunk(coded) + chunk(b""))
             size = len(content) * 64
         else:
             await upstream.send(CHUNKED)

@@ -1,6 +1,7 @@
 """Promptness, in lock-step: the upstream sends chunk n+1 only after the client has chunk n. A relay that holds anything
 back stops here for good, however fast or slow the machine is."""
 
+from tests.peers import chunk
 from tests.relay.conftest import Relay
 
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -20,7 +21,7 @@ async def test_chunked_in_lock_step(relay: Relay) -> None:
     await client.head()
     for n in range(50):
         event = b"data: %d\n\n" % n
-        await upstream.send(b"%x\r\n%b\r\n" % (len(event), event))
+        await upstream.send(chunk(event))
         assert await client.chunk() == event
     await upstream.send(b"0\r\n\r\n")
     assert await client.chunk() == b""

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from benchmarks.unwired import Unwired
 from tests.http.test_content import PINGED, examples, plainly
 from tests.http.test_sse import BOM, standard
-from tests.peers import Peer
+from tests.peers import Peer, chunk
 from tests.relay.conftest import Relay, finished, long_ago
 from tests.relay.test_identity import Coder, codings
-from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, STREAM, chunk, fields, say, stream
+from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, STREAM, fields, say, stream
 from tests.relay.test_timeline import watch
 from unbuffer.http.sse import AUTO, Tail
 from unbuffer.judgement import Verdict

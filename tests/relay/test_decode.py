@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.peers import Peer
+from tests.peers import Peer, chunk
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
 from unbuffer.settings.kinds import Decode
@@ -49,7 +49,7 @@ class Resource:
 
     def body(self, data: bytes) -> bytes:
         """In its framing."""
-        return data if self.known else b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+        return data if self.known else chunk(data) + chunk(b"")
 
 
 RESOURCES = [Resource(*flags) for flags in itertools.product((True, False), repeat=2)]
@@ -288,7 +288,7 @@ async def test_digests_in_trailers_go_with_the_coding(relay: Relay, decode: Deco
     client, upstream, _ = await relay.exchange(TAKES)
     head = Resource(False, False).head()[:-2] + b"Trailer: Repr-Digest, X-Sum ,content-md5\r\nTrailer: Digest\r\n\r\n"
     trailers = b"0\r\nRepr-Digest: x\r\nX-Sum: 42\r\ncontent-md5: y\r\nETag: %b\r\n\r\n" % STRONG
-    await upstream.send(head + b"%x\r\n%b\r\n" % (len(CODED), CODED) + trailers)
+    await upstream.send(head + chunk(CODED) + trailers)
     seen = await client.head()
     lines = [line for line in seen.split(b"\r\n") if line.startswith(b"Trailer: ")]
     if decode == "never":

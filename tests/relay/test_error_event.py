@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.http.test_sse import standard
-from tests.peers import GET, Peer, soon
+from tests.peers import GET, Peer, chunk, soon
 from tests.relay.conftest import Relay, narrow_client
-from tests.relay.test_identity import Coder, chunk, fields
+from tests.relay.test_identity import Coder, fields
 from tests.relay.test_silence import Clock
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Timeouts

@@ -11,7 +11,7 @@ from itertools import pairwise
 import brotli
 import pytest
 
-from tests.peers import DATE, PATIENCE, Peer, eventually, read_again, stop_reading, timeless
+from tests.peers import DATE, PATIENCE, Peer, chunk, eventually, read_again, stop_reading, timeless
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.decoding import STEP
@@ -52,10 +52,6 @@ class Coder:
 def coded(coding: str, content: bytes) -> bytes:
     coder = Coder(coding)
     return coder.add(content) + coder.end()
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 def fields(*lines: bytes, status: bytes = b"200 OK") -> bytes:

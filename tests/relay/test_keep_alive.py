@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.peers import Peer, eventually, stop_reading
+from tests.peers import Peer, chunk, eventually, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 
@@ -164,7 +164,7 @@ async def test_a_client_that_was_held_back_by_its_last_request_is_read_again(rel
 
     async def pass_on(block: bytes) -> None:
         sent = record.bytes_up + len(block)
-        await client.send(b"%x\r\n%b\r\n" % (len(block), block))
+        await client.send(chunk(block))
         await eventually(lambda: record.bytes_up == sent)
 
     async def fill(size: int, block: bytes) -> None:

@@ -4,9 +4,9 @@ import gzip
 
 import pytest
 
-from tests.peers import GET, Peer
+from tests.peers import GET, Peer, chunk
 from tests.relay.conftest import Relay
-from tests.relay.test_identity import chunk, fields
+from tests.relay.test_identity import fields
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, SAID, UNKNOWN, UNSAID, Record
 from unbuffer.totals import FEW_ENDS, MANY_ENDS, Totals

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.stage import SETTINGS, Stage, play, read_answer
-from tests.relay.test_identity import Coder, chunk, fields
+from tests.peers import chunk
+from tests.relay.test_identity import Coder, fields
 from unbuffer.histogram import Histogram
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record

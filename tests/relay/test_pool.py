@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually, stop_reading
+from tests.peers import GET, OK, Peer, chunk, eventually, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Settings, Upstream
@@ -198,7 +198,7 @@ async def test_a_connection_that_was_held_back_for_a_slow_client_is_read_again(r
 
     async def pass_on(block: bytes) -> None:
         sent = series.bytes_down + len(block)
-        await upstream.send(b"%x\r\n%b\r\n" % (len(block), block))
+        await upstream.send(chunk(block))
         await eventually(lambda: series.bytes_down == sent)
 
     async def fill(waiting: int, block: bytes) -> None:

@@ -17,7 +17,7 @@ from unbuffer.relay.preface import Preface
 from unbuffer.settings.model import Forwarded, Limits, Listen, Timeouts
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 Connection = Preface | DownstreamConnection
 LINE = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
 
@@ -48,7 +48,7 @@ def take(connection: Connection, data: bytes) -> None:
 
 async def served(relay: Relay, client: Peer, upstream: Peer, address: str) -> None:
     """Answer, and see whose request was logged."""
-    await upstream.send(OK)
+    await upstream.send(EMPTY)
     await client.head()
     record = await finished(relay, Outcome.COMPLETED, 200)
     assert (record.client, record.path) == (address, "/a")
@@ -79,7 +79,7 @@ async def test_it_may_come_in_any_pieces(relay: Relay, header: bytes) -> None:
     data = header + GET
     peer, upstream, expected = await relay.exchange(data)
     for cut in range(1, len(data)):
-        await upstream.send(OK)
+        await upstream.send(EMPTY)
         await peer.head()
         await peer.close()
         await eventually(lambda: not relay.plane.clients.connections)
@@ -102,9 +102,9 @@ async def test_byte_by_byte(relay: Relay) -> None:
 async def test_it_holds_for_every_request_of_the_connection(relay: Relay) -> None:
     await start(relay)
     peer, upstream, _ = await relay.exchange(LINE + GET + GET)
-    await upstream.send(OK)
+    await upstream.send(EMPTY)
     assert b"X-Forwarded-For: 192.0.2.1\r\n" in await upstream.head()
-    await upstream.send(OK)
+    await upstream.send(EMPTY)
     await peer.head()
     await peer.head()
 
@@ -132,7 +132,7 @@ async def scheme(relay: Relay, client: Peer) -> bytes:
     await client.send(GET)
     upstream = await relay.upstream.accept()
     head = await upstream.head()
-    await upstream.send(OK[:-2] + b"Connection: close\r\n\r\n")
+    await upstream.send(EMPTY[:-2] + b"Connection: close\r\n\r\n")
     await client.head()
     await relay.record()
     return head.partition(b"\r\nX-Forwarded-Proto: ")[2].partition(b"\r\n")[0]
@@ -210,7 +210,7 @@ async def test_who_was_gone_before_it_was_accepted_made_no_request(relay: Relay)
         sock.send(GET)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client, upstream, _ = await relay.exchange(LINE + GET)
-    await upstream.send(OK)
+    await upstream.send(EMPTY)
     await client.head()
     # uvloop does not know any more who that was, asyncio does and refuses it.
     record = await relay.record()

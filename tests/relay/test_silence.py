@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.http.test_sse import BOM, httpx_sse, standard
-from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, OK, Peer, chunk, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
@@ -27,10 +27,6 @@ HEARTBEAT = b"\n\n"
 """Of a client that names no media type, where no `id:` has come."""
 DUE = 15.1
 """Seconds, a moment more than the default."""
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Clock:

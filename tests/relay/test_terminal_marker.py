@@ -3,9 +3,9 @@ it came."""
 
 import pytest
 
-from tests.peers import GET, OK, Peer
+from tests.peers import GET, OK, Peer, chunk
 from tests.relay.conftest import Relay, finished
-from tests.relay.test_identity import Coder, chunk, codings, fields
+from tests.relay.test_identity import Coder, codings, fields
 from unbuffer.outcome import Outcome
 from unbuffer.settings.kinds import Decode
 from unbuffer.settings.model import SSE

@@ -4,13 +4,12 @@ import gzip
 
 import pytest
 
-from tests.peers import eventually, read_again, stop_reading
+from tests.peers import GET, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay
 from unbuffer.record import Record
 from unbuffer.settings.model import SSE
 from unbuffer.timeline import Timeline
 
-GET = b"GET /a HTTP/1.1\r\nHost: app\r\n\r\n"
 EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n"
 
 

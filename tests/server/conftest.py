@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.peers import PATIENCE, Peer, ScriptedUpstream, connect, soon
+from tests.peers import PATIENCE, Peer, ScriptedUpstream, chunk, connect, soon
 
 ROOT = str(Path(__file__).parents[2])
 
@@ -251,7 +251,7 @@ async def stream(client: Peer, upstream: Upstream, head: bytes = EVENTS) -> Peer
 
 async def relays(upstream: Peer, client: Peer, data: bytes, *, chunked: bool = True) -> None:
     """The upstream sends this, and goes on only when the client has it."""
-    await upstream.send(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+    await upstream.send(chunk(data) if chunked else data)
     assert await (client.chunk() if chunked else client.read(len(data))) == data
 
 

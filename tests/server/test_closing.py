@@ -11,7 +11,7 @@ import pytest
 import uvloop
 from msgspec.structs import replace
 
-from tests.peers import OK, PATIENCE, Peer, ScriptedUpstream, eventually, soon
+from tests.peers import GET, OK, PATIENCE, Peer, ScriptedUpstream, eventually, soon
 from tests.server.conftest import Files
 from unbuffer.relay.plane import Plane
 from unbuffer.server import listeners
@@ -20,7 +20,6 @@ from unbuffer.settings.model import Listen, ListenTLS, Settings
 from unbuffer.settings.model import Upstream as To
 from unbuffer.totals import Totals
 
-GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 MANY = 20
 
 

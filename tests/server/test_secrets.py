@@ -9,7 +9,7 @@ from tests.server.conftest import Files, Sidecar, Start, Upstream, fetch
 
 FIRST, SECOND, OF_ROUTE = "first-token-opensesame", "second-token-opensesame", "routes-token-opensesame"
 WRONG, QUERY, COOKIE = "wrong-token-opensesame", "query-token-opensesame", "cookie-opensesame"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 async def start(command: Start, directory: Path, upstream: Upstream, key: str) -> Sidecar:
@@ -91,7 +91,7 @@ async def test_no_secret_leaves_the_process(command: Start, upstream: Upstream, 
         peer = upstreams[0] if upstreams else await upstream.accept()
         upstreams.append(peer)
         assert b"opensesame" not in await peer.head()
-        await peer.send(OK)
+        await peer.send(EMPTY)
         assert (await client.head()).startswith(b"HTTP/1.1 200 ")
 
     (tmp_path / "tokens").write_text(f"{SECOND} {SECOND}\n")
