@@ -37,6 +37,16 @@ class Outcome(Enum):
         "connection_write_timeout",
         "The client read nothing for timeouts.client_stall.",
     )
+    ABANDONED = Ending(
+        "abandoned", 0, "", "The client left and nobody came back within resume.linger, so the upstream was cancelled."
+    )
+    CANCELLED = Ending("cancelled", 0, "", "The client cancelled its resumable stream by DELETE.")
+    STREAM_UNKNOWN = Ending(
+        "stream_unknown",
+        404,
+        "http_request_error",
+        "There is no such stream to go on with, or none of this client's; see resume.",
+    )
     REQUEST_MALFORMED = Ending("request_malformed", 400, "http_request_error", "The request is not valid HTTP.")
     REQUEST_TOO_LARGE = Ending(
         "request_too_large", 413, "http_request_error", "The request is larger than the limits allow."
@@ -133,6 +143,9 @@ FINE = frozenset(
         Outcome.COMPLETED,
         Outcome.CLIENT_DISCONNECT,
         Outcome.CLIENT_STALL_TIMEOUT,
+        Outcome.ABANDONED,
+        Outcome.CANCELLED,
+        Outcome.STREAM_UNKNOWN,
         Outcome.REQUEST_MALFORMED,
         Outcome.REQUEST_TOO_LARGE,
         Outcome.REQUEST_HEAD_TIMEOUT,

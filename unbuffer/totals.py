@@ -70,6 +70,10 @@ REJECT_REASONS = (
 """Why a request or connection is refused before the upstream sees it, in the order of the exposition."""
 
 
+ATTACH_RESULTS = ("hit", "expired", "foreign", "unknown")
+"""What becomes of a request for a resumable stream."""
+
+
 FEW_ENDS: Final = 50
 """Streams that ended well from which on it is known how those of a route and kind end."""
 
@@ -185,6 +189,14 @@ class Totals:
         """By route and kind, whether the latest stream that tells it had its head withheld (`observe.causes`)."""
         self.collected: dict[tuple[str, str], bool] = {}
         """By route and kind, whether the latest stream that tells it came collected."""
+        self.resume_attaches = dict.fromkeys(ATTACH_RESULTS, 0)
+        """Requests for a resumable stream, by result."""
+        self.resume_replayed = 0
+        """Events that were sent again, or late, to clients that came back."""
+        self.resume_streams = 0
+        """Streams that can be come back to now."""
+        self.resume_held = 0
+        """Bytes that they take."""
         self.reuses = 0
         """Requests sent on a connection that had served one before."""
         self.client_connections = 0

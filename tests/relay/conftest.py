@@ -18,6 +18,7 @@ from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.preface import client_connection
+from unbuffer.resume.registry import Registry
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
 
@@ -48,7 +49,7 @@ class Relay:
     async def serve(self, settings: Settings) -> None:
         """Start with these settings; the upstream is the test's own."""
         loop = asyncio.get_running_loop()
-        self.plane = Plane(settings, self.totals, loop, self._records.put_nowait)
+        self.plane = Plane(settings, self.totals, loop, self._records.put_nowait, resumption=Registry)
         self._server = await loop.create_server(lambda: client_connection(self.plane), "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -89,6 +90,10 @@ class Relay:
         if self._server is not None:
             self._server.close()
             await self.plane.clients.shutdown(5.0)
+            if self.plane.resumption is not None:
+                self.plane.resumption.close()
+                assert not self.totals.resume_streams
+                assert not self.totals.resume_held
             self.plane.pool.close()
             self.plane.watchdog.forget(self.plane.pool)
             assert not self.plane.watchdog._slots, "somebody is still watched"

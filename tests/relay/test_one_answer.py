@@ -40,7 +40,9 @@ KINDS = (b"text/event-stream", b"application/x-ndjson", b"text/html")
 PIECES = ("informational", "switch", "head", "event", "half", "marked", "big", "damage", "end", "trailers", "surplus")
 SERIES = sorted(name for name in Series.__dict__ if not name.startswith("_") and name != "stalled_by")
 """What is counted of a route and kind; compiled, there is no `__slots__`."""
-CAUSES = sorted(set(Outcome) - {*WHOLE, Outcome.INTERNAL_ERROR}, key=lambda outcome: outcome.label)
+WITHOUT_CLIENT = {Outcome.ABANDONED, Outcome.CANCELLED}
+"""Of a stream whose client has left: tests/resume."""
+CAUSES = sorted(set(Outcome) - {*WHOLE, *WITHOUT_CLIENT, Outcome.INTERNAL_ERROR}, key=lambda outcome: outcome.label)
 
 
 @dataclass(frozen=True)

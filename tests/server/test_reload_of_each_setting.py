@@ -42,6 +42,7 @@ READ_AT_USE: Final = frozenset(
         "limits.http2_streams",
         "limits.http2_frames",
         "limits.connections",
+        "resume.total",
         "forwarded.rfc7239",
         "proxy_status_details",
         "drain.delay",
@@ -76,6 +77,7 @@ def of_pool(name: str, value: Any) -> Case:
 TOKENS: Final = (("authorization.required", True), ("authorization.tokens", ("one",)))
 QUERY: Final = (("credentials.query", "key"),)
 PROBE: Final = (("probe.enabled", True),)
+RESUME: Final = ("resume.window", 60.0)
 HTTPS: Final = (("upstream.url", "https://app"),)
 
 CASES: Final[dict[str, Case]] = {
@@ -107,6 +109,10 @@ CASES: Final[dict[str, Case]] = {
     "sse.keepalive_events": of_policy("keepalive_events", ("ping",)),
     "sse.opening": of_policy("opening", True),
     "sse.error_event": of_policy("error_event", True),
+    "resume.window": of_policy("resume", 3.0),
+    "resume.bytes": of_policy("resume.size", 8192, RESUME),
+    "resume.linger": of_policy("resume.linger", 3.0, RESUME),
+    "resume.credentials": of_policy("resume.credentials", ("X-Key",), RESUME),
     "server_timing": of_policy("server_timing", True),
     "forwarded.trusted_proxies": Case(
         ("192.0.2.0/24", "unix"), lambda process: (process.plane.trust.networks, process.plane.trust.unix)

@@ -79,9 +79,14 @@ class Answer(Taker):
         decoded = False
         if head.codings or head.status == 304:
             decoded, self._decoding = decoding_of(stream, self, head)
-        if client.stalled:
+        resumable = None
+        if policy.resume is not None and head.kind == "sse" and (decoded or not head.codings):
+            resumable = stream.keep(head)
+        if resumable is not None:
+            self._writer = resumable
+        elif client.stalled:
             self.downstream_full()  # with the response before this one
-        changed = decoded or policy.may_grow(head)
+        changed = decoded or resumable is not None or policy.may_grow(head)
         client.respond(head, changed, now - record.started if policy.server_timing else -1.0)
         if head.framing:
             stream.watch(now, policy.silence_timeout)
@@ -90,7 +95,9 @@ class Answer(Taker):
             record.server, record.varies = maker(head.fields)
             if decoded or not head.codings:
                 self._content = content_reader(head.kind, policy.keepalive_events)
-            self._tail = policy.tail(head, decoded, head.kind == "sse" and reads_events(stream.request.fields))
+            # A resumable stream has ids from its first event on.
+            comments = resumable is not None or (head.kind == "sse" and reads_events(stream.request.fields))
+            self._tail = policy.tail(head, decoded, comments)
             if head.kind == "sse" and (decoded or (head.framing < 0 and not head.codings)):
                 stream.watch(now, policy.heartbeat)
             if stream.shared.clients.on_stream is not None:

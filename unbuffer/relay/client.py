@@ -59,9 +59,9 @@ class Writer:
 class Client:
     """Who sent the request of an exchange and gets its answer: a connection of HTTP/1.1, or one stream of HTTP/2.
 
-    It tells its exchange of the body of the request (`request_body`), of its own loss (`client_lost`), and its answer
-    that it takes no more for now (`downstream_full`, `downstream_has_room`); and it has the deadlines looked at, as a
-    subject of the watchdog, by `Exchange.look`.
+    It tells its exchange of the body of the request (`request_body`), of its own loss (`client_lost`), and that it
+    takes no more for now (`client_full`, `client_has_room`); and it has the deadlines looked at, as a subject of the
+    watchdog, by `Exchange.look`.
 
     peer: who it is. reading_paused: the upstream takes no more, so the client is not read. read_at: time of the latest
     read of its request. resumed_at: when reading was last taken up again. stalled: it has yet to take what was written

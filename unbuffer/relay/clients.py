@@ -1,6 +1,7 @@
 """Who is connected to the data port, and what becomes of them all when the process ends."""
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
@@ -49,12 +50,31 @@ class Connection(Subject, Protocol):
         ...
 
 
+class Unattended:
+    """Streams that may go on without a client. A native base class: it is asked where thousands run."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def running(self) -> Iterator[Record]:
+        """Those that have no client now and have not ended."""
+
+    @abstractmethod
+    def drain(self) -> None:
+        """The listeners are closed: nobody comes back to this process."""
+
+    @abstractmethod
+    def end_streams(self, outcome: Outcome) -> None:
+        """End them."""
+
+
 class Clients:
     """The client connections of one process.
 
     draining: every response says that its connection ends after it. closing: the listeners are closed as well, so a
     connection without a request is given up soon. refused: how many connections are beyond limits.connections, and
-    being closed. on_stream: called with each stream and tunnel that begins, while somebody watches them.
+    being closed. on_stream: called with each stream and tunnel that begins, while somebody watches them. unattended:
+    the streams whose clients may come back; None = there can be none.
     """
 
     def __init__(self, totals: Totals) -> None:
@@ -63,6 +83,7 @@ class Clients:
         self.draining = False
         self.closing = False
         self.on_stream: Callable[[Record], None] | None = None
+        self.unattended: Unattended | None = None
         self._totals = totals
         self._empty: asyncio.Event | None = None
 
@@ -75,8 +96,16 @@ class Clients:
         """A connection has ended, or another protocol has it."""
         self.connections.discard(connection)
         self._totals.client_connections -= 1
-        if self._empty is not None and not self.connections:
+        self.ended()
+
+    def ended(self) -> None:
+        """A connection, or a stream without one, has ended: it may have been the last."""
+        if self._empty is not None and self._idle:
             self._empty.set()
+
+    @property
+    def _idle(self) -> bool:
+        return not self.connections and (self.unattended is None or next(self.unattended.running(), None) is None)
 
     def full(self, limit: int) -> bool:
         """Whether one more connection would be beyond the limit; 0 = there is none."""
@@ -86,6 +115,8 @@ class Clients:
         """The streams that have not ended."""
         for connection in self.connections:
             yield from connection.records
+        if self.unattended is not None:
+            yield from self.unattended.running()
 
     def buffered(self) -> Iterator[int]:
         """For each client, the bytes written that the system has not taken yet; others may come and go meanwhile."""
@@ -110,6 +141,8 @@ class Clients:
         self.draining = self.closing = True
         for connection in list(self.connections):
             connection.drain()
+        if self.unattended is not None:
+            self.unattended.drain()
 
     async def shutdown(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for the connections to end, then end what still runs, visibly."""
@@ -127,10 +160,12 @@ class Clients:
         """End every stream now, visibly broken where its head went out."""
         for connection in list(self.connections):
             connection.end_streams(Outcome.DRAINING)
+        if self.unattended is not None:
+            self.unattended.end_streams(Outcome.DRAINING)
 
     async def _all_closed(self, timeout: float) -> bool:
         assert self._empty is not None
-        if self.connections:
+        if not self._idle:
             try:
                 await asyncio.wait_for(self._empty.wait(), timeout)
             except TimeoutError:

@@ -82,14 +82,14 @@ class ClientConnection(Client, asyncio.Protocol):
         self.stalled = True
         self._stall = Stall(now, self.transport.get_write_buffer_size())
         if self._exchange is not None:
-            self._exchange.answer.downstream_full()
+            self._exchange.client_full()
         self._wait(now, self._stall_seconds)
 
     def resume_writing(self) -> None:
         self.stalled = False
         self._stall = None
         if self._exchange is not None:
-            self._exchange.answer.downstream_has_room()
+            self._exchange.client_has_room()
 
     def pause_reading(self) -> None:
         """Stop reading the client."""

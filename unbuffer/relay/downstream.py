@@ -233,10 +233,10 @@ class DownstreamConnection(ClientConnection):
             return
         exchange = self._exchange = Exchange(self.plane, self, request, now)
         refusal = refusals.admission(self.plane, exchange.policy, request)
-        if refusal is None:
-            exchange.begin(now)
-        else:
+        if refusal is not None:
             self._refuse_stream(exchange, refusal)
+        elif self.plane.resumption is None or not self.plane.resumption.takes(exchange):
+            exchange.begin(now)
 
     def _read_body(self, data: bytes) -> bytes:
         reader, exchange = self._reader, self._exchange

@@ -20,6 +20,7 @@ from unbuffer.relay.dial import ConnectError
 from unbuffer.relay.patience import deadlines
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.pool import Pool
+from unbuffer.relay.resumable import Reading, Resumable
 from unbuffer.relay.shared import Shared
 from unbuffer.relay.tcp import kernel_timeout
 from unbuffer.relay.tunnel import Tunnel
@@ -29,13 +30,17 @@ _RANGE: Final = frozenset((b"range", b"if-range"))
 
 
 class Exchange(Asker):
-    """One stream, from its request head to its outcome."""
+    """One stream, from its request head to its outcome.
+
+    reading: what it goes on with in place of an upstream, where its client came back to a stream of before.
+    """
 
     __slots__ = (
         "_connecting",
-        "_request_over",
         "_unsent",
         "plane",
+        "reading",
+        "request_over",
         "upstream",
     )
 
@@ -54,11 +59,13 @@ class Exchange(Asker):
         self.record.parent = request.parent
         self.upstream: UpstreamConnection | None = None
         self.tunnel = None
+        self.resumable = None
+        self.reading: Reading | None = None
         self.answer = Answer(self, self.record, client.writer)
         plane.totals.streams += 1
         self.plane = plane
         self.request = request
-        self._request_over = request.framing == 0
+        self.request_over = request.framing == 0
         self._unsent: list[bytes] = []
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
@@ -81,7 +88,7 @@ class Exchange(Asker):
 
     def begin(self, now: float) -> None:
         """Send the request up, on a connection at rest if there is one."""
-        if not self._request_over:
+        if not self.request_over:
             self.watch(now, self.policy.request_body_timeout)
         connection = self._pool.take(now)
         if connection is not None:
@@ -118,16 +125,21 @@ class Exchange(Asker):
             data = b"".join((data, *self._unsent))
             self._unsent = []
         connection.begin(self, data, head_request=self.request.method == b"HEAD")
-        if self._request_over:
+        if self.request_over:
             self._request_sent(now)
 
     def request_body(self, data: bytes, last: bool) -> None:
         """Body bytes of the request, as one read brought them, without their framing; may be empty at the end."""
         self.record.bytes_up += len(data)
+        if self.reading is not None:
+            self.request_over = last
+            if last:
+                self.reading.begin()
+            return
         if self.request.framing == CHUNKED:
             # Trailer fields of a request are dropped: servers exist that take them for header fields.
             data = (chunk(data) if data else b"") + (LAST_CHUNK if last else b"")
-        self._request_over = last
+        self.request_over = last
         if self.upstream is None:
             self._unsent.append(data)
             self.client.pause_reading()
@@ -142,6 +154,30 @@ class Exchange(Asker):
             self.watch(now, self.policy.response_head_timeout)
 
     # -- the response comes down
+
+    def keep(self, head: ResponseHead) -> Resumable | None:
+        """The answer with this head is one that its client may come back to, if anybody keeps it."""
+        if self.plane.resumption is not None:
+            self.resumable = self.plane.resumption.open(self, head)
+        return self.resumable
+
+    def client_full(self) -> None:
+        """The client reads slower than what it reads comes."""
+        if self.reading is not None:
+            self.reading.full()
+        elif self.resumable is not None:
+            self.resumable.full()
+        else:
+            self.answer.downstream_full()
+
+    def client_has_room(self) -> None:
+        """It takes more again."""
+        if self.reading is not None:
+            self.reading.has_room()
+        elif self.resumable is not None:
+            self.resumable.has_room()
+        else:
+            self.answer.downstream_has_room()
 
     def pause_upstream(self) -> None:
         """Stop reading the upstream."""
@@ -176,7 +212,7 @@ class Exchange(Asker):
         """The upstream accepted the upgrade: bytes only, from here on, whatever they mean."""
         offered = list_members(self.request.upgrade)
         taken = [m for name, value in head.fields if name.lower() == b"upgrade" for m in list_members(value)]
-        if not taken or not set(taken) <= set(offered) or not self._request_over:
+        if not taken or not set(taken) <= set(offered) or not self.request_over:
             # RFC 9110, section 7.8. Nor may it come before the end of the request: what is left of that is no part of
             # a tunnel.
             self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 Switching Protocols that was not asked for")
@@ -236,7 +272,7 @@ class Exchange(Asker):
         """Compare the deadlines with the clock. Returns when to look again, 0.0 for never."""
         again = 0.0
         for due, outcome, detail in deadlines(
-            self.policy, self.record, self._request_over, self.client, self.answer.silent_since(now), now
+            self.policy, self.record, self.request_over, self.client, self.answer.silent_since(now), now
         ):
             if due <= now:
                 self.finish(outcome, detail)
@@ -255,6 +291,9 @@ class Exchange(Asker):
         record = self.record
         if record.outcome is not None:
             return
+        left = outcome is Outcome.CLIENT_DISCONNECT or outcome is Outcome.CLIENT_STALL_TIMEOUT
+        if left and self.resumable is not None and self.resumable.let_go():
+            return  # it goes on for whoever comes back
         record.outcome = outcome
         record.detail = detail
         record.ended = time.monotonic()
@@ -266,16 +305,21 @@ class Exchange(Asker):
         if upstream is not None:
             self._forget_upstream(upstream)
             completed = outcome in WHOLE
-            if completed and self._request_over and upstream.reusable:
+            if completed and self.request_over and upstream.reusable:
                 upstream.release(record.ended)
             else:
                 upstream.close(flush=completed and record.kind == "upgrade")
         totals = self.plane.totals
         totals.streams -= 1
+        if self.resumable is not None:
+            self.resumable.over(outcome, detail, self.answer.explained)
+        if self.reading is not None:
+            self.reading.leave()
         self.client.exchange_over(outcome, status)
         totals.fold(record, series or totals.of(record.route, "plain"))
         self.plane.on_record(record)
-        self.tunnel = None  # it refers to us: nothing is left for the cyclic garbage collector
+        # They refer to us: nothing is left for the cyclic garbage collector.
+        self.tunnel = self.resumable = self.reading = None
 
     def _forget_upstream(self, upstream: UpstreamConnection) -> None:
         self.plane.totals.upstream_active -= 1

@@ -8,6 +8,7 @@ from urllib.parse import unquote_to_bytes
 from unbuffer.http.credentials import BearerTokens, Guard, QueryCredential
 from unbuffer.http.response import ResponseHead
 from unbuffer.http.sse import AUTO, COMMENT, Tail
+from unbuffer.relay.resumable import ResumePolicy
 from unbuffer.relay.templates import Templates
 from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem, SettingsError
@@ -40,6 +41,7 @@ class Policy:
     error_event: bool
     terminal_marker: bytes
     server_timing: bool
+    resume: ResumePolicy | None = None
     probe: bool = False
     """Whether unbuffer itself answers, with the probe stream."""
 
@@ -85,6 +87,8 @@ class RouteTable:
         ]
         if settings.probe.enabled:
             self._rules.insert(0, _probe(settings))
+        policies = [self._default, *(rule.policy for rule in self._rules)]
+        self.resumes = any(policy.resume is not None for policy in policies)
         self._room = settings.metrics.max_routes - len(settings.routes)
         self._labels: set[str] = before._labels if before else set()
         """Templates that became label values. They remain it, as time series last as long as the process."""
@@ -130,7 +134,7 @@ def _probe(settings: Settings) -> _Rule:
     quiet = RouteSSE(heartbeat=0.0, opening=False, error_event=False)
     deadlines = RouteTimeouts(response_head=0.0, silence=0.0)
     route = Route(name="probe", prefix=settings.probe.path, sse=quiet, timeouts=deadlines)
-    policy = replace(_policy(settings, PROBE_ROUTE, route), probe=True, server_timing=False)
+    policy = replace(_policy(settings, PROBE_ROUTE, route), probe=True, server_timing=False, resume=None)
     if settings.probe.tokens:
         policy = replace(policy, guard=Guard(None, BearerTokens.of(settings.probe.tokens, False)))
     return _Rule(_matcher(route), _PROBE_METHODS, policy)
@@ -165,6 +169,24 @@ def _policy(settings: Settings, name: str, route: Route) -> Policy:
         error_event=sse.error_event if own_sse.error_event is None else own_sse.error_event,
         terminal_marker=route.terminal_marker.encode(),
         server_timing=settings.server_timing if route.server_timing is None else route.server_timing,
+        resume=_resume(settings, route),
+    )
+
+
+def _resume(settings: Settings, route: Route) -> ResumePolicy | None:
+    resume, own = settings.resume, route.resume
+    window = resume.window if own.window is None else own.window
+    if not window:
+        return None
+    fields = resume.credentials if own.credentials is None else own.credentials
+    names = {name.lower().encode("ascii") for name in fields}
+    if _tokens(settings, route) is not None:
+        names.add(b"authorization")  # of two who may come in here, neither gets what is the other's
+    return ResumePolicy(
+        window,
+        resume.bytes if own.bytes is None else own.bytes,
+        resume.linger if own.linger is None else own.linger,
+        tuple(sorted(names)),
     )
 
 

@@ -3,22 +3,28 @@
 from abc import abstractmethod
 
 from unbuffer.http.request import RequestHead
+from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay.client import Client
 from unbuffer.relay.policy import Policy
+from unbuffer.relay.resumable import Resumable
 from unbuffer.relay.shared import Shared
 
 
 class Stream:
-    """A native base class: compiled, a call through it costs what a virtual function costs in C++."""
+    """A native base class: compiled, a call through it costs what a virtual function costs in C++.
 
-    __slots__ = ("client", "policy", "record", "request")
+    resumable: what the answer is written to, where its client may come back to it.
+    """
+
+    __slots__ = ("client", "policy", "record", "request", "resumable")
 
     client: Client
     policy: Policy
     record: Record
     request: RequestHead
+    resumable: Resumable | None
 
     @property
     @abstractmethod
@@ -34,8 +40,20 @@ class Stream:
         """Read the upstream again."""
 
     @abstractmethod
+    def keep(self, head: ResponseHead) -> Resumable | None:
+        """The answer with this head is one that its client may come back to, if anybody keeps it."""
+
+    @abstractmethod
     def watch(self, now: float, seconds: float) -> None:
         """Have the deadlines looked at in so many seconds; 0 = there is no such deadline."""
+
+    @abstractmethod
+    def client_full(self) -> None:
+        """The client takes no more for now."""
+
+    @abstractmethod
+    def client_has_room(self) -> None:
+        """It takes more again."""
 
     @abstractmethod
     def client_lost(self, exc: Exception | None) -> None:

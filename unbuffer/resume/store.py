@@ -90,6 +90,11 @@ class Followed:
         """The next bytes, cut anywhere. Without a gap: where there is one, `over(None)` and nothing more."""
 
     @abstractmethod
+    def ready(self) -> None:
+        """All that was there when the stream was found has been added: its readers may be answered. Once, unless `over`
+        came first."""
+
+    @abstractmethod
     def over(self, end: End | None) -> None:
         """Nothing more comes. None: who served it is gone, or the store; its readers see a break."""
 
@@ -124,7 +129,7 @@ class Search:
     @abstractmethod
     def found(self, about: About, source: Source, first: int) -> Followed:
         """It is there. first: how many events of it are not kept any more; what `add` brings begins after them, with
-        the beginning of an event. Everything that is there may be added at once, `over` included."""
+        the beginning of an event. `ready` has to follow when what is there has been added."""
 
     @abstractmethod
     def missing(self) -> None:

@@ -27,6 +27,7 @@ AT_START_ONLY = (
     "listen.proxy_protocol",
     "listen.health",
     "admin.address",
+    "resume.store",
     "log.format",
     "log.keys",
     "tracing.otlp",

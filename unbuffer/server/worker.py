@@ -18,6 +18,7 @@ from unbuffer.observe.observer import Observer
 from unbuffer.observe.recent import Recent
 from unbuffer.relay.dial import Dialer
 from unbuffer.relay.plane import Plane
+from unbuffer.relay.resumption import Resumption
 from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
 from unbuffer.server.advice import Advice, Read
@@ -97,6 +98,7 @@ async def _serve(
         dialer=dialer,
         on_upstream=reached.set,
         health=DataPortHealth(lifecycle, probe) if settings.listen.health else None,
+        resumption=_resumption,
     )
     templates = asyncio.ensure_future(TemplateReader(plane, reached).run())
     listeners = Listeners(plane)
@@ -153,6 +155,13 @@ async def _serve(
         access_log.close()
         # The last one: as long as it answers, this process is there.
         await admin.close()
+
+
+def _resumption(plane: Plane) -> Resumption:
+    """What keeps resumable streams. Who has none need not have it in memory."""
+    from unbuffer.resume.registry import Registry
+
+    return Registry(plane)
 
 
 async def _delay(seconds: float, *cut_short: asyncio.Event) -> None:

@@ -12,6 +12,7 @@ from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.files import open_file
 from unbuffer.settings.model import Limits, Listen, ListenTLS, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
+from unbuffer.settings.resume import Resume
 from unbuffer.settings.route import Route
 from unbuffer.settings.route_paths import mistake
 from unbuffer.settings.tokens import read_tokens
@@ -40,6 +41,7 @@ def contradictions(settings: Settings, routes: Mapping[str, Route]) -> Iterator[
     yield from _proxy_protocol(settings)
     yield from _http2(settings)
     yield from _credentials(settings, routes)
+    yield from _resume(settings, routes)
     yield from _authorization(settings, routes)
     yield from _upstream_tls(settings)
     yield from _tracing(settings)
@@ -129,6 +131,30 @@ def _http2(settings: Settings) -> Iterator[Finding]:
     for name in ("http2_streams", "http2_frames"):
         if getattr(settings.limits, name) != getattr(Limits(), name):
             yield (f"limits.{name}", "listen.http2"), "has no effect: listen.http2 is not true"
+
+
+def _resume(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:
+    own = settings.resume
+    used = bool(own.window)
+    sizes = {"resume.bytes": own.bytes if own.window else 0}
+    for path, route in routes.items():
+        here = route.resume
+        window = own.window if here.window is None else here.window
+        used = used or bool(window)
+        for name in ("bytes", "linger", "credentials"):
+            if not window and getattr(here, name) is not None:
+                message = "has no effect: resume.window is 0, here and above; say how long streams are kept, such as 2m"
+                yield (f"{path}.resume.{name}", f"{path}.resume.window", "resume.window"), message
+        if window:
+            sizes["resume.bytes" if here.bytes is None else f"{path}.resume.bytes"] = here.bytes or own.bytes
+    for path, size in sizes.items():
+        if size > own.total:
+            message = f"a stream may hold {show_size(size)}, but all together {show_size(own.total)} (resume.total)"
+            yield (path, "resume.total"), message
+    for name in ("bytes", "linger", "store", "credentials", "total"):
+        if not used and getattr(own, name) != getattr(Resume(), name):
+            message = "has no effect: resume.window is 0, here and on every route; say how long streams are kept"
+            yield (f"resume.{name}", "resume.window"), message
 
 
 def _credentials(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:

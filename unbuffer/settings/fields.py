@@ -32,6 +32,7 @@ PATTERNS = {
     "^(off|/[!-~]*)$": "a path such as /openapi.json, or off",
     r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$": "a URL such as http://127.0.0.1:4318, or off",
     r"^[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+$": "an origin such as https://app.example, without a path",
+    "^memory$": "memory",
     "^[A-Z-]+$": "a method in capital letters such as GET",
     "^[A-Za-z0-9-]{1,64}$": "the name of a header field such as Authorization",
     "^[A-Za-z0-9-]{0,64}$": "the name of an authentication scheme such as Bearer, or nothing",

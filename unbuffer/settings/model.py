@@ -20,6 +20,7 @@ from unbuffer.settings.kinds import (
     Size,
     Token,
 )
+from unbuffer.settings.resume import Resume
 from unbuffer.settings.route import Route
 
 
@@ -301,6 +302,7 @@ class Settings(Section, frozen=True):
     attachment); a body with a length is complete, so nothing in it is held back, and a download stays as it is.
     `always`, `never`."""
     sse: SSE = SSE()
+    resume: Resume = Resume()
     server_timing: bool = False
     """Whether responses tell how long the upstream's head took (`Server-Timing`). Off: it is nobody else's business."""
     proxy_status_details: bool = False

@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from unbuffer.settings.kinds import Decode, Duration, EventType, HeartbeatShape, Padding, Path, Section, Size
+from unbuffer.settings.resume import RouteResume
 
 
 class RouteTimeouts(Section, frozen=True):
@@ -72,6 +73,7 @@ class Route(Section, frozen=True):
     credentials: RouteCredentials = RouteCredentials()
     authorization: RouteAuthorization = RouteAuthorization()
     sse: RouteSSE = RouteSSE()
+    resume: RouteResume = RouteResume()
     terminal_marker: Annotated[str, Meta(pattern=r"^[^\r\n]{0,256}$")] = ""
     """What the last line of every stream of this route contains, such as `data: [DONE]`, or with `event: NAME` the name
     of its last event; one that ends without it is counted as `unterminated`. Empty = not looked at."""

@@ -101,8 +101,8 @@ class Http2Stream(Client):
         refusal = admission(plane, exchange.policy, request)
         if refusal is not None:
             self._refuse(exchange, refusal)
-            return
-        exchange.begin(now)
+        elif plane.resumption is None or not plane.resumption.takes(exchange):
+            exchange.begin(now)
 
     def data(self, data: bytes, taken: int, last: bool) -> None:
         """A DATA frame. taken: the bytes of the windows that it has used up."""
@@ -249,7 +249,7 @@ class Http2Stream(Client):
             self.stalled = True
             self._watch_stall()
         if self.exchange is not None:
-            self.exchange.answer.downstream_full()
+            self.exchange.client_full()
 
     def has_room(self) -> None:
         """There may be room again."""
@@ -257,7 +257,7 @@ class Http2Stream(Client):
             return
         self.stalled = False
         if self.exchange is not None:
-            self.exchange.answer.downstream_has_room()
+            self.exchange.client_has_room()
         elif self._cut:
             self._break()
 

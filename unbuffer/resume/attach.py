@@ -1,0 +1,203 @@
+"""Which stream a request is about, and whether it may be: the name alone opens nothing.
+
+Whoever asks for a stream that is not his gets exactly what he would get if there were none.
+"""
+
+import hmac
+import time
+from typing import TYPE_CHECKING, Final
+
+from unbuffer.http.coded import value_of
+from unbuffer.http.request import without
+from unbuffer.http.response import ResponseHead
+from unbuffer.outcome import Outcome
+from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.replay import Replay
+from unbuffer.relay.resumable import Reading
+from unbuffer.resume import naming
+from unbuffer.resume.credentials import digest, path_of
+from unbuffer.resume.kept import Kept
+from unbuffer.resume.readers import Returned
+
+if TYPE_CHECKING:
+    from unbuffer.resume.registry import Registry
+
+HIT: Final = "hit"
+EXPIRED: Final = "expired"
+FOREIGN: Final = "foreign"
+UNKNOWN: Final = "unknown"
+"""What becomes of a request that asks for a stream, as the metric has it. The three that fail look alike to whoever
+asked, and in the log."""
+
+_LAST_EVENT_ID: Final = b"last-event-id"
+_OURS: Final = frozenset((_LAST_EVENT_ID,))
+_SAFE: Final = (b"GET", b"HEAD")
+_ALLOWED: Final = b"access-control-"
+
+
+def take(registry: "Registry", exchange: Exchange) -> bool:
+    """Answer the request if it is about a resumable stream, now or later. False: it is for the upstream."""
+    request = exchange.request
+    if not exchange.request_over:
+        exchange.watch(exchange.record.started, exchange.policy.request_body_timeout)
+    asked = naming.read_query(request.target)
+    if asked is not None:
+        name, number = asked
+        return _find(registry, name, Coming(registry, exchange, name, number, b"", True))
+    last = value_of(request.fields, _LAST_EVENT_ID)
+    if not last:
+        return False
+    ours = naming.read_id(last)
+    if ours is not None:
+        name, number = ours
+        return _find(registry, name, Coming(registry, exchange, name, number, b"", False))
+    name = value_of(request.fields, naming.FIELD.lower())
+    if naming.is_name(name):
+        return _find(registry, name, Coming(registry, exchange, name, -1, last, False))
+    kept = registry.the_one_with(exchange, last)
+    return kept is not None and Coming(registry, exchange, kept.about.name, -1, last, False).settle(kept)
+
+
+def _find(registry: "Registry", name: bytes, coming: "Coming") -> bool:
+    """Have the request answered, or not, by what is here or, where a store is shared, by what is found there."""
+    kept = registry.streams.get(name)
+    if kept is not None or not registry.store.shared or not name:
+        return coming.settle(kept)
+    return coming.wait(registry, name)
+
+
+class Coming(Reading):
+    """A request for a stream, until it is known what becomes of it."""
+
+    __slots__ = ("_by_url", "_exchange", "_name", "_number", "_own", "_registry", "_waits")
+
+    def __init__(
+        self, registry: "Registry", exchange: Exchange, name: bytes, number: int, own: bytes, by_url: bool
+    ) -> None:
+        """number: of the latest event that the client has; below 0: own is the id that the application gave it. by_url:
+        the target names the stream, and not a field of the request."""
+        self._registry = registry
+        self._exchange: Exchange | None = exchange
+        self._name = name
+        self._number = number
+        self._own = own
+        self._by_url = by_url
+        self._waits = False
+
+    # -- while a store looks for it
+
+    def wait(self, registry: "Registry", name: bytes) -> bool:
+        """Have the store look for the stream. Returns as `take` does, if it is known by then."""
+        finding = registry.search(name)
+        begun = bool(finding.coming)
+        finding.coming.append(self)
+        if not begun:
+            registry.store.find(name, finding)
+        exchange = self._exchange
+        if self in finding.coming and exchange is not None:
+            exchange.reading = self
+            self._waits = True
+            return True
+        return exchange is None or exchange.reading is not None or exchange.record.outcome is not None
+
+    def resolve(self, kept: Kept | None) -> None:
+        """The store has answered."""
+        exchange, waited = self._exchange, self._waits
+        if exchange is None:
+            return
+        exchange.reading = None
+        taken = self.settle(kept)
+        if waited and not taken:
+            exchange.begin(time.monotonic())
+
+    def begin(self) -> None:
+        """It goes on when the store has answered."""
+
+    def full(self) -> None:
+        """Nothing has been written."""
+
+    def has_room(self) -> None:
+        """Nothing has been written."""
+
+    def leave(self) -> None:
+        self._exchange = None
+
+    # -- what becomes of it
+
+    def settle(self, kept: Kept | None) -> bool:
+        """Answer, now that it is known what there is. False: the request is for the upstream."""
+        registry, exchange = self._registry, self._exchange
+        assert exchange is not None
+        if not self._may(kept, exchange) or kept is None:
+            name = self._name
+            gone = kept is None and name in registry.gone
+            registry.count(FOREIGN if kept is not None else EXPIRED if gone else UNKNOWN)
+            return self._miss(exchange)
+        method, number = exchange.request.method, self._number
+        if method == b"DELETE" and self._by_url:
+            registry.count(HIT)
+            kept.cancel(Outcome.CANCELLED)
+            _no_content(exchange, kept)
+            return True
+        if number < 0 and self._own:
+            number = kept.number_of(self._own)
+            if number == kept.count and kept.ended_at:
+                return False  # the application knows what follows its own id
+        has_all = number == kept.count and kept.ended_at > 0.0
+        if has_all and not self._by_url and method == kept.about.method == b"GET":
+            registry.count(HIT)
+            if kept.rests:
+                _no_content(exchange, kept)  # an EventSource comes back for ever after anything else
+                return True
+            # It has all there was, and has seen it break: the application may be there again.
+            return self._begin_anew(exchange)
+        position = kept.after(number)
+        if position < 0:
+            registry.count(EXPIRED)
+            return self._miss(exchange)
+        registry.count(HIT)
+        reader = Returned(kept, exchange, position, number)
+        exchange.reading = reader
+        if exchange.request_over:
+            reader.begin()
+        return True
+
+    def _may(self, kept: Kept | None, exchange: Exchange) -> bool:
+        """Whether the stream is this client's. As much is done where there is none."""
+        request, policy, registry = exchange.request, exchange.policy.resume, self._registry
+        if kept is not None:
+            credentials, right = kept.about.credentials, kept.about.digest
+        else:
+            credentials, right = policy.credentials if policy is not None else (), registry.nobody
+        same = hmac.compare_digest(digest(self._name, path_of(request), request, credentials), right)
+        method = request.method
+        fits = method == b"GET" or (kept is not None and method == kept.about.method)
+        return same and (fits or (self._by_url and method == b"DELETE"))
+
+    def _miss(self, exchange: Exchange) -> bool:
+        """There is nothing for this client. GET begins anew, as it would have without us; what may cost money a second
+        time is refused."""
+        if not self._by_url:
+            if exchange.policy.resume is None or self._number < 0:
+                return False
+            if exchange.request.method in _SAFE and exchange.request_over:
+                return self._begin_anew(exchange)
+        exchange.finish(Outcome.STREAM_UNKNOWN, "it is not known here, or no longer")
+        return True
+
+    def _begin_anew(self, exchange: Exchange) -> bool:
+        """The application gets no id that it has not given."""
+        request = exchange.request
+        request.fields = [field for field in request.fields if field[0].lower() != _LAST_EVENT_ID]
+        request.passed = without(request.passed, _OURS)
+        return False
+
+
+def _no_content(exchange: Exchange, kept: Kept) -> None:
+    """204, which a page of another origin may read as it may the stream."""
+    answer = Replay(exchange, exchange.record, exchange.client.writer)
+    exchange.answer = answer
+    fields = [field for field in kept.about.fields if field[0].lower().startswith(_ALLOWED)]
+    answer.resume(ResponseHead(204, b"No Content", True, fields, False), exchange.record.started)
+    answer.give_end()
+    exchange.finish(Outcome.COMPLETED)

@@ -1,0 +1,127 @@
+"""A resumable stream that another process serves, read here by way of a store, as long as it has readers here."""
+
+from typing import TYPE_CHECKING
+
+from unbuffer.outcome import Outcome
+from unbuffer.resume.cutter import Cutter
+from unbuffer.resume.kept import Kept
+from unbuffer.resume.naming import id_prefix
+from unbuffer.resume.store import About, End, Followed, Search, Source
+
+if TYPE_CHECKING:
+    from unbuffer.resume.attach import Coming
+    from unbuffer.resume.registry import Registry
+
+_LOST = "who served it is gone"
+_OUTCOMES = {outcome.label: outcome for outcome in Outcome}
+
+
+class Elsewhere(Kept):
+    """The registry forgets it when its last reader has left: the store has it."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, registry: "Registry", about: About, first: int, source: Source) -> None:
+        super().__init__(registry, about, first, b"")
+        self._source: Source | None = source
+        """None once nothing more comes of it."""
+
+    def pause_source(self) -> None:
+        if self._source is not None:
+            self._source.pause()
+
+    def resume_source(self) -> None:
+        if self._source is not None:
+            self._source.resume()
+
+    def cancel(self, outcome: Outcome, detail: str = "") -> None:
+        if self._source is not None:
+            self._source.cancel()
+
+    def let_first_go(self) -> None:
+        """Its readers have all come back."""
+
+    def unread(self) -> None:
+        self.leave()
+        self._registry.forget(self)
+
+    def remember(self) -> None:
+        """It is read here."""
+        self._registry.remember(self)
+
+    def forget(self) -> None:
+        """It is read here no more."""
+        self._registry.forget(self)
+
+    def leave(self) -> None:
+        """Nothing more of it is wanted."""
+        source, self._source = self._source, None
+        if source is not None:
+            source.leave()
+
+    def over(self, end: End | None) -> None:
+        """Nothing more comes."""
+        if self._source is None:
+            return
+        self._source = None
+        if end is None:
+            self.close(Outcome.UPSTREAM_DISCONNECT, _LOST, False)
+        else:
+            self.close(_OUTCOMES.get(end.outcome, Outcome.UPSTREAM_DISCONNECT), end.detail, end.explained)
+
+
+class Finding(Search):
+    """The search for one stream; coming: the requests that wait for it."""
+
+    __slots__ = ("_name", "_registry", "coming")
+
+    def __init__(self, registry: "Registry", name: bytes) -> None:
+        self._registry = registry
+        self._name = name
+        self.coming: list[Coming] = []
+
+    def found(self, about: About, source: Source, first: int) -> Followed:
+        return Feed(self, Elsewhere(self._registry, about, first, source), first)
+
+    def missing(self) -> None:
+        self.settle(None)
+
+    def settle(self, kept: Kept | None) -> None:
+        """Answer those who wait."""
+        self._registry.searched(self._name)
+        coming, self.coming = self.coming, []
+        for one in coming:
+            one.resolve(kept)
+
+
+class Feed(Followed):
+    """What a store tells of such a stream. Those who search for it are answered once all is there that was."""
+
+    __slots__ = ("_cutter", "_finding", "_kept")
+
+    def __init__(self, finding: Finding, kept: Elsewhere, first: int) -> None:
+        self._finding: Finding | None = finding
+        """None once they have been answered."""
+        self._kept = kept
+        self._cutter = Cutter(id_prefix(kept.about.name), numbers=False, count=first)
+
+    def add(self, data: bytes) -> None:
+        cutter = self._cutter
+        data = cutter.cut(data)
+        if data:
+            self._kept.add(data, cutter.ends, cutter.kept, cutter.between)
+
+    def ready(self) -> None:
+        finding, self._finding = self._finding, None
+        if finding is None:
+            return
+        kept = self._kept
+        kept.remember()
+        finding.settle(kept)
+        if not kept.readers:
+            kept.leave()
+            kept.forget()
+
+    def over(self, end: End | None) -> None:
+        self._kept.over(end)
+        self.ready()

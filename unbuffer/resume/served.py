@@ -1,0 +1,293 @@
+"""A resumable stream of this process: an exchange writes to it, and it writes to clients, as long as there are any."""
+
+import time
+from typing import TYPE_CHECKING
+
+from unbuffer.http.request import Fields
+from unbuffer.http.response import ResponseHead
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.relay.client import Client, Writer
+from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.resumable import Resumable, ResumePolicy
+from unbuffer.resume.cutter import Cutter
+from unbuffer.resume.kept import Kept
+from unbuffer.resume.naming import id_prefix
+from unbuffer.resume.readers import First, Reader
+from unbuffer.resume.store import About, Copy, End, Running
+
+if TYPE_CHECKING:
+    from unbuffer.resume.registry import Registry
+
+
+class Served(Kept):
+    """left_at: since when nobody reads it; 0.0 = somebody does, or it has ended."""
+
+    __slots__ = ("_first", "_intake", "_linger", "_nobody", "exchange", "left_at")
+
+    def __init__(
+        self, registry: "Registry", exchange: Exchange, policy: ResumePolicy, about: About, scope: bytes
+    ) -> None:
+        super().__init__(registry, about, 0, scope)
+        self.exchange: Exchange | None = exchange
+        """None once it has its outcome."""
+        self.left_at = 0.0
+        self._linger = policy.linger
+        self._first: First | None = First(self, exchange.client.writer)
+        """The client that asked for it; None once it is gone."""
+        self._readers.append(self._first)
+        self._nobody: Nobody | None = None
+        """In place of the client that asked."""
+        self._intake = Intake(self, id_prefix(about.name))
+        if exchange.client.stalled:
+            self._first.full()  # with the response before this one
+
+    @property
+    def intake(self) -> "Intake":
+        """What its answer is written to."""
+        return self._intake
+
+    @property
+    def record(self) -> Record | None:
+        """Of its exchange, while that runs."""
+        return self.exchange.record if self.exchange is not None else None
+
+    @property
+    def first(self) -> First | None:
+        """The client that asked for it; None once it is gone."""
+        return self._first
+
+    def waiting(self) -> int:
+        """Bytes that wait to be taken by whoever waits least: 0 where a heartbeat would do somebody good."""
+        if self._first is not None and self._first.live:
+            return self._first.writer.waiting
+        return 0 if any(reader.live for reader in self._readers) else 1
+
+    # -- where it comes from
+
+    def pause_source(self) -> None:
+        if self.exchange is not None:
+            self.exchange.answer.downstream_full()
+
+    def resume_source(self) -> None:
+        if self.exchange is not None:
+            self.exchange.answer.downstream_has_room()
+
+    def cancel(self, outcome: Outcome, detail: str = "") -> None:
+        if self.exchange is not None:
+            self.exchange.finish(outcome, detail)
+
+    # -- clients leave
+
+    def let_go(self) -> bool:
+        """See `Resumable.let_go`."""
+        exchange, first = self.exchange, self._first
+        if exchange is None or first is None or not exchange.request_over:
+            return False
+        if self.readers == 1 and (not self._linger or self._registry.closed):
+            return False
+        client = exchange.client
+        nobody = self._nobody = Nobody(self, client)
+        self._first = None
+        exchange.client = nobody
+        self._registry.detached[self.about.name] = self
+        client.exchange_over(Outcome.CLIENT_DISCONNECT, 0)
+        exchange.plane.watchdog.watch(nobody, time.monotonic())
+        self.left(first)
+        return True
+
+    def let_first_go(self) -> None:
+        self.let_go()
+
+    def unread(self) -> None:
+        exchange, nobody = self.exchange, self._nobody
+        if exchange is None:
+            return
+        self.left_at = time.monotonic()
+        if self._registry.closed:
+            exchange.finish(Outcome.DRAINING)
+        elif nobody is not None:
+            exchange.plane.watchdog.watch(nobody, self.left_at)
+
+    def join(self, reader: Reader, number: int) -> None:
+        super().join(reader, number)
+        self.left_at = 0.0
+
+    def read_elsewhere(self) -> None:
+        """Another process has a reader for it."""
+        if self.left_at:
+            self.left_at = time.monotonic()
+            self.seen_elsewhere()
+
+    def look(self, now: float) -> float:
+        """Compare the deadlines with the clock, where the client that asked is gone."""
+        exchange = self.exchange
+        if exchange is None:
+            return 0.0
+        due = self.left_at + self._linger if self.left_at else 0.0
+        if due and due <= now:
+            exchange.finish(Outcome.ABANDONED)
+            return 0.0
+        again = exchange.look(now)
+        return min(due, again) if due and again else due or again
+
+    def over(self, outcome: Outcome, detail: str, explained: bool) -> None:
+        """Its exchange has its outcome."""
+        exchange, first, nobody = self.exchange, self._first, self._nobody
+        if exchange is None:
+            return
+        if first is not None:
+            first.catch_up(True)
+            self._readers.remove(first)
+        if nobody is not None:
+            exchange.plane.watchdog.forget(nobody)
+        self.exchange = self._first = self._nobody = None
+        self.left_at = 0.0
+        self.close(outcome, detail, explained)
+
+
+class Intake(Resumable):
+    """What the answer of such a stream is written to."""
+
+    __slots__ = ("_cutter", "_kept", "copy")
+
+    def __init__(self, kept: Served, prefix: bytes) -> None:
+        self._kept: Served | None = kept
+        self._cutter = Cutter(prefix)
+        self.copy: Copy | None = None
+        """What a store has of it."""
+
+    def informational(self, head: ResponseHead) -> None:
+        raise AssertionError("the final head has gone out")
+
+    def switch(self, head: ResponseHead) -> None:
+        raise AssertionError("an event-stream is no tunnel")
+
+    def half_close(self) -> bool:
+        raise AssertionError("an event-stream is no tunnel")
+
+    def flush(self) -> None:
+        """The head, to the client that asked for it."""
+        kept = self._kept
+        if kept is not None and kept.first is not None:
+            kept.first.writer.flush()
+
+    def body(self, data: bytes, last: bool) -> None:
+        kept, cutter = self._kept, self._cutter
+        if kept is None:
+            return
+        if cutter.between and cutter.is_one(data):
+            data = cutter.numbered(data)
+            kept.add_event(data)
+            if self.copy is not None:
+                self.copy.append(data, cutter.count, True)
+        else:
+            self._cut(kept, data)
+        if last:
+            self.end([])
+
+    def _cut(self, kept: Served, data: bytes) -> None:
+        """Any bytes."""
+        cutter = self._cutter
+        was_between = cutter.between
+        data = cutter.cut(data)
+        if not data:
+            return
+        kept.add(data, cutter.ends, cutter.kept, cutter.between)
+        mere = was_between and cutter.between and not cutter.ends and cutter.kept < 0
+        if self.copy is not None and not mere:
+            self.copy.append(data, cutter.count, cutter.between)
+
+    def end(self, trailers: Fields) -> None:
+        kept = self._kept
+        if kept is not None and kept.first is not None:
+            kept.first.catch_up(True)
+            kept.first.writer.end(trailers)
+
+    @property
+    def waiting(self) -> int:
+        return self._kept.waiting() if self._kept is not None else 1
+
+    @property
+    def lost(self) -> bool:
+        """Somebody may come for it."""
+        return False
+
+    @property
+    def between(self) -> bool:
+        """No event is under way."""
+        return self._cutter.between
+
+    def full(self) -> None:
+        if self._kept is not None and self._kept.first is not None:
+            self._kept.first.full()
+
+    def has_room(self) -> None:
+        if self._kept is not None and self._kept.first is not None:
+            self._kept.first.has_room()
+
+    def let_go(self) -> bool:
+        return self._kept is not None and self._kept.let_go()
+
+    def over(self, outcome: Outcome, detail: str, explained: bool) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            if self.copy is not None:
+                self.copy.end(End(outcome.label, detail, explained))
+                self.copy = None
+            kept.over(outcome, detail, explained)
+
+
+class Handle(Running):
+    """What a store may do with such a stream."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self, kept: Served) -> None:
+        self._kept = kept
+
+    def read_elsewhere(self) -> None:
+        self._kept.read_elsewhere()
+
+    def cancel(self) -> None:
+        self._kept.cancel(Outcome.CANCELLED)
+
+
+class Nobody(Client):
+    """Stands for the client of a stream that has left."""
+
+    __slots__ = ("_kept", "_writer")
+
+    def __init__(self, kept: Served, before: Client) -> None:
+        """before: who was there."""
+        super().__init__()
+        self._kept = kept
+        self._writer = kept.intake
+        self.peer = before.peer
+        self.read_at = before.read_at
+        self.resumed_at = before.resumed_at
+
+    @property
+    def writer(self) -> Writer:
+        return self._writer
+
+    def respond(self, head: ResponseHead, changed: bool, waited: float) -> None:
+        raise AssertionError("the head has gone out")
+
+    def pause_reading(self) -> None:
+        """There is nothing to read."""
+
+    def resume_reading(self) -> None:
+        """There is nothing to read."""
+
+    def begin_tunnel(self) -> None:
+        raise AssertionError("an event-stream is no tunnel")
+
+    def exchange_over(self, outcome: Outcome, status: int) -> None:
+        """There is nobody to tell."""
+
+    def why_lost(self, exc: Exception | None) -> str:
+        return ""
+
+    def look(self, now: float) -> float:
+        return self._kept.look(now)
