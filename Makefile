@@ -14,7 +14,7 @@ COMPILED_TESTS := tests/http tests/http2 tests/messages tests/relay \
 	$(addprefix tests/faults/test_,clients.py upstream.py) \
 	$(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
-.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench bench-check audit clean
+.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench bench-check audit dist clean
 
 help:
 	@echo "make demo    the same streams, direct and through unbuffer, live in this terminal"
@@ -25,6 +25,7 @@ help:
 	@echo "make compiled  the relay's tests, with the relay compiled (in $(COMPILED))"
 	@echo "make fuzz    looks for messages that break the relay (SECONDS=60 for each side)"
 	@echo "make audit   known vulnerabilities of what it needs at run time"
+	@echo "make dist    what a release has for this machine, built twice and tried (in dist)"
 	@echo "make format  rewrite the sources in the house's format"
 	@echo "make bench-check  instructions of a request, a chunk and a log line, against recorded figures"
 	@echo "make bench   unbuffer beside nginx, HAProxy, Envoy and Caddy"
@@ -42,6 +43,8 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	[ ! -x $(BIN)/actionlint ] || $(BIN)/actionlint
+	$(BIN)/zizmor --quiet --offline --persona=pedantic .github
 
 apps: $(APPS)/.made $(APPS)/.sources tests/clients/node_modules/.made
 
@@ -82,6 +85,9 @@ bench: $(VENV)/.dev
 audit: $(VENV)/.audit
 	$(BIN)/python .ci/audit.py
 
+dist: $(VENV)/.release
+	$(BIN)/python .ci/dist.py
+
 clean:
 	rm -rf $(VENV) $(APPS) tests/clients/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -97,6 +103,10 @@ $(VENV)/.demo: $(VENV)/.made pyproject.toml
 
 $(VENV)/.audit: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[audit]'
+	touch $@
+
+$(VENV)/.release: $(VENV)/.made pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[release]'
 	touch $@
 
 $(VENV)/.fuzz: $(VENV)/.made pyproject.toml

@@ -1,4 +1,6 @@
-"""Compiles the way of a request, of a chunk and of a log line; all else is in pyproject.toml.
+"""Compiles the way of a request, of a chunk and of a log line, and writes the version into what is built.
+
+All else is in pyproject.toml, except what depends on the repository's address (`build_metadata.py`).
 
 UNBUFFER_COMPILE=0 leaves the sources as they are; =1 makes it a mistake if they cannot be compiled. Without it they are
 where that works (`build_backend.py` asks for mypyc where it may), and the same sources are installed where not:
@@ -6,11 +8,16 @@ where that works (`build_backend.py` asks for mypyc where it may), and the same 
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+
+sys.path.insert(0, str(Path(__file__).parent))
+import build_metadata
 
 WANTED = os.environ.get("UNBUFFER_COMPILE", "")
 MODULES = [
@@ -71,4 +78,29 @@ class BuildIfPossible(build_ext):
             self.extensions = []
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildIfPossible})
+class BuildWithVersion(build_py):
+    """What is built knows its version without looking it up, and a start is not slower for it."""
+
+    def run(self) -> None:
+        """See `setuptools.Command`."""
+        super().run()
+        if self.editable_mode:
+            return
+        built = Path(self.build_lib, "unbuffer", "__init__.py")
+        text, lines = re.subn(
+            r"^__version__ = .*$", f'__version__ = "{self.distribution.get_version()}"', built.read_text(), flags=re.M
+        )
+        if lines != 1:
+            raise ValueError("unbuffer/__init__.py has no __version__")
+        built.write_text(text)
+
+
+ADDRESS = build_metadata.repository()
+
+setup(
+    ext_modules=extensions(),
+    cmdclass={"build_ext": BuildIfPossible, "build_py": BuildWithVersion},
+    long_description=build_metadata.description(Path("README.md").read_text(), ADDRESS),
+    long_description_content_type="text/markdown",
+    project_urls=build_metadata.urls(ADDRESS),
+)

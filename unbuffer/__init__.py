@@ -14,4 +14,4 @@ route       a named class of requests with settings of its own.
 drain       the graceful end of the process: no new work, running streams may finish.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.0.0"  # of a source tree: what is built has the version of its tag (setup.py)

@@ -17,11 +17,11 @@ from packaging.utils import canonicalize_name
 from tests.deploy.balancers import installed
 from tests.deploy.containers import ROOT, Container, Images, container, images
 from tests.peers import PATIENCE
-from unbuffer import __version__
 
 FOLDER = ROOT / "deploy" / "container"
 DOCKERFILES = sorted((ROOT / "deploy").glob("*/*Dockerfile"))
 MIB = 1 << 20
+VERSION = "0.1.0"  # of a release; without the argument it is 0.0.0
 
 
 # -- what is written
@@ -82,7 +82,7 @@ Unpacked = tuple[Path, dict[str, Any]]
 def build(store: Images) -> str:
     """The name of the image."""
     bases = {"BASE": store.base(), "BUILD_BASE": store.base(compiler=True)}
-    return store.build("unbuffer", FOLDER / "Dockerfile", ROOT, **bases)
+    return store.build("unbuffer", FOLDER / "Dockerfile", ROOT, **bases, VERSION=VERSION)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_the_image_has_what_runs_and_nothing_that_built_it(image: Unpacked) -> N
     assert (own / "bin" / "unbuffer").stat().st_mode & 0o005 == 0o005
 
     labels = {name.removeprefix("org.opencontainers.image."): text for name, text in config["Labels"].items()}
-    assert (labels["title"], labels["version"], labels["licenses"]) == ("unbuffer", __version__, "MIT")
+    assert (labels["title"], labels["version"], labels["licenses"]) == ("unbuffer", VERSION, "MIT")
     assert labels["base.name"] == "localhost/base"
     assert config["User"] == "65532:65532"
     assert config["StopSignal"] == "SIGTERM"

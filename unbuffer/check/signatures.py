@@ -215,7 +215,8 @@ TABLE: dict[str, Signature] = {
     "variant_failed": Signature(Level.NOTE, "a request of another kind got no stream, so that nothing is known of it"),
     "uncoded": Signature(Level.NOTE, "the content could not be looked into", ()),
     "http2_missing": Signature(
-        Level.NOTE, "the server offers HTTP/2, which was not tried", ("pip install 'unbuffer[h2]', or any `h2`.",)
+        Level.NOTE, "the server offers HTTP/2, which was not tried",
+        ("That takes the library h2, which is installed with unbuffer: pip install h2",),
     ),
 }  # fmt: skip
 """Every finding by its name."""

@@ -1,0 +1,43 @@
+"""What of the metadata depends on where this repository is published: the links of a release and its description.
+
+The address stands in pyproject.toml, `tool.unbuffer.repository`, and nowhere else. While it is empty a distribution has
+no links, and its description none that lead into the repository.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+# A link or an image of Markdown, without those that have a scheme or stay on the page.
+RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+)\)")
+
+
+def repository() -> str:
+    """The address of the repository without a slash at its end, or "" as long as it has none."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return str(project["tool"]["unbuffer"]["repository"]).removesuffix("/")
+
+
+def urls(address: str) -> dict[str, str]:
+    """The links that an index shows beside a release."""
+    if not address:
+        return {}
+    return {
+        "Source": address,
+        "Documentation": f"{address}/blob/HEAD/docs/index.md",
+        "Changelog": f"{address}/blob/HEAD/CHANGELOG.md",
+        "Issues": f"{address}/issues",
+    }
+
+
+def description(text: str, address: str) -> str:
+    """README for an index, which has none of the files beside it: links lead to the repository, or are none."""
+
+    def absolute(found: re.Match[str]) -> str:
+        image, label, target = found.groups()
+        if address:
+            return f"{image}[{label}]({address}/{'raw' if image else 'blob'}/HEAD/{target})"
+        return "" if image else label
+
+    return RELATIVE.sub(absolute, text)
