@@ -295,7 +295,7 @@ def asked(url: str, ask: Ask) -> Iterator[Iterator[Answer]]:
         fields.append(("Transfer-Encoding", "chunked"))
     with socket.create_connection((host, int(port)), PATIENCE) as connection:
         head = h11.Request(method=ask.method, target=ask.path, headers=fields)
-        # At once: an application may answer without having read all of it, and close behind that.
+        # At once: an application may answer without having read all of it, and close after that.
         events = (head, *map(h11.Data, ask.parts), h11.EndOfMessage())
         connection.sendall(b"".join(client.send(event) or b"" for event in events))
 

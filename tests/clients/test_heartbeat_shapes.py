@@ -183,7 +183,7 @@ def made_of(given: Any, without: Any) -> str:
         return LOSES if "Incomplete JSON" in given else FAILS
     if given == without:
         return ""
-    # eventsource-parser waits at a final CR for the LF, so that without a heartbeat behind it it loses the last event.
+    # eventsource-parser waits at a final CR for the LF, so that without a heartbeat after that it loses the last event.
     if given[:-1] == without:
         return "" if WORDS[-1] in str(given[-1]) else ADDS
     return LOSES if len(given) < len(without) else ADDS

@@ -51,7 +51,7 @@ def members(session: int) -> dict[int, str]:
     found = {}
     for directory in Path("/proc").glob("[0-9]*"):
         try:
-            # proc(5): the session is the fourth field behind the command's name, which stands in parentheses.
+            # proc(5): the session is the fourth field after the command's name, which stands in parentheses.
             if int((directory / "stat").read_text().rpartition(")")[2].split()[3]) == session:
                 found[int(directory.name)] = (directory / "cmdline").read_text().replace("\0", " ")
         except (FileNotFoundError, ProcessLookupError):

@@ -631,7 +631,7 @@ def active(unbuffer: Unbuffer) -> float:
 @contextmanager
 def drained(start: Start, app: App, name: str, *changes: Changes) -> Iterator[tuple[Load, Unbuffer]]:
     """Inside the block one of two instances is past the delay of its drain, after requests have been sent all the time
-    and a stream has been running in it; behind the block it has ended well."""
+    and a stream has been running in it; after the block it has ended well."""
     delays = ("--set", "drain.delay=1s", "--set", "drain.timeout=1h")
     with instances(app, *delays, "--set", "listen.health=true") as (behind, one, _):
         front = start(name, behind, *changes)

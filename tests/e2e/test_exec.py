@@ -1,4 +1,4 @@
-"""`unbuffer exec` with the servers that people run: each on the socket it is given, ended behind its streams."""
+"""`unbuffer exec` with the servers that people run: each on the socket it is given, ended after its streams."""
 
 import contextlib
 import signal

@@ -113,7 +113,7 @@ def test_an_event_source_hears_the_events_and_nothing_else(proxy: Unbuffer, app:
             assert listener.seen(len(expected)) == expected
         silence(proxy)
         # After each cut the browser comes back by itself, and tells which event it had last. Twelve of them, because
-        # a browser that is cut too soon behind the error event loses it only now and then.
+        # a browser that is cut too soon after the error event loses it only now and then.
         for last in (2, *[0] * 11):
             gate.fail()
             expected += ["error upstream_disconnect", "error", "open", f"event 0, {last} before (id 0)"]

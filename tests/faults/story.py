@@ -185,7 +185,7 @@ def _agree(
 def sidecar(
     upstream: str, directory: Path, *settings: str, listen: str = "127.0.0.1:0", prefix: Prefix = ()
 ) -> Iterator[Sidecar]:
-    """unbuffer in front of `upstream`; the books are closed behind the block. settings: as --set takes them."""
+    """unbuffer in front of `upstream`; the books are closed after the block. settings: as --set takes them."""
     admin = directory / "admin.sock"
     command = (*prefix, sys.executable, "-m", "unbuffer", "serve", "--upstream", upstream, "--listen", listen)
     quick = ("drain.timeout=2s", *settings)

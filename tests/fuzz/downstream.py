@@ -11,7 +11,7 @@ _GOES_ON, _SERVE, _STALL, _TAKE = range(4)
 
 
 def run(data: bytes) -> Stage:
-    """Play one input; returns the stage behind it. Raises what was found."""
+    """Play one input; returns the stage after it. Raises what was found."""
     return run_script(read_script(data))
 
 
@@ -21,7 +21,7 @@ def run_script(script: Script) -> Stage:
     stage = play(lambda stage: scenario(stage, script))
     sent: list[Message] = []
     for server in stage.servers:
-        assert all(request.whole for request in server.requests[:-1]), "a request behind one that has no end"
+        assert all(request.whole for request in server.requests[:-1]), "a request after one that has no end"
         assert not any(request.trailers for request in server.requests)
         sent += (request for request in server.requests if request.whole)
     for record, answer in stage.answers:

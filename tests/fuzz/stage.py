@@ -180,7 +180,7 @@ class Stage:
 
 
 def read_answer(data: bytes, method: str, ends: bool) -> tuple[Message, bytes]:
-    """What h11 makes of the answer to one request, and what stands behind it. ends: so does the connection."""
+    """What h11 makes of the answer to one request, and what stands after it. ends: so does the connection."""
     parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=ROOM)
     # An upgrade is offered, so that 101 is read whoever asked for it.
     offer = [("Host", "a"), ("Connection", "upgrade"), ("Upgrade", "x")]
@@ -219,7 +219,7 @@ def _loop() -> MemoryLoop:
 def play(
     scenario: Callable[[Stage], Coroutine[Any, Any, None]], settings: Settings = SETTINGS, kind: type[Stage] = Stage
 ) -> Stage:
-    """Play a scenario to its end, on one loop for all, and check what must hold then. Returns the stage behind it."""
+    """Play a scenario to its end, on one loop for all, and check what must hold then. Returns the stage after it."""
     loop = _loop()
     stage = kind(loop, settings)
     loop.run_until_complete(scenario(stage))
@@ -232,10 +232,10 @@ Script = tuple[int, list[tuple[bytes, int]]]
 
 
 def read_script(data: bytes) -> Script:
-    """What an input of a fuzzer means: a number for options, and pieces with what happens behind each (0 to 3).
+    """What an input of a fuzzer means: a number for options, and pieces with what happens after each (0 to 3).
 
     The first byte is the number, the second one says how many cuts there are, and two bytes for each say what happens
-    there and where it is; behind them stand the bytes that are cut.
+    there and where it is; after them stand the bytes that are cut.
     """
     options, count = (data + b"\0\0")[:2]
     count &= 15

@@ -79,6 +79,6 @@ def test_an_end_that_was_none_is_noticed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert breaks(upstream)
 
 
-def test_bytes_behind_an_end_that_are_used_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_after_an_end_that_are_used_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(UpstreamConnection, "reusable", True)
     assert breaks(upstream)

@@ -26,7 +26,7 @@ _GOES_ON, _TURN, _STALL, _TAKE = range(4)
 
 
 def run(data: bytes) -> Stage:
-    """Play one input; returns the stage behind it. Raises what was found."""
+    """Play one input; returns the stage after it. Raises what was found."""
     return run_script(read_script(data))
 
 
@@ -45,11 +45,11 @@ def run_script(script: Script) -> Stage:
         record, answer = stage.answers[0]
         with contextlib.suppress(h11.RemoteProtocolError):
             stream = b"".join(piece for piece, _ in pieces)
-            expected, behind = read_answer(stream, record.method, ends=options >> 3 & 3 == 1)
+            expected, after = read_answer(stream, record.method, ends=options >> 3 & 3 == 1)
             if answer.whole and not answer.own:
                 assert expected.whole, "an end that was none"
                 assert record.decoded or (answer.start, answer.body) == (expected.start, expected.body)
-            assert not behind or _PROBE_LINE not in stage.loop.opened[0].sent, "nobody asked for what came behind"
+            assert not after or _PROBE_LINE not in stage.loop.opened[0].sent, "nobody asked for what came after"
     return stage
 
 

@@ -13,7 +13,7 @@ _QUIET.setblocking(False)
 class Wire(asyncio.Transport):
     """A transport whose other side is the test.
 
-    sent: what the protocol wrote. said_all: it wrote its end. closed: it closed the connection behind what it wrote.
+    sent: what the protocol wrote. said_all: it wrote its end. closed: it closed the connection after what it wrote.
     aborted: or it did not care. gone: it was told that the connection is lost.
     """
 
@@ -43,7 +43,7 @@ class Wire(asyncio.Transport):
     # -- what the other side does
 
     def deliver(self, data: bytes) -> None:
-        """The other side has sent this; it is read as soon as the protocol reads. Behind its end it sends nothing."""
+        """The other side has sent this; it is read as soon as the protocol reads. After its end it sends nothing."""
         if data and not self._heard_all:
             self._coming.append(data)
             self._read()
@@ -82,7 +82,7 @@ class Wire(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._check()
         if self.said_all:
-            raise RuntimeError("a write behind write_eof")
+            raise RuntimeError("a write after write_eof")
         if self.aborted:
             return
         self.sent += data

@@ -34,7 +34,7 @@ formats = pytest.mark.parametrize("form", FORMATS)
 
 
 def flushed(form: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """What a server sends that flushes its compressor behind every piece, and as the last item the end."""
+    """What a server sends that flushes its compressor after every piece, and as the last item the end."""
     compress, flush, end = compressor(form)
     for piece in pieces:
         yield compress(piece) + flush()
@@ -252,9 +252,9 @@ def test_a_later_member_or_frame_left_unread_is_not_a_clean_end(form: str) -> No
 
 
 @formats
-@pytest.mark.parametrize("garbage", [b"x", b"\r\n", b"garbage behind the end", b"\0\0\0x"])
+@pytest.mark.parametrize("garbage", [b"x", b"\r\n", b"garbage after the end", b"\0\0\0x"])
 @pytest.mark.parametrize("apart", [True, False])
-def test_garbage_behind_the_end_is_damage(form: str, garbage: bytes, apart: bool) -> None:
+def test_garbage_after_the_end_is_damage(form: str, garbage: bytes, apart: bool) -> None:
     coded = encode(form, TEXT)
     chunks = [coded, garbage] if apart else [coded + garbage]
     with pytest.raises(CodingError):

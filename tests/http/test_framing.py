@@ -157,7 +157,7 @@ def test_no_empty_line_is_passed_over_and_every_stop_goes_on(data: bytes) -> Non
 @settings(deadline=None)
 @given(st.text("a\r\n", max_size=20).map(str.encode), st.text("a\r\n", max_size=20).map(str.encode))
 def test_an_empty_line_may_come_in_two_reads(before: bytes, after: bytes) -> None:
-    """However an empty line is cut, there is a stop behind it: at its end or at the end of a read."""
+    """However an empty line is cut, there is a stop after it: at its end or at the end of a read."""
     ends = {match.end(1) for match in re.finditer(rb"(?=(\n\r\n))", before + after)}
     found = {*stops(before), *(len(before) + stop for stop in stops(after))}
     assert ends <= found

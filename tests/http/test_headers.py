@@ -226,7 +226,7 @@ def test_the_upstream_hears_of_incremental_and_of_the_trace() -> None:
 
 
 @pytest.mark.parametrize(("http11", "via"), [(True, b"1.1 unbuffer"), (False, b"1.0 unbuffer")])
-def test_via_is_added_behind_those_that_came(http11: bool, via: bytes) -> None:
+def test_via_is_added_after_those_that_came(http11: bool, via: bytes) -> None:
     """Each states the version in which the message was received (RFC 9110, section 7.6.3)."""
     assert values(up((b"via", b"1.0 x"), (b"Via", b"2 y"), http11=http11), b"via") == [b"1.0 x", b"2 y", via]
 

@@ -215,18 +215,18 @@ def test_what_may_still_go_on_is_no_boundary(read: bytes) -> None:
     tail = Tail(b"")
     tail.feed(b"data: before\n\n")
     tail.feed(read)
-    assert tail.at_event_boundary == (read == b"\n")  # one more empty line behind an event
+    assert tail.at_event_boundary == (read == b"\n")  # one more empty line after an event
 
 
 @pytest.mark.parametrize("reads", [[b"data: a\r\r", b"\ndata: b\r\r"], [b"id: 1\r", b"\r", b"\n", b"data: b\r\n\r\n"]])
 def test_a_heartbeat_may_part_a_cr_from_its_lf(reads: list[bytes]) -> None:
-    """Behind CR CR nobody knows whether a LF is to come."""
+    """After CR CR nobody knows whether a LF is to come."""
     written = with_heartbeats(reads, [True] * len(reads))
     assert standard(b"".join(written)) == standard(b"".join(reads))
     assert httpx_sse(written) == httpx_sse(reads)
 
 
-def test_a_byte_order_mark_behind_a_heartbeat_costs_no_field() -> None:
+def test_a_byte_order_mark_after_a_heartbeat_costs_no_field() -> None:
     stream = BOM + b"data: a\n\n"
     written = with_heartbeats([stream], [True])
     assert written[0] == b":\n"
@@ -331,7 +331,7 @@ def test_an_event_that_no_listener_gets_is_not_the_last(data: st.DataObject, eve
 
 
 @pytest.mark.parametrize(
-    ("behind", "marked"),
+    ("after", "marked"),
     [
         (b"event: ping", False),
         (b"event: ping\n", True),
@@ -345,8 +345,8 @@ def test_an_event_that_no_listener_gets_is_not_the_last(data: st.DataObject, eve
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
-def test_what_counts_after_the_event_with_the_name(behind: bytes, marked: bool, size: int) -> None:
-    stream = b"event: message_stop\ndata: {}\n\n" + behind
+def test_what_counts_after_the_event_with_the_name(after: bytes, marked: bool, size: int) -> None:
+    stream = b"event: message_stop\ndata: {}\n\n" + after
     reads = [stream[start : start + size] for start in range(0, len(stream), size)]
     assert terminated(reads, b"event: message_stop", (b"ping",)) is marked
 

@@ -17,7 +17,7 @@ ASKS = get(UPGRADE, b"Upgrade: x")
 
 
 def reply(*lines: bytes, status: bytes = b"200 OK", version: bytes = b"1.1", body: bytes = b"") -> bytes:
-    """A response with these field lines and these bytes behind its head."""
+    """A response with these field lines and these bytes after its head."""
     return b"\r\n".join([b"HTTP/%b %b" % (version, status), *lines]) + b"\r\n\r\n" + body
 
 
@@ -66,9 +66,9 @@ ACCEPTED = [
     ("a status of no class", "RFC 9110 15", GET, reply(EMPTY, status=b"999 x"), seen(status=b"999 x", framing=EMPTY)),
     ("chunked", "7.1", GET, reply(CHUNKED, body=X), stream()),
     ("Chunked", "7", GET, reply(b"Transfer-Encoding: Chunked \t", body=X), stream()),
-    ("a space behind a chunk size", "7.1", GET, reply(CHUNKED, body=b"1 \r\nx\r\n0 \r\n\r\n"), stream()),
-    ("a space behind the last size only", "7.1", GET, reply(CHUNKED, body=b"1\r\nx\r\n0  \r\n\r\n"), stream()),
-    ("white space behind a chunk size", "7.1", GET, reply(CHUNKED, body=b"1 \t \r\nx\r\n0\t\r\n\r\n"), stream()),
+    ("a space after a chunk size", "7.1", GET, reply(CHUNKED, body=b"1 \r\nx\r\n0 \r\n\r\n"), stream()),
+    ("a space after the last size only", "7.1", GET, reply(CHUNKED, body=b"1\r\nx\r\n0  \r\n\r\n"), stream()),
+    ("white space after a chunk size", "7.1", GET, reply(CHUNKED, body=b"1 \t \r\nx\r\n0\t\r\n\r\n"), stream()),
     ("a space before an extension", "7.1.1", GET, reply(CHUNKED, body=b"1 ;a=b\r\nx\r\n0\r\n\r\n"), stream()),
     (
         "spaces around extensions",
@@ -85,14 +85,14 @@ ACCEPTED = [
         stream(body=b"a\r\n1 \r\n0 \r\n\r\n\r\n0\r\n\r\n"),
     ),
     (
-        "trailers behind odd sizes",
+        "trailers after odd sizes",
         "7.1.2",
         TAKES_TRAILERS,
         reply(CHUNKED, body=b"1 ; a\r\nx\r\n0 ; a\r\nA: 1 ; b\r\n\r\n"),
         stream(body=b"1\r\nx\r\n0\r\nA: 1 ; b\r\n\r\n"),
     ),
     (
-        "a space behind a size in the middle",
+        "a space after a size in the middle",
         "7.1",
         GET,
         reply(CHUNKED, body=b"1\r\nx\r\n1 ; a = b\r\ny\r\n0\r\n\r\n"),
@@ -244,7 +244,7 @@ ACCEPTED = [
     ),
 ]
 
-# The connection ends behind it: the response says so, or bytes came that nobody asked for.
+# The connection ends after it: the response says so, or bytes came that nobody asked for.
 LAST_OF_ITS_CONNECTION = [
     ("Connection: close", "9.6", GET, reply(LENGTH, b"Connection: a, Close", body=b"x"), SEEN),
     ("HTTP/1.0", "9.3", GET, reply(LENGTH, version=b"1.0", body=b"x"), SEEN),
@@ -256,24 +256,24 @@ LAST_OF_ITS_CONNECTION = [
         SEEN,
     ),
     ("two responses", "11.1", GET, OK + reply(LENGTH, body=b"y"), SEEN),
-    ("a byte behind a length", "6.3", GET, OK + b"y", SEEN),
-    ("a line end behind a length", "6.3", GET, OK + b"\r\n", SEEN),
-    ("a body behind a length of 0", "6.3", GET, reply(EMPTY, body=b"x"), seen(framing=EMPTY)),
-    ("a byte behind a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"y"), stream()),
-    ("a line end behind a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"\r\n"), stream()),
-    ("a bare CR behind a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"\r"), stream()),
-    ("a bare LF behind a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"\n"), stream()),
-    ("a line end behind trailers", "7.1.2", GET, reply(CHUNKED, body=X[:-2] + b"A: b\r\n\r\n\r\n"), stream()),
+    ("a byte after a length", "6.3", GET, OK + b"y", SEEN),
+    ("a line end after a length", "6.3", GET, OK + b"\r\n", SEEN),
+    ("a body after a length of 0", "6.3", GET, reply(EMPTY, body=b"x"), seen(framing=EMPTY)),
+    ("a byte after a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"y"), stream()),
+    ("a line end after a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"\r\n"), stream()),
+    ("a bare CR after a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"\r"), stream()),
+    ("a bare LF after a last chunk", "7.1", GET, reply(CHUNKED, body=X + b"\n"), stream()),
+    ("a line end after trailers", "7.1.2", GET, reply(CHUNKED, body=X[:-2] + b"A: b\r\n\r\n\r\n"), stream()),
     ("a second last chunk", "7.1", GET, reply(CHUNKED, body=X + LAST), stream()),
-    ("a response behind a last chunk", "11.1", GET, reply(CHUNKED, body=X) + OK, stream()),
-    ("a response behind trailers", "11.1", GET, reply(CHUNKED, body=X[:-2] + b"A: b\r\n\r\n") + OK, stream()),
+    ("a response after a last chunk", "11.1", GET, reply(CHUNKED, body=X) + OK, stream()),
+    ("a response after trailers", "11.1", GET, reply(CHUNKED, body=X[:-2] + b"A: b\r\n\r\n") + OK, stream()),
     ("a body for HEAD", "6.3", HEAD, OK, seen(framing=LENGTH)),
     ("chunks for HEAD", "6.3", HEAD, reply(CHUNKED, body=X), seen()),
     ("a body with 204", "6.3", GET, reply(LENGTH, status=b"204 N", body=b"x"), seen(status=b"204 N")),
     ("chunks with 204", "6.3", GET, reply(CHUNKED, status=b"204 N", body=X), seen(status=b"204 N")),
     ("a body with 304", "6.3", GET, reply(LENGTH, status=b"304 N", body=b"x"), seen(status=b"304 N", framing=LENGTH)),
-    ("a response behind 304", "11.1", GET, reply(status=b"304 N") + OK, seen(status=b"304 N")),
-    ("100 Continue behind the response", "RFC 9110 15.2", GET, OK + reply(status=b"100 C"), SEEN),
+    ("a response after 304", "11.1", GET, reply(status=b"304 N") + OK, seen(status=b"304 N")),
+    ("100 Continue after the response", "RFC 9110 15.2", GET, OK + reply(status=b"100 C"), SEEN),
 ]
 
 # The body ends with the connection.
@@ -338,7 +338,7 @@ REFUSED = [
     ("a control byte in the reason", "4", GET, reply(EMPTY, status=b"200 O\x1bK")),
     ("a bare CR in the reason", "2.2", GET, reply(EMPTY, status=b"200 O\rA: b")),
     ("a bare LF in the reason", "2.2", GET, reply(EMPTY, status=b"200 O\nA: b")),
-    ("a bare LF behind the status line", "2.2", GET, b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n"),
+    ("a bare LF after the status line", "2.2", GET, b"HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n"),
     ("a reason without end", "RFC 9110 15.6.3", GET, b"HTTP/1.1 200 " + b"x" * 3000),
     # -- framing
     ("both framing fields", "6.1", GET, reply(LENGTH, CHUNKED, body=X)),
@@ -365,7 +365,7 @@ REFUSED = [
     ("both framing fields, one with a space", "6.1", GET, reply(b"Content-Length : 1", CHUNKED, body=X)),
     ("two lengths, one with a space", "6.3", GET, reply(b"Content-Length : 1", LENGTH, body=b"x")),
     ("almost chunked", "6.1", GET, reply(b"Transfer-Encoding: xchunked", body=X)),
-    ("chunked behind a vertical tab", "RFC 9110 5.5", GET, reply(b"Transfer-Encoding: \x0bchunked", body=X)),
+    ("chunked after a vertical tab", "RFC 9110 5.5", GET, reply(b"Transfer-Encoding: \x0bchunked", body=X)),
     ("chunked in HTTP/1.0", "6.1", GET, reply(CHUNKED, version=b"1.0", body=X)),
     # -- field lines
     ("a folded value", "5.2", GET, reply(b"A: b\r\n c", EMPTY)),

@@ -87,9 +87,9 @@ def test_the_responses_of_the_catalogue_may_come_in_single_bytes(ending: int) ->
         )
 
 
-@pytest.mark.parametrize("behind", [b"\r\n", b"\r", b"\n", b"y", OK])
-def test_what_stands_behind_a_chunked_body_is_noticed_wherever_it_is_cut(behind: bytes) -> None:
-    stream = reply(CHUNKED, body=X + behind)
+@pytest.mark.parametrize("after", [b"\r\n", b"\r", b"\n", b"y", OK])
+def test_what_stands_after_a_chunked_body_is_noticed_wherever_it_is_cut(after: bytes) -> None:
+    stream = reply(CHUNKED, body=X + after)
     for cut in range(len(stream)):
         stage = upstream.run_script((0, [(stream[:cut], 0), (stream[cut:], 0)]))
         assert [answer.body for _, answer in stage.answers] == [b"x", b"probed"]

@@ -25,7 +25,7 @@ OUTCOMES = {413: Outcome.REQUEST_TOO_LARGE, 414: Outcome.REQUEST_TOO_LARGE, 431:
 
 
 async def refused(relay: Relay, client: Peer, status: int) -> None:
-    """The client is told so, and its connection ends behind that."""
+    """The client is told so, and its connection ends after that."""
     head = await own_answer(client, status, "http_request_error")
     assert b"Connection: close\r\n" in head
     assert await client.rest() == b""
@@ -95,7 +95,7 @@ async def test_it_reaches_the_upstream_rebuilt_and_nothing_else_does(
 @pytest.mark.parametrize(
     ("data", "messages", "status"), [pytest.param(d, m, s, id=f"{n} ({r})") for n, r, d, m, s in THEN_REFUSED]
 )
-async def test_what_stands_behind_a_request_is_refused(
+async def test_what_stands_after_a_request_is_refused(
     relay: Relay, data: bytes, messages: list[bytes], status: int
 ) -> None:
     await relay.start(limits=LIMITS)

@@ -52,7 +52,7 @@ async def test_it_reaches_the_client_rebuilt_and_the_connection_goes_on(
 
 
 @rows(LAST_OF_ITS_CONNECTION)
-async def test_nothing_behind_it_is_ever_read(relay: Relay, request_bytes: bytes, data: bytes, expected: bytes) -> None:
+async def test_nothing_after_it_is_ever_read(relay: Relay, request_bytes: bytes, data: bytes, expected: bytes) -> None:
     await relay.start(limits=LIMITS)
     client, upstream, _ = await relay.exchange(request_bytes)
     await upstream.send(data)

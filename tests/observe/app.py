@@ -101,7 +101,7 @@ async def slow() -> Response:
     async def items() -> AsyncIterator[bytes]:
         yield b"data: before\n\n"
         await asyncio.sleep(1.2)
-        yield b"data: behind\n\n"
+        yield b"data: after\n\n"
 
     return StreamingResponse(items(), media_type="text/event-stream")
 

@@ -66,7 +66,7 @@ class Pipe:
         return int.from_bytes(found, "little")
 
     def written(self) -> bytes:
-        """Everything in the pipe behind the filling, once the log is closed."""
+        """Everything in the pipe after the filling, once the log is closed."""
         self.writer.close()
         return self.reader.read()[self.filling :]
 

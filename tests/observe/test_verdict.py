@@ -25,7 +25,7 @@ def relay() -> Iterator[Unwired]:
 
 
 def paced(data: bytes, first: float = 0.4, pauses: Sequence[float] = PAUSES) -> list[tuple[float, bytes]]:
-    """A read of `data` at `first`, and one behind each pause."""
+    """A read of `data` at `first`, and one after each pause."""
     return [(at, data) for at in accumulate(pauses, initial=first)]
 
 
@@ -52,7 +52,7 @@ def test_what_comes_as_it_is_made_is_streamed(relay: Unwired, kind: str) -> None
         ("stream", [(0.9 + n * 0.0001, b"word ") for n in range(30)]),
     ],
 )
-def test_what_comes_at_once_behind_a_wait_is_a_lump(relay: Unwired, kind: str, reads: Reads) -> None:
+def test_what_comes_at_once_after_a_wait_is_a_lump(relay: Unwired, kind: str, reads: Reads) -> None:
     assert verdict(relay, reads, kind) is Verdict.LUMP
 
 

@@ -52,7 +52,7 @@ async def test_damage_in_the_middle_is_followed_by_no_last_chunk(relay: Relay, e
 
 
 async def test_a_client_that_was_told_the_end_is_told_nothing_more(relay: Relay) -> None:
-    """The upstream of a WebSocket ends without a Close frame: behind that end no farewell can be written."""
+    """The upstream of a WebSocket ends without a Close frame: after that end no farewell can be written."""
     client, upstream = await tunnel(relay)
     other, other_upstream, _ = await relay.exchange(GET)
     await say(upstream, client, text(b"hello"))

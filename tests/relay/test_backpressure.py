@@ -49,7 +49,7 @@ class Source:
             await self._peer.close()
 
     async def end(self) -> None:
-        """End the body behind the block that is being sent."""
+        """End the body after the block that is being sent."""
         self._over.set()
         await soon(self._task)
 

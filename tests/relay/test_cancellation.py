@@ -90,7 +90,7 @@ async def test_while_an_upload_runs(relay: Relay, how: str) -> None:
 
 
 async def test_while_the_upstream_takes_no_more_of_an_upload(relay: Relay) -> None:
-    """The end stands behind bytes that the relay does not read yet; it is seen when the upstream goes on."""
+    """The end stands after bytes that the relay does not read yet; it is seen when the upstream goes on."""
     await relay.start()
     client, upstream, _ = await relay.exchange(UPLOAD)
     stop_reading(upstream)
@@ -186,7 +186,7 @@ async def test_other_streams_go_on(relay: Relay) -> None:
     await finished(relay, Outcome.COMPLETED, 200)
 
 
-# -- listen.half_close: some clients end their side behind the request and wait for the answer
+# -- listen.half_close: some clients end their side after the request and wait for the answer
 
 
 async def test_a_half_close_is_a_departure_only_by_default(relay: Relay) -> None:
@@ -217,7 +217,7 @@ async def test_a_half_close_in_one_packet_with_the_request(relay: Relay) -> None
     await finished(relay, Outcome.COMPLETED, 200)
 
 
-async def test_a_half_close_behind_pipelined_requests(relay: Relay) -> None:
+async def test_a_half_close_after_pipelined_requests(relay: Relay) -> None:
     await relay.start(listen=Listen(half_close=True))
     client = await relay.client()
     client.writer.write(GET + GET)
@@ -240,7 +240,7 @@ async def test_a_half_close_inside_the_request_is_a_departure_all_the_same(relay
     await cancelled(relay, "fin")
 
 
-async def test_a_reset_behind_a_half_close_is_a_departure(relay: Relay) -> None:
+async def test_a_reset_after_a_half_close_is_a_departure(relay: Relay) -> None:
     """Between the two the upstream speaks: an end that is kept waiting must not blind the relay."""
     await relay.start(listen=Listen(half_close=True))
     client, upstream, _ = await relay.exchange(GET)

@@ -256,7 +256,7 @@ async def test_response_head_is_not_met_by_half_a_head_or_an_informational_one(r
 
 
 async def test_no_deadline_is_set_for_a_slow_answer_by_default(relay: Relay) -> None:
-    """A reasoning model may think for minutes, before the head and behind it; those of the client do not apply."""
+    """A reasoning model may think for minutes, before the head and after it; those of the client do not apply."""
     timeouts = Timeouts(request_head=60.0, request_body=60.0, keep_alive=60.0, client_stall=60.0)
     await relay.start(timeouts=timeouts, sse=SSE(heartbeat=0.0))
     client, upstream, _ = await relay.exchange(GET)
@@ -272,7 +272,7 @@ async def test_no_deadline_is_set_for_a_slow_answer_by_default(relay: Relay) -> 
     await finished(relay, Outcome.COMPLETED, 200)
 
 
-@pytest.mark.parametrize("content", [b"", b"one"], ids=["behind-the-head", "behind-a-chunk"])
+@pytest.mark.parametrize("content", [b"", b"one"], ids=["after-the-head", "after-a-chunk"])
 async def test_silence_breaks_the_body(relay: Relay, content: bytes) -> None:
     await relay.start(timeouts=Timeouts(silence=CUT))
     client, upstream, _ = await relay.exchange(GET)
@@ -377,7 +377,7 @@ async def test_client_stall_never_looks_like_the_end_of_an_http10_body(relay: Re
         await client.rest()
 
 
-async def test_client_stall_behind_the_end_of_an_http10_body_does_not_look_like_it_either(
+async def test_client_stall_after_the_end_of_an_http10_body_does_not_look_like_it_either(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The response is relayed, but a part of it still waits in the relay when the client is given up."""

@@ -303,7 +303,7 @@ async def test_digests_in_trailers_go_with_the_coding(relay: Relay, decode: Deco
 
 
 @pytest.mark.parametrize("heartbeat", [0.001, 0.0])
-async def test_a_digest_behind_a_stream_with_heartbeats_is_dropped(relay: Relay, heartbeat: float) -> None:
+async def test_a_digest_after_a_stream_with_heartbeats_is_dropped(relay: Relay, heartbeat: float) -> None:
     """It is of the application's bytes, and the client has more of them."""
     await relay.start(sse=SSE(heartbeat=heartbeat))
     client, upstream, _ = await relay.exchange(TAKES)

@@ -99,7 +99,7 @@ async def test_a_request_that_waits_is_answered_and_told_to_close(relay: Relay, 
 
 
 async def test_a_running_stream_goes_on_to_its_end(relay: Relay) -> None:
-    """Its head went out before and promised more requests; the connection closes behind it all the same."""
+    """Its head went out before and promised more requests; the connection closes after it all the same."""
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(STREAM)

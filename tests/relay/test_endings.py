@@ -70,7 +70,7 @@ async def test_upstream_leaves_before_a_head_while_the_request_runs(relay: Relay
     await finished(relay, Outcome.UPSTREAM_DISCONNECT, 502, "before a response head")
 
 
-async def test_upstream_leaves_behind_an_informational_head(relay: Relay) -> None:
+async def test_upstream_leaves_after_an_informational_head(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
@@ -289,7 +289,7 @@ async def test_what_came_before_the_damage_in_one_read_is_delivered(relay: Relay
         pytest.param(b"HEAD" + GET[3:], b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", b"", id="HEAD"),
     ],
 )
-async def test_bytes_behind_a_response_reach_nobody(
+async def test_bytes_after_a_response_reach_nobody(
     relay: Relay, request_head: bytes, response: bytes, seen: bytes, surplus: bytes
 ) -> None:
     await relay.start()
@@ -302,7 +302,7 @@ async def test_bytes_behind_a_response_reach_nobody(
     await still_serves(relay, client)
 
 
-async def test_bytes_behind_a_response_that_come_while_the_request_runs(relay: Relay) -> None:
+async def test_bytes_after_a_response_that_come_while_the_request_runs(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(POST)
     await upstream.send(OK)
@@ -496,7 +496,7 @@ async def test_an_upstream_that_refuses_is_answered_503(relay: Relay, closed_por
 
 
 async def test_an_upstream_that_refuses_an_upload(relay: Relay, closed_port: int) -> None:
-    """The client still sends: it gets the answer, and the connection ends behind it."""
+    """The client still sends: it gets the answer, and the connection ends after it."""
     await relay.serve(Settings(upstream=Upstream(url=f"http://127.0.0.1:{closed_port}")))
     client = await relay.client()
     await client.send(POST + b"bo")

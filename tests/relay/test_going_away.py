@@ -119,7 +119,7 @@ async def test_a_close_that_is_under_way_goes_through(relay: Relay, cut: int) ->
 
 
 @pytest.mark.parametrize("whole", [True, False])
-async def test_a_close_behind_the_frame_that_was_under_way(relay: Relay, whole: bool) -> None:
+async def test_a_close_after_the_frame_that_was_under_way(relay: Relay, whole: bool) -> None:
     """The client gets one Close: the upstream's if all of it is there, else ours."""
     client, upstream = await tunnel(relay)
     frame, last = text(b"hello"), close(CloseCode.NORMAL_CLOSURE, "bye")
@@ -135,7 +135,7 @@ async def test_a_close_behind_the_frame_that_was_under_way(relay: Relay, whole: 
 
 @pytest.mark.parametrize("told_by", ["upstream", "us"])
 @pytest.mark.parametrize("first", ["client", "upstream"])
-async def test_a_reset_behind_the_last_word_is_an_ordinary_end(relay: Relay, told_by: str, first: str) -> None:
+async def test_a_reset_after_the_last_word_is_an_ordinary_end(relay: Relay, told_by: str, first: str) -> None:
     """A server that does not wait for the client's Close frame resets the connection when it comes."""
     client, upstream = await tunnel(relay)
     if told_by == "upstream":

@@ -136,7 +136,7 @@ async def test_an_http_1_0_client_gets_the_content_until_close(relay: Relay) -> 
     await finished(relay, Outcome.COMPLETED, 200)
 
 
-async def test_the_client_goes_on_behind_a_decoded_body(relay: Relay) -> None:
+async def test_the_client_goes_on_after_a_decoded_body(relay: Relay) -> None:
     await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     for content in (b"little", b"much" * 100_000, b"little"):
@@ -151,7 +151,7 @@ async def test_the_client_goes_on_behind_a_decoded_body(relay: Relay) -> None:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["one-read", "own-read"])
-async def test_trailers_behind_a_decoded_body(relay: Relay, together: bool) -> None:
+async def test_trailers_after_a_decoded_body(relay: Relay, together: bool) -> None:
     await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET.replace(b"\r\n\r\n", b"\r\nTE: trailers\r\nConnection: TE\r\n\r\n"))
     end = b"0\r\nX-Sum: 42\r\n\r\n"
@@ -282,7 +282,7 @@ async def test_a_truncated_body_breaks_the_message(relay: Relay, coding: str, fr
     await cut_off(relay, client, upstream, b"event", "truncated")
 
 
-async def test_garbage_behind_a_coded_body_breaks_the_message(relay: Relay) -> None:
+async def test_garbage_after_a_coded_body_breaks_the_message(relay: Relay) -> None:
     await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
     body = coded("gzip", b"event") + b"garbage"

@@ -125,7 +125,7 @@ async def test_an_early_request_waits_for_the_answer_before_it(relay: Relay) -> 
     await upstream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n")
     await client.head()
     assert await client.chunk() == b"one"
-    # The next one on this connection can only come behind the end of this answer.
+    # The next one on this connection can only come after the end of this answer.
     await upstream.send(b"3\r\ntwo\r\n0\r\n\r\n")
     assert (await upstream.head()).startswith(b"GET /get HTTP/1.1\r\n")
     assert [await client.chunk(), await client.chunk()] == [b"two", b""]
@@ -134,7 +134,7 @@ async def test_an_early_request_waits_for_the_answer_before_it(relay: Relay) -> 
     assert relay.upstream.untaken == 0
 
 
-async def test_reading_stops_behind_an_early_request(relay: Relay) -> None:
+async def test_reading_stops_after_an_early_request(relay: Relay) -> None:
     """However much a client sends ahead, one read of it is kept."""
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
@@ -182,14 +182,14 @@ async def test_a_client_that_was_held_back_by_its_last_request_is_read_again(rel
     assert (await (await relay.upstream.accept()).head()).startswith(b"GET ")
 
 
-@pytest.mark.parametrize("behind", [b"", GET, b"x", GET * 5000], ids=["nothing", "request", "garbage", "much"])
-async def test_connection_close_ends_behind_its_answer(relay: Relay, behind: bytes) -> None:
-    """What a client sends behind the request that it called its last is no request (RFC 9112, section 9.6); unread, it
+@pytest.mark.parametrize("after", [b"", GET, b"x", GET * 5000], ids=["nothing", "request", "garbage", "much"])
+async def test_connection_close_ends_after_its_answer(relay: Relay, after: bytes) -> None:
+    """What a client sends after the request that it called its last is no request (RFC 9112, section 9.6); unread, it
     must not reset the connection and take the answer with it."""
     await relay.start()
     echo = Echo(relay)
     client = await relay.client()
-    client.writer.write(GET + CLOSE + behind)
+    client.writer.write(GET + CLOSE + after)
     await echo.serve(2)
     assert await answer(client) == GET_SEEN
     head = await client.head()
@@ -211,7 +211,7 @@ async def test_connection_close_ends_behind_its_answer(relay: Relay, behind: byt
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", 400),
     ],
 )
-async def test_a_bad_request_is_answered_behind_the_good_ones(
+async def test_a_bad_request_is_answered_after_the_good_ones(
     relay: Relay, bad: bytes, status: int, apart: bool
 ) -> None:
     await relay.start()

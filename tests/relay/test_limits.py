@@ -27,7 +27,7 @@ async def answered(client: Peer, upstream: Peer) -> None:
 
 
 async def refused(relay: Relay, request: bytes, status: int, outcome: Outcome, detail: str) -> None:
-    """See that `request` is answered so, that its connection ends behind that, and that the upstream is spared."""
+    """See that `request` is answered so, that its connection ends after that, and that the upstream is spared."""
     client = await relay.client()
     await client.send(request)
     assert b"Connection: close\r\n" in await own_answer(client, status, outcome.value.error)
@@ -144,7 +144,7 @@ async def test_a_chunked_body_that_becomes_too_large(relay: Relay, whole: bool) 
     assert await upstream.chunk() == b"01234"
     await client.send(b"6\r\n56789a\r\n" + (b"0\r\n\r\n" if whole else b""))
     head = await own_answer(client, 413, "http_request_error")
-    # Behind a request that was read to its end another one can be read.
+    # After a request that was read to its end another one can be read.
     assert (b"Connection: close\r\n" in head) == (not whole)
     # The upstream must not take what came for the whole body.
     with pytest.raises(asyncio.IncompleteReadError):
@@ -153,7 +153,7 @@ async def test_a_chunked_body_that_becomes_too_large(relay: Relay, whole: bool) 
     assert relay.totals.rejected["body_too_large"] == 1
 
 
-async def test_a_chunked_body_that_becomes_too_large_behind_an_answer(relay: Relay) -> None:
+async def test_a_chunked_body_that_becomes_too_large_after_an_answer(relay: Relay) -> None:
     await relay.start(limits=Limits(body=10))
     client, upstream, _ = await relay.exchange(CHUNKED_POST)
     await upstream.send(STREAM + b"3\r\none\r\n")

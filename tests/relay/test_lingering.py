@@ -1,4 +1,4 @@
-"""Behind an early answer a client may finish what it sends, as with nginx: many read nothing before they have."""
+"""After an early answer a client may finish what it sends, as with nginx: many read nothing before they have."""
 
 import asyncio
 import http.client

@@ -94,12 +94,12 @@ async def test_at_a_deadline(relay: Relay, told: list[Mapping[str, Any]], monkey
     assert await relay.outcome() is Outcome.INTERNAL_ERROR
     client, upstream = await begun(relay)
     assert await client.chunk() == b"\n\n"
-    await soon(streams_on_behind_heartbeats(client, upstream))
+    await soon(streams_on_after_heartbeats(client, upstream))
     assert await relay.outcome() is Outcome.COMPLETED
     assert {type(context["exception"]) for context in told} == {Mistake}
 
 
-async def streams_on_behind_heartbeats(client: Peer, upstream: Peer) -> None:
+async def streams_on_after_heartbeats(client: Peer, upstream: Peer) -> None:
     await upstream.send(EVENT)
     while await client.chunk() == b":\n":
         pass

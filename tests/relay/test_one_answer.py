@@ -90,7 +90,7 @@ steps = st.lists(st.one_of(reads, reads, others, looks, outcomes), max_size=12)
 
 
 class Answering:
-    """The upstream's response to one request, piece by piece; what comes behind its end comes all the same."""
+    """The upstream's response to one request, piece by piece; what comes after its end comes all the same."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -234,8 +234,8 @@ def run(plan: Plan, steps: Sequence[Step]) -> Scene:
             assert record.outcome not in WHOLE
             continue
         last = number == len(scene.marks) - 1
-        answer, behind = read_answer(part, record.method, ends=last and stage.client.ended)
-        assert not behind, "more than one answer"
+        answer, after = read_answer(part, record.method, ends=last and stage.client.ended)
+        assert not after, "more than one answer"
         assert answer.whole == (record.outcome in WHOLE or answer.own), (record.outcome, answer)
     assert begin == len(sent), f"written after the outcome: {sent[begin:]!r}"
     assert [record for record, _, _ in scene.marks] == stage.records

@@ -18,7 +18,7 @@ async def answered(client: Peer, upstream: Peer, response: bytes = OK) -> None:
 
 
 async def rested(relay: Relay, response: bytes = OK, request: bytes = GET) -> tuple[Peer, Peer]:
-    """A client and the upstream's connection behind a first exchange."""
+    """A client and the upstream's connection after a first exchange."""
     client, upstream, _ = await relay.exchange(request)
     await answered(client, upstream, response)
     await finished(relay, Outcome.COMPLETED, 200)
@@ -161,9 +161,9 @@ async def test_a_connection_at_rest_that_stirs_is_dropped(relay: Relay, how: str
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n",
     ],
-    ids=["close", "close-in-a-list", "1.0", "1.0-keep-alive", "line-behind", "answer-behind"],
+    ids=["close", "close-in-a-list", "1.0", "1.0-keep-alive", "line-after", "answer-after"],
 )
-async def test_a_response_that_ends_its_connection_or_has_something_behind_it(relay: Relay, response: bytes) -> None:
+async def test_a_response_that_ends_its_connection_or_has_something_after_it(relay: Relay, response: bytes) -> None:
     await relay.start()
     client, upstream = await rested(relay, response)
     assert relay.totals.upstream_idle == 0

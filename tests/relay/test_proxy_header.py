@@ -184,10 +184,10 @@ def test_the_scheme_is_the_clients(header: ProxyHeader, listen: Listen, own: boo
 
 @pytest.mark.parametrize(("data", "local", "address"), VALID)
 @pytest.mark.parametrize(
-    "behind", [b"GET / HTTP/1.1\r\n", b"\r\n\r\n\x00\r\nQUIT\n", b"PROXY UNKNOWN\r\n", b"\0" * 9000]
+    "after", [b"GET / HTTP/1.1\r\n", b"\r\n\r\n\x00\r\nQUIT\n", b"PROXY UNKNOWN\r\n", b"\0" * 9000]
 )
-def test_what_stands_behind_it_is_no_part_of_it(data: bytes, local: bool, address: str, behind: bytes) -> None:
-    assert read_proxy_header(data + behind) == read_proxy_header(data)
+def test_what_stands_after_it_is_no_part_of_it(data: bytes, local: bool, address: str, after: bytes) -> None:
+    assert read_proxy_header(data + after) == read_proxy_header(data)
 
 
 @pytest.mark.parametrize("data", INVALID)

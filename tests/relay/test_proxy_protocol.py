@@ -235,7 +235,7 @@ async def test_the_deadline_of_the_head_is_that_of_the_header(relay: Relay, data
     await refused(relay, client, Outcome.REQUEST_HEAD_TIMEOUT, "no PROXY header came in time")
 
 
-async def test_behind_the_header_a_connection_may_be_idle(relay: Relay) -> None:
+async def test_after_the_header_a_connection_may_be_idle(relay: Relay) -> None:
     await start(relay, timeouts=Timeouts(request_head=0.01))
     _, connection = await connected(relay)
     take(connection, LINE)
@@ -244,7 +244,7 @@ async def test_behind_the_header_a_connection_may_be_idle(relay: Relay) -> None:
     assert now.look(now._since + 600) == now._since + 620
 
 
-async def test_behind_the_header_keep_alive_counts(relay: Relay) -> None:
+async def test_after_the_header_keep_alive_counts(relay: Relay) -> None:
     await start(relay, timeouts=Timeouts(request_head=0.0, keep_alive=0.01))
     client = await relay.client()
     await client.send(LINE)

@@ -41,7 +41,7 @@ def field_lines(draw: st.DrawFn, pairs: Fields) -> bytes:
     """Fields with optional white space around their values (RFC 9112, section 5)."""
     lines = []
     for name, value in pairs:
-        # llhttp takes no tab behind a transfer coding: see the test of that.
+        # llhttp takes no tab after a transfer coding: see the test of that.
         after = b"" if name == b"Transfer-Encoding" else draw(spaces)
         lines.append(b"%b:%b%b%b\r\n" % (name, draw(spaces), value, after))
     return b"".join(lines)
@@ -52,15 +52,15 @@ def chunked_bodies(draw: st.DrawFn, of_response: bool = False) -> tuple[bytes, b
     """The bytes of a chunked body, its content, and its trailer fields. A response's may have white space in the lines
     of its sizes, in any of them, and before the colons of its trailers."""
     pieces = draw(st.lists(contents, max_size=3))
-    behind = extensions | odd_extensions if of_response else extensions
+    after = extensions | odd_extensions if of_response else extensions
     trailers = draw(fields)
     lines = draw(field_lines(trailers))
     if of_response and draw(st.booleans()):
         lines = re.sub(rb"(?m)^[^:\r\n]+", rb"\g<0> \t", lines)
     coded = b"".join(
-        b"%b%x%b\r\n%b\r\n" % (draw(st.sampled_from([b"", b"00"])), len(piece), draw(behind), piece) for piece in pieces
+        b"%b%x%b\r\n%b\r\n" % (draw(st.sampled_from([b"", b"00"])), len(piece), draw(after), piece) for piece in pieces
     )
-    coded += b"%b%b\r\n%b\r\n" % (draw(st.sampled_from([b"0", b"000"])), draw(behind), lines)
+    coded += b"%b%b\r\n%b\r\n" % (draw(st.sampled_from([b"0", b"000"])), draw(after), lines)
     return coded, b"".join(pieces), trailers
 
 
@@ -461,7 +461,7 @@ def response_reader() -> tuple[ResponseReader, dict[str, int]]:
 
 
 @pytest.mark.parametrize("space", [b"", b" ", b"\t", b" \t ", b"\t\t"])
-def test_white_space_behind_a_transfer_coding_changes_no_framing(space: bytes) -> None:
+def test_white_space_after_a_transfer_coding_changes_no_framing(space: bytes) -> None:
     """Chunked or refused: one who takes the chunk framing for content would relay it as such."""
     fields = b"Transfer-Encoding: chunked%b\r\n\r\n1\r\nx\r\n0\r\n\r\n" % space
     made = verdict([b"POST / HTTP/1.1\r\nHost: a\r\n" + fields])
@@ -521,16 +521,16 @@ def test_a_response_may_be_cut_at_every_byte() -> None:
 @given(
     st.data(), responses(), st.sampled_from([b"\0", b"H", b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", b"\r\nX"])
 )
-def test_bytes_behind_a_response_are_noticed_and_change_nothing(
-    data: st.DataObject, sent: tuple[bytes, bool, Response], behind: bytes
+def test_bytes_after_a_response_are_noticed_and_change_nothing(
+    data: st.DataObject, sent: tuple[bytes, bool, Response], after: bytes
 ) -> None:
     """The connection must not be used again: what came may be meant as somebody else's answer."""
     stream, head_request, expected = sent
-    made = read_response(data.draw(cuts(stream + behind)), head_request)
+    made = read_response(data.draw(cuts(stream + after)), head_request)
     if expected.over:
         expected.surplus = True
     else:
-        expected.body += behind
+        expected.body += after
     assert made == expected
 
 
@@ -588,7 +588,7 @@ def test_what_is_no_response_is_refused(head: bytes) -> None:
 
 
 def test_switching_protocols_ends_the_reading() -> None:
-    """Whatever stands behind the head belongs to the tunnel, also when the head pretends to have a body."""
+    """Whatever stands after the head belongs to the tunnel, also when the head pretends to have a body."""
     head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n%b\r\n"
     for extra in (b"", b"Content-Length: 5\r\n", b"Transfer-Encoding: chunked\r\n"):
         made = read_response([head % extra + b"\x00HTTP"], False)

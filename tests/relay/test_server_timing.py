@@ -1,4 +1,4 @@
-"""Server-Timing: what the upstream took, told behind what it says itself, and only where that is asked for."""
+"""Server-Timing: what the upstream took, told after what it says itself, and only where that is asked for."""
 
 import re
 
@@ -29,7 +29,7 @@ async def test_it_tells_the_time_to_the_response_head(relay: Relay, fields: byte
     assert told == b"%.1f" % ((record.head_at - record.started) * 1000)
 
 
-async def test_it_stands_behind_what_the_upstream_says(relay: Relay) -> None:
+async def test_it_stands_after_what_the_upstream_says(relay: Relay) -> None:
     await relay.start(server_timing=True)
     theirs = b"Server-Timing: db;dur=5, cache\r\nX: y\r\nserver-timing: upstream;desc=mine\r\n"
     head = await head_of(relay, GET, b"HTTP/1.1 200 OK\r\n" + theirs + b"Content-Length: 0\r\n\r\n")

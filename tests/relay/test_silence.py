@@ -130,7 +130,7 @@ async def test_no_heartbeat_before_the_head(relay: Relay) -> None:
     assert await client.chunk() == EVENT
 
 
-async def test_no_heartbeat_behind_the_end(relay: Relay) -> None:
+async def test_no_heartbeat_after_the_end(relay: Relay) -> None:
     await relay.start()
     client, upstream, clock = await stream(relay)
     await upstream.send(b"0\r\n\r\n")
@@ -442,7 +442,7 @@ async def test_where_nothing_may_be_added_nothing_opens(relay: Relay, lines: tup
     await say(upstream, client, EVENT)
 
 
-async def test_a_byte_order_mark_behind_an_opening_costs_no_event(relay: Relay) -> None:
+async def test_a_byte_order_mark_after_an_opening_costs_no_event(relay: Relay) -> None:
     await relay.start(sse=SSE(opening=True))
     client, upstream, _ = await stream(relay)
     seen = await client.chunk()
@@ -519,7 +519,7 @@ async def test_the_events_are_the_same_whenever_it_is_silent(relay: Relay, end: 
 @pytest.mark.parametrize("coded", [False, True], ids=["identity", "gzip"])
 @pytest.mark.parametrize("silent", [False, True])
 async def test_a_byte_order_mark_costs_no_event(relay: Relay, coded: bool, silent: bool) -> None:
-    """It may stand at the very beginning only, where it is dropped. Behind a heartbeat a comment takes its place."""
+    """It may stand at the very beginning only, where it is dropped. After a heartbeat a comment takes its place."""
     await relay.start()
     coding = [b"Content-Encoding: gzip"] if coded else []
     client, upstream, clock = await stream(relay, fields(b"Content-Type: text/event-stream", *coding, CHUNKED[:-2]))

@@ -60,7 +60,7 @@ def test_two_may_pause_together_by_chance() -> None:
     assert streams.counted == (0, 1)
 
 
-def test_who_has_spoken_first_behind_it_contradicts_nobody() -> None:
+def test_who_has_spoken_first_after_it_contradicts_nobody() -> None:
     # The first chunk of a stream that was waiting for one, say: it is no silence that is over.
     streams = Streams(T, T, T, T + 2)
     streams.speaks(0, T + 2.01)

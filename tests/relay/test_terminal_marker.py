@@ -38,15 +38,15 @@ async def ended(relay: Relay, complete: bool, status: int = 200) -> None:
 ENDINGS = [
     pytest.param([b"data: a\n\n", DONE], True, id="marker"),
     pytest.param([b"data: a\n\n", b"data: [", b"DO", b"NE]", b"\n\n"], True, id="over chunks"),
-    pytest.param([DONE, b": farewell\n\n", b"\r\n"], True, id="comments behind it"),
+    pytest.param([DONE, b": farewell\n\n", b"\r\n"], True, id="comments after it"),
     pytest.param([b"data: [DONE]"], True, id="an open line"),
     pytest.param(
         [b"data: [DONE]" + b"x" * 50_000, b"x" * 50_000 + b"\n\n"], True, id="at the beginning of a long line"
     ),
     pytest.param([b"data: a\n\n"], False, id="none"),
     pytest.param([], False, id="an empty body"),
-    pytest.param([DONE, b"id: 1\n\n", b"event: a\n\n"], True, id="events without data behind it"),
-    pytest.param([DONE, b"event: ping\nda", b"ta: {}\n\n"], True, id="a keep-alive behind it"),
+    pytest.param([DONE, b"id: 1\n\n", b"event: a\n\n"], True, id="events without data after it"),
+    pytest.param([DONE, b"event: ping\nda", b"ta: {}\n\n"], True, id="a keep-alive after it"),
     pytest.param([DONE + b"event: ping\ndata: {}\n\n"], True, id="a keep-alive in the same read"),
     pytest.param([b"data: a\n\n", b"event: ping\ndata: [DONE]\n\n" + b"data: a\n\n"], False, id="a keep-alive's"),
     pytest.param([DONE, b"data: a\n\n"], False, id="not last"),
@@ -71,7 +71,7 @@ async def test_a_stream_of_events(relay: Relay, reads: list[bytes], complete: bo
     [
         pytest.param([b"event: content\ndata: a\n\n", b'event: message_stop\ndata: {"a": 1}\n\n'], True, id="last"),
         pytest.param([b"event: message", b"_stop\r", b"\ndata: a\r\n\r\n"], True, id="over chunks"),
-        pytest.param([b"event: message_stop\ndata: a\n\n", b": farewell\n\n"], True, id="a comment behind it"),
+        pytest.param([b"event: message_stop\ndata: a\n\n", b": farewell\n\n"], True, id="a comment after it"),
         pytest.param([b"event: content\ndata: message_stop\n\n"], False, id="in its data"),
         pytest.param([b"event: message_stop\ndata: a\n\n", b"data: b\n\n"], False, id="not last"),
     ],

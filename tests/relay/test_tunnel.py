@@ -1,4 +1,4 @@
-"""Behind 101: bytes both ways, none lost, held back or made up; and upgrades that are declined."""
+"""After 101: bytes both ways, none lost, held back or made up; and upgrades that are declined."""
 
 import asyncio
 import socket
@@ -21,11 +21,11 @@ SWITCH = (
 )
 
 
-async def tunnel(relay: Relay, early: bytes = b"", behind: bytes = b"") -> tuple[Peer, Peer]:
-    """Both ends of a tunnel; `early` came with the request head, `behind` with the 101."""
+async def tunnel(relay: Relay, early: bytes = b"", after: bytes = b"") -> tuple[Peer, Peer]:
+    """Both ends of a tunnel; `early` came with the request head, `after` with the 101."""
     await relay.start()
     client, upstream, _ = await relay.exchange(UPGRADE + early)
-    await upstream.send(SWITCH + behind)
+    await upstream.send(SWITCH + after)
     assert (await client.head()).startswith(b"HTTP/1.1 101 Switching Protocols\r\n")
     return client, upstream
 
@@ -79,9 +79,9 @@ async def test_bytes_both_ways_in_lock_step(relay: Relay) -> None:
 
 async def test_early_bytes_of_both_sides_are_not_lost(relay: Relay) -> None:
     """A client need not wait for the 101 to speak, and the upstream may speak in the same breath."""
-    client, upstream = await tunnel(relay, early=b"\x81\x05early", behind=b"\x81\x06behind")
+    client, upstream = await tunnel(relay, early=b"\x81\x05early", after=b"\x81\x05after")
     assert await upstream.read(7) == b"\x81\x05early"
-    assert await client.read(8) == b"\x81\x06behind"
+    assert await client.read(7) == b"\x81\x05after"
     await say(client, upstream, b"on")
     await say(upstream, client, b"on")
 
@@ -228,7 +228,7 @@ async def test_a_side_that_does_not_read_holds_the_other_back(relay: Relay, slow
     await say(idle, sender, b"both ways")
 
 
-async def test_a_last_word_behind_a_full_buffer_arrives(relay: Relay) -> None:
+async def test_a_last_word_after_a_full_buffer_arrives(relay: Relay) -> None:
     client, upstream = await tunnel(relay)
     stop_reading(client)
     sent = 0

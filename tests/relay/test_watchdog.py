@@ -213,7 +213,7 @@ def test_the_clock_stands_still_when_nobody_is_watched(loop: Loop, watchdog: Wat
     assert len(subject.looks) == 2
 
 
-def test_nothing_is_looked_at_behind_close(loop: Loop, watchdog: Watchdog) -> None:
+def test_nothing_is_looked_at_after_close(loop: Loop, watchdog: Watchdog) -> None:
     subject = Subject(loop)
     watchdog.watch(subject, loop.now + 5.0)
     watchdog.close()
@@ -234,7 +234,7 @@ def test_a_crowd_that_comes_due_together_is_looked_at_in_several_turns(loop: Loo
     late = Subject(loop)
     watchdog.watch(late, loop.now)
     loop.wind(2 * TICK)
-    assert not late.looks, "it stands behind the crowd"
+    assert not late.looks, "it stands after the crowd"
     loop.turn()
     loop.turn()
     assert not loop.soon

@@ -33,7 +33,7 @@ async def test_during_the_delay_all_that_comes_is_served_and_told_to_close(serve
     assert await ports.sidecar.exit() == 143
 
 
-async def test_behind_the_delay_the_listeners_close(serve: Start, upstream: Upstream) -> None:
+async def test_after_the_delay_the_listeners_close(serve: Start, upstream: Upstream) -> None:
     await upstream.start()
     ports = await start_ports(serve, upstream.port, "drain.delay=50ms")
     idle, client = await ports.client(), await ports.client()
@@ -50,7 +50,7 @@ async def test_behind_the_delay_the_listeners_close(serve: Start, upstream: Upst
     assert await ports.sidecar.exit() == 0
 
 
-async def test_the_first_signal_behind_the_command_changes_nothing_and_the_second_hurries(
+async def test_the_first_signal_after_the_command_changes_nothing_and_the_second_hurries(
     serve: Start, command: Start, upstream: Upstream
 ) -> None:
     """Kubernetes runs the preStop hook and then sends SIGTERM."""
@@ -63,7 +63,7 @@ async def test_the_first_signal_behind_the_command_changes_nothing_and_the_secon
     assert await hook.exit() == 0
     assert (await fetch(ports.admin, b"/readyz")).startswith(b"HTTP/1.1 503 ")
     ports.sidecar.signal(signal.SIGTERM)
-    # A reload is told of behind the signal that came before it.
+    # A reload is told of after the signal that came before it.
     ports.sidecar.signal(signal.SIGHUP)
     await ports.sidecar.says("reloaded")
     await relays(peer, client, b"data: on\n\n")

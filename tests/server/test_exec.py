@@ -138,7 +138,7 @@ async def test_the_application_is_told_its_port(execute: Start, app: tuple[str, 
     await sidecar.end()
 
 
-async def test_what_stands_behind_the_first_dashes_is_the_applications(execute: Start) -> None:
+async def test_what_stands_after_the_first_dashes_is_the_applications(execute: Start) -> None:
     sidecar = await execute("--", "sh", "-c", 'echo "$@" >&2', "sh", "--", "--listen", "{}", "{socket}")
     assert await sidecar.says(r"^-- --listen \{\} (/.+/app\.sock)$")
     assert await sidecar.exit() == 0
@@ -196,7 +196,7 @@ async def test_a_command_that_cannot_be_run(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_the_application_ends_behind_the_streams(execute: Start, app: tuple[str, ...], number: int) -> None:
+async def test_the_application_ends_after_the_streams(execute: Start, app: tuple[str, ...], number: int) -> None:
     sidecar, client, pid = await running(execute, "--", *app, "{socket}")
 
     sidecar.signal(number)

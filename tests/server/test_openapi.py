@@ -121,7 +121,7 @@ async def stage(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     await stage.stop()
 
 
-async def test_it_is_asked_for_behind_the_first_request_and_names_the_next_ones(stage: Stage) -> None:
+async def test_it_is_asked_for_after_the_first_request_and_names_the_next_ones(stage: Stage) -> None:
     await stage.upstream.start()
     await stage.start()
     assert not stage.upstream.untaken

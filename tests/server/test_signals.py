@@ -22,7 +22,7 @@ async def test_a_running_stream_goes_on_to_its_end_while_new_connections_are_ref
 
     ports.sidecar.signal(number)
     assert await ports.sidecar.says("draining.*") == "draining: running streams have up to 30s (drain.timeout)"
-    # The idle connection is closed behind the listener.
+    # The idle connection is closed after the listener.
     assert await idle.rest() == b""
     with pytest.raises(ConnectionRefusedError):
         await connect(ports.data)

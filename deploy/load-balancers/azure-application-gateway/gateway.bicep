@@ -174,7 +174,7 @@ resource gateway 'Microsoft.Network/applicationGateways@2024-05-01' = {
         }
       }
     ]
-    // As it comes X-Forwarded-For has the client's port behind its address.
+    // As it comes X-Forwarded-For has the client's port after its address.
     rewriteRuleSets: [
       {
         name: 'forwarded'

@@ -49,7 +49,7 @@ export class Picture {
     const now = stream.row.age * 1000;
     const first = stream.missed && stream.marks.length ? stream.marks[0][0] : 0;
     const from = Math.max(seconds ? now - seconds * 1000 : 0, Math.min(first, now));
-    // Behind an end there is some room, so that what came last stands out.
+    // After an end there is some room, so that what came last stands out.
     const to = Math.max(stream.row.outcome ? now + (now - from) * 0.03 : now, from + 500);
     const x = (ms) => SIDE + ((ms - from) / (to - from)) * (width - 2 * SIDE);
     const shown = stream.marks.filter(([read]) => read >= from);
