@@ -9,7 +9,7 @@ head, body  of a message; a chunk is what one read of a body brought.
 gap         the time between two chunks; a silence is a long one, of the upstream.
 stall       time spent waiting for a reader.
 relay delay the time from the read of a chunk to the accepted write of the same bytes.
-outcome     how a stream ended: one name in exceptions, logs, metrics and Proxy-Status.
+outcome     how a stream ended: one name in the code, the log and the metrics.
 route       a named class of requests with settings of its own.
 drain       the graceful end of the process: no new work, running streams may finish.
 """
