@@ -7,6 +7,7 @@ import argparse
 import os
 import platform
 import resource
+import shlex
 import signal
 import sys
 import tempfile
@@ -44,7 +45,8 @@ def main() -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     scenes = [scene for scene in SCENES if scene.name in options.scenes]
-    proxies = _installed(options.unbuffer, options.peers)
+    ours = {"unbuffer": unbuffer(options.unbuffer), **dict(options.beside)}
+    proxies = _installed(ours, options.peers)
     proxy_core, load_core = _two_cores()
     _allow_files()
     with tempfile.TemporaryDirectory(prefix="unbuffer-bench-") as directory:
@@ -88,13 +90,13 @@ def _takes_part(scene: Scene, name: str, proxy: Proxy | None) -> bool:
     return proxy.takes_part(scene) and (name == "unbuffer" or not scene.alone)
 
 
-def _installed(command: str, peers: list[str]) -> dict[str, Proxy | None]:
+def _installed(ours: Mapping[str, Proxy], peers: list[str]) -> dict[str, Proxy | None]:
     """The proxies to measure by name, None being the direct line; peers that are missing are told and left out."""
-    ours = unbuffer(command)
-    if not ours.program:
-        raise Failed(f"--unbuffer: there is no program {ours.command[0]}")
+    for name, build in ours.items():
+        if not build.program:
+            raise Failed(f"{name}: there is no program {build.command[0]}")
     proxies: dict[str, Proxy | None] = {_DIRECT: None} if _DIRECT in peers else {}
-    proxies[ours.name] = ours
+    proxies |= ours
     for peer in PEERS:
         if peer.name in peers and peer.program:
             proxies[peer.name] = peer
@@ -129,7 +131,7 @@ def _about(options: argparse.Namespace, proxies: Mapping[str, Proxy | None]) -> 
     }
     for name, proxy in proxies.items():
         if proxy:
-            about[name] = options.unbuffer if name == "unbuffer" else proxy.installed_version()
+            about[name] = proxy.installed_version() if proxy in PEERS else shlex.join(proxy.command)
     return about
 
 
@@ -163,6 +165,14 @@ def _options() -> argparse.Namespace:
         help="how to start unbuffer; {upstream} and {listen} are replaced by ports",
     )
     parser.add_argument(
+        "--beside",
+        type=_named,
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="measure another build of unbuffer as a peer, such as the one before a change",
+    )
+    parser.add_argument(
         "--access-log",
         choices=("on", "off"),
         default="on",
@@ -173,6 +183,13 @@ def _options() -> argparse.Namespace:
     if options.rounds < 1 or options.seconds <= 0:
         parser.error("--rounds and --seconds must be positive")
     return options
+
+
+def _named(text: str) -> tuple[str, Proxy]:
+    name, equals, command = text.partition("=")
+    if not equals or name in ("unbuffer", _DIRECT, *(peer.name for peer in PEERS)) or not command.split():
+        raise argparse.ArgumentTypeError("want a name of its own and a command: before='/path/to/unbuffer serve …'")
+    return name, unbuffer(command, name)
 
 
 def _some_of(names: list[str]) -> Callable[[str], list[str]]:

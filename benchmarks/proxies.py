@@ -110,10 +110,10 @@ UNBUFFER = (
 )
 
 
-def unbuffer(command: str) -> Proxy:
+def unbuffer(command: str, name: str = "unbuffer") -> Proxy:
     """unbuffer, started by this command line, with its default settings."""
     return Proxy(
-        "unbuffer",
+        name,
         tuple(shlex.split(command)),
         "pip install -e .",
         quiet={"UNBUFFER_LOG__FORMAT": "off"},
