@@ -37,15 +37,22 @@ def _requests(count: int) -> None:
             relay.push(ANSWER, sent + 0.01)
 
 
+def _requests_by_http2(count: int) -> None:
+    with Unwired(http2=True) as relay:
+        for _ in range(count):
+            _, sent = relay.begin()
+            relay.push(ANSWER, sent + 0.01)
+
+
 def _streams(count: int) -> None:
     with Unwired() as relay:
         for _ in range(count):
             relay.play("sse", 0.01, [(0.02, EVENT), (0.04, EVENT), (0.06, EVENT)])
 
 
-def _chunks(kind: str, data: bytes) -> Callable[[int], None]:
+def _chunks(kind: str, data: bytes, http2: bool = False) -> Callable[[int], None]:
     def play(count: int) -> None:
-        with Unwired() as relay:
+        with Unwired(http2=http2) as relay:
             relay.play(kind, 0.01, [(0.02 + n / 100, data) for n in range(count)])
 
     return play
@@ -67,6 +74,9 @@ SCENES: dict[str, tuple[int, Callable[[int], None]]] = {
     "event of an event-stream": (10000, _chunks("sse", EVENT)),
     "line of NDJSON": (10000, _chunks("ndjson", b'{"token":"token"}\n')),
     "chunk of 64 KiB": (1000, _chunks("stream", b"x" * 65536)),
+    "request by HTTP/2": (200, _requests_by_http2),
+    "event by HTTP/2": (5000, _chunks("sse", EVENT, http2=True)),
+    "chunk of 64 KiB by HTTP/2": (1000, _chunks("stream", b"x" * 65536, http2=True)),
     "log line": (5000, _lines),
 }
 """What is counted, and how often it is done for that."""

@@ -7,15 +7,22 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, cast
 
+from hpack import Encoder
+
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.http2.connection import Http2Connection
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.settings.model import SSE, Settings
 from unbuffer.totals import Totals
 
 _TYPES = {"sse": b"text/event-stream", "ndjson": b"application/x-ndjson", "stream": b"text/plain"}
+# The preface of HTTP/2, and windows that are never used up.
+_GREETING = (
+    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\x7f\xff\xff\xff\0\0\x04\x08\0\0\0\0\0\x7f\xff\0\0"
+)
 _NO_HEARTBEATS = Settings(sse=SSE(heartbeat=0.0))
 
 
@@ -26,6 +33,9 @@ class Taker:
         self._sock = sock
 
     def write(self, data: bytes) -> None:
+        pass
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         pass
 
     def writelines(self, data: Iterable[bytes]) -> None:
@@ -58,16 +68,28 @@ class Taker:
 class Unwired:
     """A data plane; one stream at a time goes through it."""
 
-    def __init__(self, settings: Settings = _NO_HEARTBEATS) -> None:
-        """Nobody turns the loop, so no heartbeat is ever sent: settings that have any show what they cost a chunk."""
+    def __init__(self, settings: Settings = _NO_HEARTBEATS, http2: bool = False) -> None:
+        """Nobody turns the loop, so no heartbeat is ever sent: settings that have any show what they cost a chunk.
+
+        http2: the client speaks it.
+        """
         self._loop = asyncio.new_event_loop()
         self._sockets = socket.socketpair()
         self.taker = Taker(self._sockets[0])
         self._records: list[Record] = []
         self.totals = Totals()
         self._plane = Plane(settings, self.totals, self._loop, self._records.append)
-        self._client = DownstreamConnection(self._plane)
-        self._client.connection_made(cast(asyncio.Transport, self.taker))
+        client = DownstreamConnection(self._plane)
+        client.connection_made(cast(asyncio.Transport, self.taker))
+        self._client: asyncio.Protocol = client
+        self._stream = -1
+        """The number of the latest stream of HTTP/2."""
+        self._encoder: Encoder | None = None
+        if http2:
+            client.data_received(_GREETING)
+            (connection,) = self._plane.clients.connections
+            assert isinstance(connection, Http2Connection)
+            self._client, self._encoder = connection, Encoder()
         self._upstream = UpstreamConnection(self._plane.pool, settings.limits)
         self._upstream.transport = cast(asyncio.Transport, self.taker)
 
@@ -83,7 +105,14 @@ class Unwired:
     def begin(self) -> tuple[Exchange, float]:
         """A request that is on its way, and when it was sent."""
         self._plane.pool.rest(self._upstream, time.monotonic())
-        self._client.data_received(b"GET /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        if self._encoder is None:
+            self._client.data_received(b"GET /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        else:
+            self._stream += 2
+            pseudo = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost")]
+            section = self._encoder.encode([*pseudo, (":path", "/v1/chat/completions")])
+            head = len(section).to_bytes(3, "big") + b"\x01\x05" + self._stream.to_bytes(4, "big")
+            self._client.data_received(head + section)
         exchange = self._upstream.exchange
         assert isinstance(exchange, Exchange)
         return exchange, exchange.record.sent_at
