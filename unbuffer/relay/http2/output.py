@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.request import Fields
 from unbuffer.relay.http2.budget import Budget
+from unbuffer.relay.response_writer import LARGE
 
 if TYPE_CHECKING:
     from unbuffer.relay.http2.session import Session
@@ -53,6 +54,14 @@ class Output:
         if data and not self.transport.is_closing():
             self.transport.write(data)
 
+    def frame(self, head: bytes, data: memoryview) -> None:
+        """Hand a frame to the kernel: in parts that nobody joins, where joining costs more."""
+        if not self.transport.is_closing():
+            if len(data) < LARGE:
+                self.transport.write(head + data)
+            else:
+                self.transport.writelines((head, data))
+
     @property
     def closed(self) -> bool:
         """Whether nothing that is written arrives any more."""
@@ -68,7 +77,7 @@ class Output:
         """A field section, written by `flush` or with the last bytes; end: with it the stream ends."""
         self._session.headers(stream_id, fields, end)
 
-    def last(self, stream_id: int, data: bytes) -> None:
+    def last(self, stream_id: int, data: memoryview) -> None:
         """The last bytes of a stream, for which there is room."""
         self._budget.sent(len(data))
         self._session.last(stream_id, data)

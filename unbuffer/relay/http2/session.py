@@ -126,9 +126,9 @@ class Session:
         """Send a field section; end: with it the stream ends."""
         self.connection.send_headers(stream_id, fields, end)
 
-    def last(self, stream_id: int, data: bytes) -> None:
+    def last(self, stream_id: int, data: memoryview) -> None:
         """Send the last bytes of a stream, which may be none; they fit into its window."""
-        self.connection.send_data(stream_id, data, True)
+        self.connection.send_data(stream_id, bytes(data), True)
 
     def reset(self, stream_id: int, code: int) -> None:
         """End a stream before its end."""

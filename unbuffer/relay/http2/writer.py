@@ -14,10 +14,12 @@ from unbuffer.http.response import ResponseHead
 from unbuffer.relay.client import Writer
 from unbuffer.relay.http2.messages import as_headers
 from unbuffer.relay.http2.output import Output
+from unbuffer.relay.response_writer import LARGE
 
 if TYPE_CHECKING:
     from unbuffer.relay.http2.stream import Http2Stream
 
+_NOTHING: Final = memoryview(b"")
 _TUNNEL_REFUSED: Final = 502
 """For a success that is no 101: it would say to an extended CONNECT that a tunnel begins."""
 
@@ -25,8 +27,8 @@ _TUNNEL_REFUSED: Final = 502
 class StreamWriter(Writer):
     """The writer of one stream.
 
-    over: the end has been written, or a reset. pending: bytes that wait for room in a window. unacknowledged: bytes
-    that were sent, less those by which the client has opened the stream's window.
+    over: the end has been written, or a reset. pending: bytes that wait for room in a window, or to be cut into frames;
+    a view, of which each frame takes a part without a copy of the rest. unacknowledged: bytes that were sent, less those by which the client has opened the stream's window.
     """
 
     __slots__ = (
@@ -60,7 +62,7 @@ class StreamWriter(Writer):
         self._head: Fields | None = None
         """A head that has not gone out."""
         self.unacknowledged = 0
-        self.pending = b""
+        self.pending = _NOTHING
         self._ending = False
         """Nothing comes after what is pending but the end."""
         self._trailing: Fields = []
@@ -102,7 +104,7 @@ class StreamWriter(Writer):
             if not last:
                 output.flush()
         size = len(data)
-        if last or self.pending or self.over or size > self._room(size):
+        if last or self.pending or self.over or size >= LARGE or size > self._room(size):
             self._queue(data, last)
             return
         # What every chunk pays: one DATA frame, and the windows that h2 keeps.
@@ -154,7 +156,7 @@ class StreamWriter(Writer):
     def _close(self) -> None:
         """Nothing more is written."""
         self.over = True
-        self.pending = b""
+        self.pending = _NOTHING
         self._head = None
         self._output.forget(self)
 
@@ -193,7 +195,7 @@ class StreamWriter(Writer):
         self.unacknowledged += room
         self._output.sent(room)
         self._output.flush()  # of a head
-        self._output.write(b"%b%b%b" % (room.to_bytes(3, "big"), self._frame_tail, data))
+        self._output.frame(room.to_bytes(3, "big") + self._frame_tail, data)
         if not self.pending:
             self._output.forget(self)
             if self._ending:
@@ -224,7 +226,8 @@ class StreamWriter(Writer):
         """The way of what ends a stream, or has no room, or has to wait for its turn."""
         if self.over:
             return
-        self.pending += data
+        if data:
+            self.pending = memoryview(bytes(self.pending) + data if self.pending else data)
         if last:
             self._end()
         else:
@@ -248,7 +251,7 @@ class StreamWriter(Writer):
 
     def _finish(self) -> None:
         """The end, with what is left."""
-        data, self.pending = self.pending, b""
+        data, self.pending = self.pending, _NOTHING
         if self._trailing:
             if self._head is not None:
                 self._send_head(False)
