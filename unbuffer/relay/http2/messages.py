@@ -12,6 +12,7 @@ from typing import Final
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.request import BadRequest, Fields, RequestHead
 from unbuffer.http.tokens import TCHAR
+from unbuffer.http.websocket import accept_of
 from unbuffer.settings.model import Limits
 
 # Section 8.2.1 forbids less; a field that HTTP/1.1 could not carry ends here.
@@ -38,14 +39,19 @@ class Malformed(Exception):
 class Http2Head(RequestHead):
     """The head of a request that came by HTTP/2, as the upstream gets it in HTTP/1.1.
 
-    tunnel: it was an extended CONNECT (RFC 8441), and is an upgrade now.
+    key: it was an extended CONNECT (RFC 8441) and is an upgrade now, with this Sec-WebSocket-Key; empty = it was none.
     """
 
-    __slots__ = ("tunnel",)
+    __slots__ = ("key",)
 
-    def __init__(self, method: bytes, target: bytes, fields: Fields, tunnel: bool) -> None:
+    def __init__(self, method: bytes, target: bytes, fields: Fields, key: bytes) -> None:
         super().__init__(method, target, True, fields)
-        self.tunnel = tunnel
+        self.key = key
+
+    @property
+    def tunnel(self) -> bool:
+        """Whether it asks for a tunnel."""
+        return bool(self.key)
 
     @property
     def version(self) -> str:
@@ -54,6 +60,11 @@ class Http2Head(RequestHead):
     @property
     def via(self) -> bytes:
         return b"2"
+
+    @property
+    def accept(self) -> bytes:
+        """Nobody else can check it: the client knows of no key."""
+        return accept_of(self.key) if self.key else b""
 
 
 def read_request(headers: Fields, ended: bool, limits: Limits) -> Http2Head:
@@ -74,14 +85,16 @@ def read_request(headers: Fields, ended: bool, limits: Limits) -> Http2Head:
     if not _PATH.fullmatch(path) and not (path == b"*" and method == b"OPTIONS"):
         raise Malformed(":path is missing, or no path")
     fields = _with_host(fields, pseudo.get(b":authority"))
+    key = b""
     if protocol is not None:
         if b":authority" not in pseudo:
             raise Malformed("an extended CONNECT without :authority")
         if protocol != _WEBSOCKET:
             raise BadRequest(501, "of what :protocol may name, only websocket is known here")
-        fields = _upgraded(fields)
+        key = base64.b64encode(os.urandom(16))
+        fields = _upgraded(fields, key)
     _within(headers, path, limits)
-    head = Http2Head(b"GET" if protocol is not None else method, path, fields, protocol is not None)
+    head = Http2Head(b"GET" if key else method, path, fields, key)
     if ended and head.framing:
         raise Malformed("content-length, but no body")
     if not ended and not head.states_length and not head.tunnel:
@@ -153,9 +166,8 @@ def _with_host(fields: Fields, authority: bytes | None) -> Fields:
     return kept
 
 
-def _upgraded(fields: Fields) -> Fields:
+def _upgraded(fields: Fields, key: bytes) -> Fields:
     """The fields of an extended CONNECT as those of an upgrade (RFC 8441, section 5)."""
-    key = base64.b64encode(os.urandom(16))
     kept = [field for field in fields if field[0] != b"sec-websocket-key"]
     own = [(b"sec-websocket-key", key), (b"upgrade", _WEBSOCKET), (b"connection", b"Upgrade")]
     return kept + own

@@ -28,7 +28,8 @@ class StreamWriter(Writer):
     """The writer of one stream.
 
     over: the end has been written, or a reset. pending: bytes that wait for room in a window, or to be cut into frames;
-    a view, of which each frame takes a part without a copy of the rest. unacknowledged: bytes that were sent, less those by which the client has opened the stream's window.
+    a view, of which each frame takes a part without a copy of the rest. unacknowledged: bytes that were sent, less
+    those by which the client has opened the stream's window.
     """
 
     __slots__ = (
