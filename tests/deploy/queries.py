@@ -55,6 +55,8 @@ def _labels() -> dict[str, set[str]]:
         if family.type == "histogram":
             found |= {f"{family.name}_count": labels, f"{family.name}_sum": labels}
             found[f"{family.name}_bucket"] = labels | {"le"}
+            # As a native histogram, where Prometheus converts it.
+            found[family.name] = labels
         else:
             found[family.name] = labels
     return found

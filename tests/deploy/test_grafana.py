@@ -1,6 +1,7 @@
 """The dashboard: Grafana knows every field of it, and every panel says what it shows, of our metrics."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +16,11 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.deploy.queries import faults, selectors
 
 DIRECTORY = Path(__file__).parents[2] / "deploy/grafana"
+INCIDENTS = (DIRECTORY.parents[1] / "docs/incidents.md").read_text()
 DASHBOARD: dict[str, Any] = json.loads((DIRECTORY / "unbuffer.json").read_text())
-PANELS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+ROWS: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] == "row"]
+OPEN: list[dict[str, Any]] = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+PANELS = [*OPEN, *(panel for row in ROWS for panel in row["panels"])]
 UNITS = {"Bps", "bytes", "cps", "ops", "percentunit", "reqps", "s", "short"}
 
 # What Grafana itself writes and reads, and its SDK has no field for.
@@ -31,6 +35,13 @@ UNKNOWN_TO_THE_SDK = {
 def _title(panel: dict[str, Any]) -> str:
     return str(panel["title"])
 
+
+GRID = 38
+"""Pixels of one unit of height: 30, and the gap of 8 that comes after it."""
+
+CHROME = 200
+"""Pixels of what stands above the first row: navigation (two bars of 40), the variables (two lines of 40, where one is
+too narrow for all five), and the margins."""
 
 each_panel = pytest.mark.parametrize("panel", PANELS, ids=_title)
 
@@ -70,18 +81,43 @@ def test_it_imports_into_any_grafana_from_10_4_on() -> None:
     assert required == {panel["type"] for panel in PANELS}
 
 
-def test_nothing_lies_over_another_panel() -> None:
-    places = [panel["gridPos"] for panel in DASHBOARD["panels"]]
-    cells = Counter(
+def _cells(panels: list[dict[str, Any]]) -> Counter[tuple[int, int]]:
+    """How many panels lie on each cell of the grid."""
+    places = [panel["gridPos"] for panel in panels]
+    return Counter(
         (x, y)
         for place in places
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     )
-    assert max(cells.values()) == 1
-    assert max(x for x, _ in cells) < 24
-    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+
+
+def test_nothing_lies_over_another_panel() -> None:
+    for panels in (DASHBOARD["panels"], *(row["panels"] for row in ROWS if row["collapsed"])):
+        cells = _cells(panels)
+        assert max(cells.values()) == 1
+        assert max(x for x, _ in cells) < 24
+    ids = [panel["id"] for panel in (*ROWS, *PANELS)]
     assert len(ids) == len(set(ids))
+
+
+def test_the_first_row_fits_one_screen_and_the_others_are_folded() -> None:
+    first, *others = ROWS
+    assert DASHBOARD["panels"] == [first, *OPEN, *others]
+    assert (first["collapsed"], first["panels"]) == (False, [])
+    bottom = max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in OPEN)
+    assert CHROME + bottom * GRID <= 720
+    # Folded, each is a line below the one before; what is in it opens right under it.
+    for place, row in enumerate(others, bottom):
+        assert row["collapsed"]
+        assert row["gridPos"] == {"x": 0, "y": place, "w": 24, "h": 1}
+        assert min(panel["gridPos"]["y"] for panel in row["panels"]) == place + 1
+
+
+def test_the_rows_are_the_questions_of_an_incident() -> None:
+    asked = re.findall(r'^## "(.*)"$', INCIDENTS, re.MULTILINE)
+    titles = [row["title"] for row in ROWS]
+    assert titles[1 : 1 + len(asked)] == asked
 
 
 @each_panel
@@ -113,9 +149,17 @@ def test_every_variable_is_used_and_defined() -> None:
     assert [name for name in names if f"${name}" not in text and f"${{{name}}}" not in text] == []
 
 
+def test_quantiles_are_asked_of_classic_and_of_native_histograms() -> None:
+    queries = [target["expr"] for panel in PANELS for target in panel["targets"] if "quantile" in target["expr"]]
+    assert len(queries) == 20
+    for query in queries:
+        names = [selector.name or "" for selector in selectors(query.replace("$__rate_interval", "1m"))]
+        assert names == [f"{names[1]}_bucket", names[1]]
+
+
 def test_traces_are_a_click_away() -> None:
     exemplary = {panel["title"] for panel in PANELS for target in panel["targets"] if target["exemplar"]}
-    assert exemplary == {"Duration", "First byte and first chunk"}
+    assert exemplary == {"Duration", "First byte and first chunk", "First chunk by route, p95"}
 
 
 @pytest.mark.parametrize("file", sorted((DIRECTORY / "provisioning").rglob("*.yml")), ids=lambda file: file.stem)

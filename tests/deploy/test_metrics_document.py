@@ -43,6 +43,29 @@ def test_a_query_is_of_our_metrics(query: str) -> None:
     assert list(faults(query)) == []
 
 
+def test_the_native_queries_are_of_the_same_metrics_as_the_classic_ones() -> None:
+    pairs = [(one.strip("`"), other.strip("`")) for one, other in rows(section("Quantiles are estimates")[-2000:])]
+    assert len(pairs) == 5
+    for classic, native in pairs:
+        assert list(faults(classic)) == list(faults(native)) == []
+        names = {re.sub("_(bucket|sum|count)$", "", selector.name or "") for selector in selectors(classic)}
+        assert names == {selector.name for selector in selectors(native)}
+
+
+def test_the_panels_that_stay_empty_without_classic_histograms_are_named() -> None:
+    named = re.search(r"Without them five panels stay empty: (.*?)\. All others", METRICS, re.DOTALL)
+    assert named is not None
+    histograms = {family.name for family in FAMILIES if family.type == "histogram"}
+    classic = set()
+    for panel in PANELS:
+        for target in panel["targets"]:
+            names = {s.name or "" for s in selectors(target["expr"].replace("$__rate_interval", "1m"))}
+            parts = {name for name in names if re.sub("_(bucket|sum|count)$", "", name) in histograms}
+            if parts and not parts & histograms:
+                classic.add(panel["title"])
+    assert set(re.findall(r"\*(.*?)\*", re.sub(r"\s+", " ", named[1]))) == classic
+
+
 def test_every_metric_answers_a_question() -> None:
     asked = {selector.name or "" for query in QUESTIONS.values() for selector in selectors(query)}
     names = {re.sub("_(bucket|sum|count)$", "", name) for name in asked}

@@ -105,13 +105,14 @@ def test_every_panel_shows_something(tmp_path: Path) -> None:
     over = threading.Event()
     with (
         _application() as app,
-        unbuffer(app, "--set", "sse.heartbeat=250ms") as proxy,
+        unbuffer(app, "--set", "sse.heartbeat=250ms", "--set", "probe.enabled=true") as proxy,
         _again_and_again(
             _get(f"{proxy.url}/sse?delay=0.01"),
             _get(f"{proxy.url}/slow"),
             lambda: httpx.get(f"{proxy.url}/plain", headers={"traceparent": TRACEPARENT}, trust_env=False),
             _get(f"{proxy.url}/held/sse?delay=0.02"),
             _get(f"{proxy.url}/cut"),
+            _get(f"{proxy.url}/_unbuffer/probe"),
             _leave(f"{proxy.url}/sse?delay=0.01"),
             _loiter(proxy.port, over),
             lambda: httpx.post(f"{proxy.url}/upload", content=b"x" * 100, trust_env=False, timeout=PATIENCE),
