@@ -52,7 +52,7 @@ LIBRARIES = {
         "unbuffer.observe.news",
         "unbuffer.server.openapi",
     ),
-    "opentelemetry": ("unbuffer.observe.spans",),
+    "opentelemetry": ("unbuffer.observe.push", "unbuffer.observe.resource", "unbuffer.observe.spans"),
     "aiohttp": ("unbuffer.server.aiohttp_server", "unbuffer.demo"),
     "uvloop": ("unbuffer.server",),
     "brotli": ("unbuffer.http.coding",),

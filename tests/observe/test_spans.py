@@ -6,8 +6,8 @@ import logging
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,6 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
+from tests.observe.collector import Collector, collecting
 from tests.peers import eventually
 from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe import spans as module
@@ -22,6 +23,7 @@ from unbuffer.observe.spans import Spans
 from unbuffer.observe.stream_line import StreamLine
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
+from unbuffer.totals import KINDS
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -115,7 +117,12 @@ def test_its_attributes_are_what_the_log_says() -> None:
     logged = json.loads(line)
     for name in ("timestamp", "severity_text", "body", "unbuffer.duration_ms"):
         del logged[name]
-    assert dict(span.attributes or {}) == logged | {"unbuffer.route": "/chat/{id}"}
+    of_the_span = {
+        "unbuffer.route": "/chat/{id}",
+        "url.scheme": "http",
+        "gen_ai.response.time_to_first_chunk": record.first_at - record.started,
+    }
+    assert dict(span.attributes or {}) == logged | of_the_span
     assert logged["unbuffer.verdict"] == "bursts"
     assert logged["http.route"] == "/chat/{id}"
 
@@ -157,7 +164,27 @@ def test_what_failed_is_an_error(outcome: Outcome, status: int, failed: bool) ->
     (span,) = exported(record)
     assert (span.status.status_code is StatusCode.ERROR) is failed
     assert span.attributes is not None
-    assert span.attributes.get("error.type") == (None if outcome is Outcome.COMPLETED else outcome.label)
+    if outcome is Outcome.COMPLETED:
+        assert span.attributes.get("error.type") == (str(status) if failed else None)
+    else:
+        assert span.attributes.get("error.type") == outcome.label
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_have_the_time_to_the_first_chunk_under_its_conventional_name(kind: str) -> None:
+    record = a_record()
+    record.kind = kind
+    (span,) = exported(record)
+    streamed = kind in ("sse", "ndjson", "stream")
+    assert ("gen_ai.response.time_to_first_chunk" in (span.attributes or {})) is streamed
+
+
+def test_two_instances_are_told_apart_unless_somebody_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    (span,) = exported(a_record())
+    assert uuid.UUID(str(span.resource.attributes["service.instance.id"])).version == 4
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=a")
+    (span,) = exported(a_record())
+    assert span.resource.attributes["service.instance.id"] == "a"
 
 
 def test_what_never_became_a_stream_has_no_span() -> None:
@@ -169,47 +196,11 @@ def test_what_never_became_a_stream_has_no_span() -> None:
 # -- to a collector
 
 
-class Collector(ThreadingHTTPServer):
-    """Takes OTLP over HTTP. answer: cleared = requests wait."""
-
-    daemon_threads = True
-    request_queue_size = 16
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Receiver)
-        self.requests: list[tuple[str, bytes]] = []
-        self.answer = threading.Event()
-        self.answer.set()
-        self.url = f"http://127.0.0.1:{self.server_port}"
-
-
-class Receiver(BaseHTTPRequestHandler):
-    """One request to the collector."""
-
-    server: Collector
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.requests.append((self.path, body))
-        self.server.answer.wait()
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that it has
-        pass
-
-
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with Collector() as collector:
-        thread = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with collecting() as collector:
         yield collector
-        collector.answer.set()
-        collector.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(("suffix", "path"), [("", "/v1/traces"), ("/", "/v1/traces"), ("/own/path", "/own/path")])

@@ -239,7 +239,7 @@ async def test_what_needs_a_restart_is_reported_and_stays(
 ) -> None:
     old = Settings()
     value = attrgetter(path)(old)
-    other: Any = {bool: True, int: 5, str: "other", tuple: ("127.0.0.1:1",)}[type(value)]
+    other: Any = {bool: True, int: 5, float: 5.0, str: "other", tuple: ("127.0.0.1:1",)}[type(value)]
     process = await started(old)
 
     await process.reload(replaced(old, path, other))

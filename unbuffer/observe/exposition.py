@@ -88,9 +88,7 @@ class Exposition:
         return self._parts(encode, content_type.startswith("application/openmetrics-text")), content_type
 
     async def _parts(self, encode: "Callable[[_Step], bytes]", openmetrics: bool) -> AsyncIterator[bytes]:
-        up = await self._upstream_up()
-        buffered = await self._all_buffered()
-        snapshot = Snapshot(self._totals, self._lifecycle.draining, up, buffered, self._reloads, self._build)
+        snapshot = await self.snapshot()
         # In a thread: with many connections the kernel takes milliseconds to list the open files.
         process = await asyncio.to_thread(list, self._process.collect())
         part = b""
@@ -101,6 +99,12 @@ class Exposition:
                 part = b""
             await asyncio.sleep(0)
         yield part + _EOF if openmetrics else part
+
+    async def snapshot(self) -> Snapshot:
+        """Where the families read their values, now."""
+        up = await self._upstream_up()
+        buffered = await self._all_buffered()
+        return Snapshot(self._totals, self._lifecycle.draining, up, buffered, self._reloads, self._build)
 
     async def _all_buffered(self) -> int:
         total = 0

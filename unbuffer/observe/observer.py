@@ -11,6 +11,7 @@ from unbuffer.record import Record
 from unbuffer.totals import Totals
 
 if TYPE_CHECKING:
+    from unbuffer.observe.request_durations import RequestDurations
     from unbuffer.observe.spans import Spans
 
 
@@ -22,6 +23,7 @@ class Observer:
     access_log: AccessLog
     recent: Recent
     spans: "Spans | None" = None
+    durations: "RequestDurations | None" = None
 
     def ended(self, record: Record) -> None:
         """Take one record. On the event loop; never blocks, never raises."""
@@ -35,3 +37,5 @@ class Observer:
         self.recent.add(record)
         if self.spans is not None:
             self.spans.add(record)
+        if self.durations is not None:
+            self.durations.add(record)

@@ -6,12 +6,10 @@ Imported only where tracing.otlp asks for it: whoever has no use for it needs no
 import logging
 import threading
 import time
-from urllib.parse import urlsplit
 
 from msgspec import UNSET
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import (
@@ -24,6 +22,8 @@ from opentelemetry.trace import (
 )
 
 from unbuffer import __version__
+from unbuffer.observe.request_durations import error_type
+from unbuffer.observe.resource import endpoint, resource
 from unbuffer.observe.stream_fields import FIELDS
 from unbuffer.observe.stream_line import StreamLine
 from unbuffer.outcome import Outcome
@@ -38,30 +38,29 @@ _ATTRIBUTES = [(field.otel, field.value) for field in FIELDS if field.span]
 _VALUES = StreamLine("otel")
 _READS_VARIABLES = ("opentelemetry.sdk.trace.export", "opentelemetry.sdk.resources")
 """Loggers that tell of a variable with a wrong value, for which a default is taken."""
+_STREAMED = ("sse", "ndjson", "stream")
 _EVERYDAY = (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
 
 
 class Spans:
     """The spans of all streams, on their way to one collector."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
-        resource = Resource.create()  # with what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say
-        named = resource.attributes[SERVICE_NAME]
-        if isinstance(named, str) and named.startswith("unknown_service"):
-            resource = resource.merge(Resource({SERVICE_NAME: "unbuffer"}))
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    def __init__(self, exporter: SpanExporter, scheme: str = "http") -> None:
+        """scheme: of the listener, `http` or `https`."""
+        self._scheme = scheme
+        self._provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("unbuffer", __version__)
 
     @classmethod
-    def to(cls, url: str) -> "Spans":
-        """Spans for the collector at this URL; the variables OTEL_... say the rest."""
+    def to(cls, where: str, scheme: str = "http") -> "Spans":
+        """Spans for the collector at this URL, or for the one that the variables OTEL_... name (`env`); they say the
+        rest."""
         # It warns of every try; whether spans were lost is what counts.
         logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
         for name in _READS_VARIABLES:
             logging.getLogger(name).addFilter(_without_traceback)
-        bare = urlsplit(url).path in ("", "/")
-        return cls(OTLPSpanExporter(endpoint=f"{url.rstrip('/')}/v1/traces" if bare else url))
+        return cls(OTLPSpanExporter(endpoint=endpoint(where, "/v1/traces")), scheme)
 
     def add(self, record: Record) -> None:
         """Take a stream that has ended. On the event loop."""
@@ -76,7 +75,7 @@ class Spans:
             f"{shown} {record.route}" if template else shown,
             _parent(record),
             SpanKind.SERVER,
-            {"http.request.method": method, "url.path": record.path},
+            {"http.request.method": method, "url.path": record.path, "url.scheme": self._scheme},
             start_time=int((record.started + offset) * 1e9),
         )
         if span.is_recording():
@@ -87,6 +86,10 @@ class Spans:
             span.set_attribute("unbuffer.route", record.route)
             if template:
                 span.set_attribute("http.route", record.route)
+            if record.first_at and record.kind in _STREAMED:
+                span.set_attribute("gen_ai.response.time_to_first_chunk", record.first_at - record.started)
+            if error := error_type(record):
+                span.set_attribute("error.type", error)
             if record.outcome not in _EVERYDAY or record.status >= 500:
                 span.set_status(StatusCode.ERROR)
         span.end(int((record.ended + offset) * 1e9))

@@ -30,6 +30,9 @@ AT_START_ONLY = (
     "resume.store",
     "log.format",
     "log.keys",
+    "metrics.otlp",
+    "metrics.otlp_interval",
+    "metrics.otlp_temporality",
     "tracing.otlp",
 )
 """What belongs to open sockets and running threads."""

@@ -33,7 +33,7 @@ from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import Reloader
 from unbuffer.server.signals import Signals
 from unbuffer.server.tls import naming_upstream
-from unbuffer.server.tracing import spans_to
+from unbuffer.server.tracing import durations_for, push_to, spans_to
 from unbuffer.server.watch import Watch
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
@@ -82,7 +82,8 @@ async def _serve(
     lifecycle = Lifecycle()
     signals = Signals.install(loop, lifecycle)
     totals = Totals()
-    spans = spans_to(settings.tracing.otlp)
+    spans = spans_to(settings)
+    durations = durations_for(settings)
     access_log = AccessLog(settings.log.format, sys.stdout.buffer, settings.log.keys)
     recent = Recent()
     watch.using(settings)
@@ -94,7 +95,7 @@ async def _serve(
         settings,
         totals,
         loop,
-        Observer(totals, access_log, recent, spans).ended,
+        Observer(totals, access_log, recent, spans, durations).ended,
         dialer=dialer,
         on_upstream=reached.set,
         health=DataPortHealth(lifecycle, probe) if settings.listen.health else None,
@@ -105,6 +106,7 @@ async def _serve(
     # The application that is started has its address.
     reloader = Reloader(read, advice, plane, probe, listeners, watch, fixed=("upstream.url",) if command else ())
     exposition = Exposition(totals, lifecycle, probe, reloader, plane.clients.buffered)
+    push = push_to(settings, exposition.snapshot, durations)
     loop_lag = LoopLag(totals, loop)
     pages = build_admin(lifecycle, probe, exposition, reloader.reload)
     add_live_page(pages, Live(totals, recent, plane.clients), lifecycle, probe)
@@ -130,6 +132,8 @@ async def _serve(
         gc.collect()
         gc.freeze()
         loop_lag.start()
+        if push is not None:
+            push.start()
         await lifecycle.ending.wait()
         # From here on every response says that its connection ends after it.
         plane.clients.draining = True
@@ -152,6 +156,8 @@ async def _serve(
         loop_lag.close()
         if spans is not None:
             spans.close()
+        if push is not None:
+            await push.close()
         access_log.close()
         # The last one: as long as it answers, this process is there.
         await admin.close()

@@ -44,7 +44,7 @@ def contradictions(settings: Settings, routes: Mapping[str, Route]) -> Iterator[
     yield from _resume(settings, routes)
     yield from _authorization(settings, routes)
     yield from _upstream_tls(settings)
-    yield from _tracing(settings)
+    yield from _collectors(settings)
     yield from _routes(settings, routes)
 
 
@@ -208,11 +208,12 @@ def _upstream_tls(settings: Settings) -> Iterator[Finding]:
             yield (f"upstream.tls.{name}", "upstream.url"), message
 
 
-def _tracing(settings: Settings) -> Iterator[Finding]:
-    try:
-        _ = urlsplit(settings.tracing.otlp).port
-    except ValueError as error:
-        yield ("tracing.otlp",), f"cannot be used: {error}, in {quote(settings.tracing.otlp)}"
+def _collectors(settings: Settings) -> Iterator[Finding]:
+    for path, url in (("metrics.otlp", settings.metrics.otlp), ("tracing.otlp", settings.tracing.otlp)):
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            yield (path,), f"cannot be used: {error}, in {quote(url)}"
 
 
 def _routes(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ PATTERNS = {
     r"^[^\x00-\x1f\x7f]{1,64}$": "the type of an event such as ping, at most 64 characters",
     "^/": "a path that begins with /",
     "^(off|/[!-~]*)$": "a path such as /openapi.json, or off",
-    r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$": "a URL such as http://127.0.0.1:4318, or off",
+    r"^(off|env|https?://[^\s/?#@]+(/[^\s?#@]*)?)$": "a URL such as http://127.0.0.1:4318, off, or env",
     r"^[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+$": "an origin such as https://app.example, without a path",
     "^memory$": "memory",
     "^[A-Z-]+$": "a method in capital letters such as GET",

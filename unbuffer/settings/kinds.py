@@ -19,6 +19,9 @@ Address = Annotated[str, Meta(min_length=1, extra={"form": "address"})]
 Path = Annotated[str, Meta(extra={"form": "path"})]
 """A file on this machine; empty = not set."""
 
+Collector = Annotated[str, Meta(pattern=r"^(off|env|https?://[^\s/?#@]+(/[^\s?#@]*)?)$")]
+"""The URL of a collector of OpenTelemetry."""
+
 HeartbeatShape = Literal["auto", "comment", "comment_block", "blank"]
 
 Decode = Annotated[Literal["streams", "always", "never"], Meta(extra={"form": "decoding"})]

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from unbuffer.settings.kinds import (
     Address,
+    Collector,
     Decode,
     Duration,
     EventType,
@@ -264,13 +265,22 @@ class Metrics(Section, frozen=True):
     openapi: Annotated[str, Meta(pattern="^(off|/[!-~]*)$")] = "/openapi.json"
     """Where the upstream describes its paths (OpenAPI 3): a stream that no route matches has the path's template as
     its route name, `/chat/{id}`. `off` = it is not asked."""
+    otlp: Collector = "off"
+    """Where metrics are pushed, as OTLP over HTTP, for where nobody scrapes; `/v1/metrics` where the URL has no path.
+    `env` = where OpenTelemetry's own variables say. Needs the extra `otel`."""
+    otlp_interval: Duration = 0.0
+    """Time between two pushes; 0 = as OTEL_METRIC_EXPORT_INTERVAL says, or a minute, OpenTelemetry's own default."""
+    otlp_temporality: Literal["env", "cumulative", "delta", "lowmemory"] = "env"
+    """Whether counts are all since the start, as Prometheus wants them, or those since the last push. `env` = as
+    OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE says, or cumulative."""
 
 
 class Tracing(Section, frozen=True):
     """A span of OpenTelemetry for every stream, at its end. `traceparent` goes to the upstream as it came, always."""
 
-    otlp: Annotated[str, Meta(pattern=r"^(off|https?://[^\s/?#@]+(/[^\s?#@]*)?)$")] = "off"
-    """Where spans are sent, as OTLP over HTTP; `/v1/traces` where the URL has no path. Needs the extra `otel`."""
+    otlp: Collector = "off"
+    """Where spans are sent, as OTLP over HTTP; `/v1/traces` where the URL has no path. `env` = where OpenTelemetry's
+    own variables say. Needs the extra `otel`."""
 
 
 class Probe(Section, frozen=True):

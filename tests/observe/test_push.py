@@ -1,0 +1,250 @@
+"""The metrics that are pushed: their names, their numbers, and that a collector holds up nobody."""
+
+import logging
+import re
+import socket
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+
+from tests.observe.collector import Collector, collecting
+from tests.observe.test_spans import a_record
+from tests.peers import eventually
+from unbuffer.observe import push as module
+from unbuffer.observe.family import Snapshot
+from unbuffer.observe.metrics import FAMILIES
+from unbuffer.observe.push import Push
+from unbuffer.observe.request_durations import RequestDurations
+from unbuffer.outcome import Outcome
+from unbuffer.record import Record
+from unbuffer.totals import Totals
+
+SUFFIXES = {"s": "_seconds", "By": "_bytes", "": ""}
+CUMULATIVE, DELTA = 2, 1
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED", "OTEL_METRIC_EXPORT_INTERVAL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+class Sidecar:
+    """The numbers of a process, and what pushes them. settings: as `Push.to` takes them."""
+
+    def __init__(self, where: str, interval: float = 60.0, temporality: str = "env", scheme: str = "http") -> None:
+        self.totals = Totals()
+        self.durations = RequestDurations()
+        push = Push.to(where, self._snapshot, self.durations, scheme, interval, temporality)
+        assert push is not None
+        self.push = push
+
+    async def _snapshot(self) -> Snapshot:
+        reloads = SimpleNamespace(successful=True, at=1.0)
+        return Snapshot(self.totals, False, True, 0, reloads, ("1", "3.11", "none", "none", "no"))
+
+    def end(self, record: Record) -> None:
+        """A stream ends."""
+        series = self.totals.of(record.route, record.kind)
+        series.ttfc.observe(record.first_at - record.started)
+        self.totals.fold(record, series)
+        self.durations.add(record)
+
+
+def received(collector: Collector, export: int = -1) -> dict[str, Metric]:
+    """The metrics of one export, by name."""
+    _, body = collector.requests[export]
+    (resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    (scope,) = resource.scope_metrics
+    assert scope.scope.name == "unbuffer"
+    return {metric.name: metric for metric in scope.metrics}
+
+
+def attributes(point: Any) -> dict[str, str | int]:
+    return {one.key: one.value.int_value or one.value.string_value for one in point.attributes}
+
+
+async def test_prometheus_makes_the_names_and_labels_of_a_scrape_of_them(collector: Collector) -> None:
+    sidecar = Sidecar(collector.url)
+    sidecar.end(a_record())
+    await sidecar.push.close()
+    names = set()
+    for name, metric in received(collector).items():
+        total = "_total" if metric.HasField("sum") and metric.sum.is_monotonic else ""
+        names.add(re.sub(r"\W", "_", name) + SUFFIXES.get(metric.unit, "") + total)
+    empty = {"unbuffer_requests_total", "unbuffer_decoded_responses_total"}  # nothing of it has happened yet
+    assert {family.name for family in FAMILIES} - names == empty
+    (point,) = received(collector)["unbuffer.time_to_first_chunk"].histogram.data_points
+    assert attributes(point) == {"route": "/chat/{id}", "kind": "sse"}
+
+
+async def test_a_histogram_has_the_numbers_that_were_counted(collector: Collector) -> None:
+    sidecar = Sidecar(collector.url)
+    for _ in range(3):
+        sidecar.end(a_record())
+    await sidecar.push.close()
+    metric = received(collector)["unbuffer.time_to_first_chunk"]
+    assert (metric.unit, metric.histogram.aggregation_temporality) == ("s", CUMULATIVE)
+    (point,) = metric.histogram.data_points
+    series = sidecar.totals.of("/chat/{id}", "sse")
+    assert (point.count, list(point.bucket_counts), point.sum) == (3, series.ttfc.counts, series.ttfc.sum)
+    assert tuple(point.explicit_bounds) == series.ttfc.bounds
+    assert not point.HasField("min")
+
+
+async def test_requests_are_told_apart_as_the_conventions_want_it(collector: Collector) -> None:
+    sidecar = Sidecar(collector.url, scheme="https")
+    sidecar.end(a_record())
+    failed = a_record(Outcome.UPSTREAM_REFUSED, route="chat")
+    failed.status, failed.version = 503, "2"
+    sidecar.end(failed)
+    said = a_record()
+    said.status = 500
+    sidecar.end(said)
+    never = a_record(Outcome.REQUEST_MALFORMED)
+    never.version = ""
+    sidecar.end(never)
+    await sidecar.push.close()
+    metric = received(collector)["http.server.request.duration"]
+    assert metric.unit == "s"
+    always = {"http.request.method": "POST", "url.scheme": "https"}
+    template = {"http.route": "/chat/{id}", "network.protocol.version": "1.1"}
+    route = {"unbuffer.route": "chat", "network.protocol.version": "2"}
+    assert [attributes(point) for point in metric.histogram.data_points] == [
+        always | template | {"http.response.status_code": 200},
+        always | route | {"http.response.status_code": 503, "error.type": "upstream_refused"},
+        always | template | {"http.response.status_code": 500, "error.type": "500"},
+    ]
+
+
+async def test_the_process_tells_what_it_uses(collector: Collector) -> None:
+    sidecar = Sidecar(collector.url)
+    await sidecar.push.close()
+    metrics = received(collector)
+    cpu = metrics["process.cpu.time"].sum
+    assert [attributes(point) for point in cpu.data_points] == [{"cpu.mode": "user"}, {"cpu.mode": "system"}]
+    assert metrics["process.memory.usage"].sum.data_points[0].as_int > 2**20
+    assert not metrics["process.memory.usage"].sum.is_monotonic
+    assert metrics["process.unix.file_descriptor.count"].sum.data_points[0].as_int > 2
+
+
+async def test_delta_is_what_came_since_the_last_export_that_arrived(collector: Collector) -> None:
+    sidecar = Sidecar(collector.url, temporality="delta")
+    counted = []
+    for status in (200, 400, 200):
+        collector.status = status
+        sidecar.end(a_record())
+        await sidecar.push.export()
+        metrics = received(collector)
+        histogram = metrics["unbuffer.time_to_first_chunk"].histogram
+        assert histogram.aggregation_temporality == DELTA
+        (point,) = histogram.data_points
+        (streams,) = metrics["unbuffer.streams"].sum.data_points
+        assert (sum(point.bucket_counts), streams.as_int) == (point.count, point.count)
+        counted.append((point.count, point.start_time_unix_nano))
+        assert metrics["unbuffer.upstream_up"].gauge.data_points[0].as_double == 1.0
+    (first, began), (lost, since), (both, the_same) = counted
+    assert (first, lost, both) == (1, 1, 2)
+    assert began < since == the_same
+    await sidecar.push.close()
+
+
+async def test_it_exports_again_and_again(collector: Collector) -> None:
+    sidecar = Sidecar(collector.url, interval=0.01)
+    sidecar.push.start()
+    await eventually(lambda: len(collector.requests) >= 3)
+    await sidecar.push.close()
+
+
+@pytest.mark.parametrize(("suffix", "path"), [("", "/v1/metrics"), ("/", "/v1/metrics"), ("/own/path", "/own/path")])
+async def test_a_url_without_a_path_gets_that_of_the_standard(collector: Collector, suffix: str, path: str) -> None:
+    await Sidecar(collector.url + suffix).push.close()
+    assert [asked for asked, _ in collector.requests] == [path]
+
+
+async def test_the_usual_variables_say_the_rest(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20x")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta")
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "chat")
+    sidecar = Sidecar("env", interval=0.0)
+    sidecar.end(a_record())
+    sidecar.push.start()
+    await eventually(lambda: collector.requests)
+    await sidecar.push.close()
+    path, body = collector.requests[0]
+    assert (path, collector.fields["authorization"]) == ("/v1/metrics", "Bearer x")
+    assert received(collector, 0)["unbuffer.streams"].sum.aggregation_temporality == DELTA
+    (resource,) = ExportMetricsServiceRequest.FromString(body).resource_metrics
+    assert attributes(resource.resource)["service.name"] == "chat"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OTEL_METRIC_EXPORT_INTERVAL", "a minute"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "0"),
+        ("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "sometimes"),
+    ],
+)
+def test_a_variable_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"{name}: want .*, got '{value}'"):
+        Sidecar("http://127.0.0.1:1", interval=0.0)
+
+
+def test_opentelemetry_can_be_switched_off_as_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+
+    async def nothing() -> Snapshot:
+        raise AssertionError
+
+    assert Push.to("env", nothing, RequestDurations(), "http", 0.0, "env") is None
+
+
+async def test_a_collector_that_is_not_there_is_told_of_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        sidecar = Sidecar(f"http://127.0.0.1:{holder.getsockname()[1]}")
+        await sidecar.push.export()
+        await sidecar.push.export()
+        assert len(caplog.records) == 1
+        monkeypatch.setattr(module, "COMPLAINT_EVERY", 0.0)
+        await sidecar.push.close()
+    first, second = caplog.records
+    assert first.name == second.name == "unbuffer"
+    assert first.levelno == logging.WARNING
+    start = "metrics.otlp: the collector did not take the metrics: "
+    assert first.getMessage().startswith(start)
+    assert "refused" in first.getMessage()
+
+
+async def test_a_collector_that_never_answers_holds_up_nobody(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.05)
+    collector.answer.clear()
+    sidecar = Sidecar(collector.url, interval=0.01)
+    sidecar.push.start()
+    await eventually(lambda: collector.requests)
+    began = time.monotonic()
+    await sidecar.push.close()
+    assert time.monotonic() - began < 10  # the exporter's own patience
+    messages = [record.getMessage() for record in caplog.records if record.name == "unbuffer"]
+    assert messages == ["metrics.otlp: the last numbers could not be exported in time"]
