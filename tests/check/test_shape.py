@@ -10,7 +10,7 @@ import pytest
 
 from unbuffer.check.observation import Mark, Observation, Read
 from unbuffer.check.shape import Kind, Shape, shape
-from unbuffer.check.variants import LARGE, MEDIUM, SMALL
+from unbuffer.check.variants import BEATS, LARGE, MEDIUM, SMALL
 from unbuffer.http.probe import Plan
 
 KIB = 1024
@@ -201,3 +201,22 @@ def test_an_own_stream_that_is_held_is_found() -> None:
 def test_what_came_at_once_at_once_was_not_held() -> None:
     assert own([(0.05, 40)]).kind is Kind.SHORT
     assert own([(2.0, 2)]).kind is Kind.SHORT
+
+
+def test_heartbeats_have_a_beat_of_their_own() -> None:
+    """On a machine that is late they would else be those of a timer."""
+    came, reads = 0.1, []
+    marks: list[Mark] = []
+    beats: list[Mark] = []
+    for number in range(BEATS.count):
+        for beat in range(5 if number else 1):
+            late = 0.08 if (number, beat) == (2, 0) else 0.0
+            mark = Mark(number if beat == 0 else 4 * number + beat, came, came + late)
+            (beats if beat else marks).append(mark)
+            reads.append(Read(came + late, 70 if beat else 128, 70 if beat else 128, 0 if beat else 1, 1))
+            came += BEATS.beat
+    seen = Observation(
+        "http://a/", "heartbeats", http="1.1", plan=BEATS, head=0.001, status=200,
+        reads=tuple(reads), marks=tuple(marks), beats=tuple(beats),
+    )  # fmt: skip
+    assert shape(seen).kind is Kind.STREAMED

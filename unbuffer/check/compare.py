@@ -9,6 +9,12 @@ from typing import Protocol
 from unbuffer.check.observation import Observation
 from unbuffer.check.shape import WAIT, Kind, Shape, clumps
 
+STILL = 0.35
+"""Seconds of a silence of all that are looked at."""
+
+AGAIN = 0.05
+"""Seconds within which streams go on together: half of what lies between their beginnings."""
+
 
 def beside(judged: Sequence[tuple[Observation, Shape]]) -> list[tuple[Observation, Shape]]:
     """The shapes of all, seen beside one another: what came at once, after a wait, was held if it came in pieces when
@@ -64,3 +70,24 @@ def common_silences(group: Sequence[Observation], least: float) -> list[float]:
     over = min(one.began + one.reads[-1].at for one in group)
     times = sorted({one.began + read.at for one in group for read in one.reads if begun <= one.began + read.at <= over})
     return [later - earlier for earlier, later in pairwise(times) if later - earlier >= least]
+
+
+def stood_still(group: Sequence[Observation]) -> list[float]:
+    """Seconds of the silences out of which all of several running streams came in the same moment,
+    with an event or two each. They began one after the other: what the application itself pauses for ends so, too.
+    What a hop has held comes with many."""
+    begun = max(one.began + one.reads[0].at for one in group)
+    over = min(one.began + one.reads[-1].at for one in group)
+    times = sorted({one.began + read.at for one in group for read in one.reads if begun <= one.began + read.at <= over})
+    usual = median([later - earlier for one in group for earlier, later in pairwise([read.at for read in one.reads])])
+    found = []
+    for since, until in pairwise(times):
+        next_ones = [next(read for read in one.reads if one.began + read.at >= until) for one in group]
+        together = all(one.began + read.at <= until + AGAIN for one, read in zip(group, next_ones, strict=True))
+        if (
+            until - since >= max(STILL, 8 * usual)
+            and together
+            and all(max(read.ends, read.frames) <= 2 for read in next_ones)
+        ):
+            found.append(until - since)
+    return found

@@ -240,7 +240,9 @@ def _silence(one: Observation) -> float:
 
 
 def _fell_silent(one: Observation) -> bool:
-    return _silence(one) >= 3.0 and _silence(one) >= 0.3 * one.end
+    """Whether it was silent before its end as it never was before."""
+    gaps = [later.at - earlier.at for earlier, later in pairwise(one.reads)]
+    return _silence(one) >= max(1.0, 0.3 * one.end, 3 * max(gaps, default=0.0))
 
 
 def _seconds(seconds: float) -> str:
@@ -298,9 +300,13 @@ def _several(view: View) -> Iterator[Finding]:
         own = max((later.at - earlier.at for earlier, later in pairwise(alone.reads)), default=0.0)
         own = max(own, alone.reads[0].at)
         silent = compare.common_silences(group, 1.5 * own + 0.25)
+        still = compare.stood_still(group)
         if silent:
             said = f"{len(group)} streams at once were silent together for {max(silent):.1f} s; one alone never was"
             yield Finding("blocked_loop", view.url, said, ("several",))
+        elif len(still) >= 2:
+            said = f"{len(group)} streams at once stood still and went on together, {len(still)} times, for up to "
+            yield Finding("blocked_loop", view.url, f"{said}{max(still):.1f} s", ("several",))
 
 
 def _notes(view: View) -> Iterator[Finding]:

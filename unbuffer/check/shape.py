@@ -186,11 +186,11 @@ def _pattern(seen: Observation, groups: list[Clump], late: list[float]) -> tuple
 
 
 def _crosses_events(seen: Observation, groups: list[Clump]) -> bool:
-    """Whether clumps end inside of events: somebody counted bytes."""
+    """Whether clumps end inside of events: somebody counted bytes. Heartbeats between them have a size of their own."""
     plan = seen.plan
-    return (
-        plan is not None and bool(groups) and sum(group.content % plan.size != 0 for group in groups) > len(groups) / 2
-    )
+    if plan is None or plan.beat or not groups:
+        return False
+    return sum(group.content % plan.size != 0 for group in groups) > len(groups) / 2
 
 
 def _buffer(groups: list[Clump]) -> int:

@@ -146,6 +146,7 @@ TABLE: dict[str, Signature] = {
         ("Speak HTTP/1.1 to the upstream (nginx: `proxy_http_version 1.1;`): in HTTP/1.0 a cut and an end look alike.",
          "In the application: let the exception out of the generator instead of ending it; send a last word such as "
          "`data: [DONE]` and have unbuffer look for it (`terminal_marker`)."),
+        {"nginx": "nginx: `proxy_http_version 1.1;`, so that it can tell a cut from an end."},
     ),
     "blocked_loop": Signature(
         Level.BUFFERED,

@@ -1,0 +1,50 @@
+"""Several streams at once: a loop that stands still, and pauses that are the application's own."""
+
+from collections.abc import Callable
+
+import pytest
+
+from unbuffer.check.compare import stood_still
+from unbuffer.check.observation import Observation, Read
+from unbuffer.check.run import STAGGER
+
+Pause = Callable[[float, int], float]
+"""How long a stream waits at this time before this event."""
+
+
+def streams(pause: Pause, ends: int = 1) -> list[Observation]:
+    """Three, of 60 events each. ends: events that come with the first read behind a long pause."""
+    found = []
+    for number in range(3):
+        now, reads = number * STAGGER, []
+        for event in range(60):
+            wait = pause(now, event)
+            now += wait
+            reads.append(Read(now - number * STAGGER, 100, 100, ends if wait > 0.3 else 1, 1))
+        found.append(Observation("http://a/", "several", group=number + 1, began=number * STAGGER, reads=tuple(reads)))
+    return found
+
+
+def blocked(now: float, event: int) -> float:
+    """The loop stands still from 0.8 s to 1.4 s, and a second later again."""
+    due = now + 0.03 + event * 0.00001
+    return (due if not 0.8 < due % 1.6 < 1.4 else due - due % 1.6 + 1.4) - now
+
+
+def test_a_loop_that_is_blocked_stands_still_for_all() -> None:
+    assert [round(seconds, 1) for seconds in stood_still(streams(blocked))] == [0.6, 0.6]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        # Thoughts: each stream has them at its own time.
+        streams(lambda now, event: 0.6 if event in (20, 40) else 0.03),
+        # A hop that holds everything comes with many events.
+        streams(blocked, ends=20),
+        # A slow one has such pauses all the time.
+        streams(lambda now, event: 0.4),
+    ],
+)
+def test_what_pauses_by_itself_does_not(found: list[Observation]) -> None:
+    assert stood_still(found) == []
