@@ -329,6 +329,21 @@ async def test_a_websocket_is_tunnelled(relay: Relay, http2: Connect) -> None:
     assert record.kind == "upgrade"
 
 
+@pytest.mark.parametrize("key", [b"dGhlIHNhbXBsZSBub25jZQ==", b"none", b""])
+async def test_a_client_that_sends_a_key_is_told_what_it_looks_for(relay: Relay, http2: Connect, key: bytes) -> None:
+    """RFC 8441, section 5, has no key. undici sends one, and gives up if nothing answers it."""
+    await relay.start()
+    client = await http2()
+    asks = [*request(method=b"CONNECT"), (b":protocol", b"websocket"), (b"sec-websocket-key", key)]
+    await client.request(1, asks, end=False)
+    upstream = await relay.upstream.accept()
+    head = await upstream.head()
+    assert head.count(b"sec-websocket-key") == 1
+    await upstream.send(switching(head))
+    accept = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="  # as RFC 6455, section 1.3, has it for that key
+    assert (await client.head(1))[0].get(b"sec-websocket-accept") == (accept if len(key) == 24 else None)
+
+
 async def test_a_success_that_is_no_tunnel_is_none(relay: Relay, http2: Connect) -> None:
     await relay.start()
     client = await http2()

@@ -30,6 +30,8 @@ _CONNECTION_SPECIFIC: Final = frozenset(
 
 _NOT_SENT: Final = _CONNECTION_SPECIFIC | {b"sec-websocket-accept"}
 _WEBSOCKET: Final = b"websocket"
+_KEY: Final = re.compile(rb"[A-Za-z0-9+/]{22}==")
+"""16 bytes (RFC 6455, section 4.1)."""
 
 
 class Malformed(Exception):
@@ -40,13 +42,15 @@ class Http2Head(RequestHead):
     """The head of a request that came by HTTP/2, as the upstream gets it in HTTP/1.1.
 
     key: it was an extended CONNECT (RFC 8441) and is an upgrade now, with this Sec-WebSocket-Key; empty = it was none.
+    keyed: the key is the client's own, which looks for its Sec-WebSocket-Accept then.
     """
 
-    __slots__ = ("key",)
+    __slots__ = ("key", "keyed")
 
-    def __init__(self, method: bytes, target: bytes, fields: Fields, key: bytes) -> None:
+    def __init__(self, method: bytes, target: bytes, fields: Fields, key: bytes, keyed: bool) -> None:
         super().__init__(method, target, True, fields)
         self.key = key
+        self.keyed = keyed
 
     @property
     def tunnel(self) -> bool:
@@ -63,7 +67,7 @@ class Http2Head(RequestHead):
 
     @property
     def accept(self) -> bytes:
-        """Nobody else can check it: the client knows of no key."""
+        """Nobody else may be there to check it: RFC 8441 has clients send no key."""
         return accept_of(self.key) if self.key else b""
 
 
@@ -85,16 +89,18 @@ def read_request(headers: Fields, ended: bool, limits: Limits) -> Http2Head:
     if not _PATH.fullmatch(path) and not (path == b"*" and method == b"OPTIONS"):
         raise Malformed(":path is missing, or no path")
     fields = _with_host(fields, pseudo.get(b":authority"))
-    key = b""
+    key, keyed = b"", False
     if protocol is not None:
         if b":authority" not in pseudo:
             raise Malformed("an extended CONNECT without :authority")
         if protocol != _WEBSOCKET:
             raise BadRequest(501, "of what :protocol may name, only websocket is known here")
-        key = base64.b64encode(os.urandom(16))
+        keys = [value for name, value in fields if name == b"sec-websocket-key"]
+        keyed = len(keys) == 1 and _KEY.fullmatch(keys[0]) is not None
+        key = keys[0] if keyed else base64.b64encode(os.urandom(16))
         fields = _upgraded(fields, key)
     _within(headers, path, limits)
-    head = Http2Head(b"GET" if key else method, path, fields, key)
+    head = Http2Head(b"GET" if key else method, path, fields, key, keyed)
     if ended and head.framing:
         raise Malformed("content-length, but no body")
     if not ended and not head.states_length and not head.tunnel:
@@ -183,16 +189,17 @@ def _within(headers: Fields, path: bytes, limits: Limits) -> None:
         raise BadRequest(431, "more header fields than limits.headers")
 
 
-def as_headers(head: bytes, tunnel: bool = False) -> Fields:
+def as_headers(head: bytes, tunnel: bool = False, keyed: bool = False) -> Fields:
     """A head of HTTP/1.1 that is ready to send, as the field section of HTTP/2: what both say stands in one place.
 
-    tunnel: it accepts an extended CONNECT, which in HTTP/2 is a success (RFC 8441, section 5).
+    tunnel: it accepts an extended CONNECT, which in HTTP/2 is a success (RFC 8441, section 5). keyed: see `Http2Head`.
     """
+    not_sent = _CONNECTION_SPECIFIC if keyed else _NOT_SENT
     lines = head.split(b"\r\n")
     headers: Fields = [(b":status", b"200" if tunnel else lines[0][9:12])]
     for line in lines[1:]:
         name, _, value = line.partition(b": ")
         name = name.lower()
-        if name and name not in _NOT_SENT:
+        if name and name not in not_sent:
             headers.append((name, value))
     return headers

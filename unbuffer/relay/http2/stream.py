@@ -66,7 +66,8 @@ class Http2Stream(Client):
         """Whether DATA is that of a tunnel, which may not have begun."""
         self._early: list[bytes] = []
         """What came of it before it began, bounded by the window."""
-        self._writer = StreamWriter(self, stream_id, connection.output, trailers, tunnel)
+        keyed = request is not None and request.keyed
+        self._writer = StreamWriter(self, stream_id, connection.output, trailers, tunnel, keyed)
         framing = CHUNKED if request is None or tunnel else request.framing
         self._has_body = framing != 0
         self._must_bring = framing

@@ -38,6 +38,7 @@ class StreamWriter(Writer):
         "_frame_tail",
         "_head",
         "_id",
+        "_keyed",
         "_output",
         "_stream",
         "_trailers",
@@ -49,8 +50,11 @@ class StreamWriter(Writer):
         "unacknowledged",
     )
 
-    def __init__(self, stream: "Http2Stream", stream_id: int, output: Output, trailers: bool, tunnel: bool) -> None:
-        """trailers: the client takes trailer fields. tunnel: it asks for one, by an extended CONNECT."""
+    def __init__(
+        self, stream: "Http2Stream", stream_id: int, output: Output, trailers: bool, tunnel: bool, keyed: bool
+    ) -> None:
+        """trailers: the client takes trailer fields. tunnel: it asks for one, by an extended CONNECT. keyed: with a key
+        of its own, as undici and Node.js do."""
         self._stream: Http2Stream | None = stream
         """None once nothing is left to tell it: the cyclic garbage collector is to find nothing."""
         self._id = stream_id
@@ -60,6 +64,7 @@ class StreamWriter(Writer):
         """What every DATA frame has after its length: type, flags, stream."""
         self._trailers = trailers
         self._tunnel = tunnel
+        self._keyed = keyed
         self._head: Fields | None = None
         """A head that has not gone out."""
         self.unacknowledged = 0
@@ -90,7 +95,7 @@ class StreamWriter(Writer):
 
     def switch(self, head: ResponseHead) -> None:
         """The head of a 101, which to HTTP/2 is a success."""
-        self._head = as_headers(informational_to_downstream(head), tunnel=True)
+        self._head = as_headers(informational_to_downstream(head), tunnel=True, keyed=self._keyed)
 
     def flush(self) -> None:
         """Send a head that came alone."""
