@@ -136,7 +136,9 @@ class Returned(Reader):
         if kept.outcome in WHOLE:
             self._answer.give_end()
         self._answer.explained = kept.explained
-        exchange.finish(kept.outcome, kept.detail)
+        # It is another client that left; this one gets what there is, and then a break.
+        left = kept.outcome is Outcome.CLIENT_DISCONNECT or kept.outcome is Outcome.CLIENT_STALL_TIMEOUT
+        exchange.finish(Outcome.ABANDONED if left else kept.outcome, kept.detail)
 
     def leave(self) -> None:
         self._exchange = None
