@@ -23,6 +23,7 @@ WANTED = os.environ.get("UNBUFFER_COMPILE", "")
 MODULES = [
     "unbuffer/histogram.py",
     "unbuffer/judgement.py",
+    "unbuffer/presence.py",
     "unbuffer/record.py",
     "unbuffer/rhythm.py",
     "unbuffer/timeline.py",

@@ -25,6 +25,7 @@ LAYERS = (
         "unbuffer.judgement",
         "unbuffer.managed",
         "unbuffer.outcome",
+        "unbuffer.presence",
         "unbuffer.record",
         "unbuffer.rhythm",
         "unbuffer.timeline",

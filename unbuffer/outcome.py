@@ -138,6 +138,9 @@ class Outcome(Enum):
 WHOLE = (Outcome.COMPLETED, Outcome.UNTERMINATED)
 """The outcomes of what was relayed to its end."""
 
+LEFT = (Outcome.CLIENT_DISCONNECT, Outcome.ABANDONED, Outcome.CANCELLED)
+"""The outcomes of what its client did not want to its end, or could not have."""
+
 FINE = frozenset(
     (
         Outcome.COMPLETED,

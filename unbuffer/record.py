@@ -7,6 +7,7 @@ from typing import Final
 
 from unbuffer.judgement import Judgement
 from unbuffer.outcome import Outcome
+from unbuffer.presence import Presence
 from unbuffer.rhythm import Rhythm
 from unbuffer.timeline import Timeline
 
@@ -70,6 +71,7 @@ class Record:
         "parent",
         "path",
         "paused_at",
+        "presence",
         "reused",
         "rhythm",
         "route",
@@ -131,6 +133,8 @@ class Record:
         """What the end of a stream that ended well was found to say: one of the constants above."""
         self.judgement: Judgement | None = None
         """How a stream arrived from the upstream; found at its end, None before."""
+        self.presence: Presence | None = None
+        """Of a resumable stream, or of a request that came back to one."""
         self.trace = ""
         """The trace id of `traceparent`, 32 hex digits."""
         self.parent = ""

@@ -28,7 +28,8 @@ from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.log_writer import ThreadWriter
 from unbuffer.observe.stream_fields import FIELDS, table
 from unbuffer.observe.stream_line import Keys, StreamLine, ms, text_line
-from unbuffer.outcome import Outcome
+from unbuffer.outcome import LEFT, Outcome
+from unbuffer.presence import Presence
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
@@ -112,6 +113,11 @@ def a_full_record() -> Record:
     record.decoded = "gzip"
     record.heartbeats = 3
     record.keepalives = 4
+    record.presence = Presence(1)
+    record.presence.left(1001.0)
+    record.presence.came_back(5, 1001.5)
+    record.presence.left(1002.0)
+    record.presence.came_back(1, 1002.25)
     record.trace = "0af7651916cd43dd8448eb211c80319c"
     return record
 
@@ -195,6 +201,9 @@ def test_a_json_line_holds_everything_that_is_known() -> None:
             "unbuffer.stall_ms": 62.5,
             "unbuffer.heartbeats": 3,
             "unbuffer.keepalives": 4,
+            "unbuffer.resumes": 2,
+            "unbuffer.replayed": 6,
+            "unbuffer.absent_ms": 750.0,
             "unbuffer.reused": True,
             "unbuffer.decoded": "gzip",
             "unbuffer.detail": "the upstream reset the connection",
@@ -254,6 +263,9 @@ def test_the_keys_may_be_short_ones() -> None:
             "stall_ms": 62.5,
             "heartbeats": 3,
             "keepalives": 4,
+            "resumes": 2,
+            "replayed": 6,
+            "absent_ms": 750.0,
             "reused": True,
             "decoded": "gzip",
             "detail": "the upstream reset the connection",
@@ -352,7 +364,8 @@ def test_a_text_line_is_for_people() -> None:
     assert logged("text", a_full_record(), judgement=LUMP) == (
         b'2026-03-01T12:00:00.250Z 192.0.2.1 "POST /v1/chat" 200 sse upstream_disconnect route=chat duration=2500.0ms'
         b" verdict=lump ttfb=125.0ms ttfc=250.0ms chunks=7 up=11 down=33 max_gap=750.0ms stall=62.5ms heartbeats=3"
-        b' keepalives=4 detail="the upstream reset the connection"\n'
+        b" keepalives=4 resumes=2 replayed=6 absent=750.0ms"
+        b' detail="the upstream reset the connection"\n'
     )
 
 
@@ -367,7 +380,7 @@ def test_the_time_is_the_wall_clock_at_the_end_of_the_stream() -> None:
 @pytest.mark.parametrize("outcome", Outcome)
 def test_only_what_went_wrong_is_more_than_info(outcome: Outcome) -> None:
     (line,) = parsed(logged("json", a_record(outcome)))
-    everyday = outcome in (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
+    everyday = outcome in (Outcome.COMPLETED, *LEFT)
     assert line["severity_text"] == ("INFO" if everyday else "ERROR" if outcome is Outcome.INTERNAL_ERROR else "WARN")
     assert line.get("error.type") == (None if outcome is Outcome.COMPLETED else outcome.label)
 
@@ -616,4 +629,6 @@ def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:
     names = [field.plain for field in FIELDS]
     shown = list(json.loads(line))
     assert shown == sorted(shown, key=names.index)
-    assert set(shown) == set(names) - {"", "seen", "cause", "last_word", "decoded", "detail", "lines_lost"}
+    assert set(shown) == set(names) - {
+        *("", "seen", "cause", "last_word", "resumes", "replayed", "absent_ms", "decoded", "detail", "lines_lost")
+    }

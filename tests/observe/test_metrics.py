@@ -147,6 +147,10 @@ def script() -> tuple[Totals, Samples]:
     totals.connects["refused"] = 8
     totals.connect_times.observe(0.001)
     totals.reuses = 9
+    totals.resume_streams = 17
+    totals.resume_held = 18
+    totals.resume_replayed = 19
+    totals.resume_attaches["foreign"] = 20
     totals.client_connections = 10
     totals.http2_connections = 4
     totals.upstream_active = 11
@@ -191,6 +195,9 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_route_overflow_total", 3)
         | histogram("unbuffer_event_loop_lag_seconds", totals.loop_lag.bounds, (0.02,))
         | one("unbuffer_write_buffer_bytes", 777)
+        | one("unbuffer_resumable_streams", 17)
+        | one("unbuffer_resume_held_bytes", 18)
+        | one("unbuffer_resume_replayed_events_total", 19)
         | one("unbuffer_upstream_stalls_total", 14, scope="upstream")
         | one("unbuffer_upstream_stalls_total", 0, scope="stream")
         | one("unbuffer_client_connections", 10)
@@ -199,6 +206,8 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_config_last_reload_successful", 0)
         | one("unbuffer_config_last_reload_success_timestamp_seconds", 1_234_567_890.5)
     )
+    for result in ("hit", "expired", "foreign", "unknown"):
+        expected |= one("unbuffer_resume_attaches_total", 20 if result == "foreign" else 0, result=result)
     for verdict in ("streamed", "lump", "bursts", "headers_withheld", "short"):
         expected |= one("unbuffer_stream_verdicts_total", 13 if verdict == "lump" else 0, route="chat", verdict=verdict)
         expected |= one("unbuffer_stream_verdicts_total", 0, route="_other", verdict=verdict)
@@ -277,7 +286,7 @@ async def test_a_route_has_its_results_and_verdicts_before_its_first_stream() ->
 
 def test_an_error_is_by_neither_the_end_nor_the_client() -> None:
     names = {outcome.label for outcome in FINE}
-    client = re.compile("completed|client_.+|request_.+|unauthorized|draining")
+    client = re.compile("completed|client_.+|abandoned|cancelled|stream_unknown|request_.+|unauthorized|draining")
     assert names == {outcome.label for outcome in Outcome if client.fullmatch(outcome.label)}
 
 

@@ -227,6 +227,7 @@ class Live:
         until = now if runs else record.ended
         stall = record.stalled + (now - record.paused_at if record.paused_at else 0.0)
         judgement = self._by_now(record) if runs else record.judgement
+        presence = record.presence
         return Row(
             id=self._numbers[record],
             route=record.route,
@@ -244,6 +245,11 @@ class Live:
             paused=record.paused_at > 0.0,
             heartbeats=record.heartbeats,
             keepalives=record.keepalives,
+            readers=presence.readers if presence else None,
+            resumes=presence.resumes if presence else 0,
+            replayed=presence.replayed if presence else 0,
+            absent=_seconds(presence.absent_by(until)) if presence else 0.0,
+            absences=presence.absences if presence else 0,
             verdict=judgement.verdict.value if judgement else "",
             seen=judgement.seen if judgement else "",
             causes=judgement.causes if judgement else (),

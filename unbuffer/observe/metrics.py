@@ -8,6 +8,7 @@ from operator import attrgetter
 
 from unbuffer.judgement import Verdict
 from unbuffer.observe.family import Family, Value, alone, by_label, by_series
+from unbuffer.observe.resume_metrics import RESUME_FAMILIES
 from unbuffer.outcome import FINE
 from unbuffer.totals import KINDS, OVERFLOW_ROUTE, Totals
 
@@ -308,6 +309,7 @@ FAMILIES = (
         "at the end of the stream",
         lambda now: (((), _overflow(now.totals)),),
     ),
+    *RESUME_FAMILIES,
     Family(
         "unbuffer_event_loop_lag_seconds",
         "histogram",

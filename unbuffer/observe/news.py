@@ -14,6 +14,8 @@ class Row(Struct, omit_defaults=True):
     first    from the request head to the first chunk
     gap      since the latest chunk until now, or to the end; keep-alives are no chunks
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
+    readers  of a resumable stream, now; resumes: requests that came back to it; replayed: events that they had missed
+    absent   how long it had no reader; absences: how often
     seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
     unsaid   it ended without the last word of nearly all others of its route
     outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
@@ -36,6 +38,11 @@ class Row(Struct, omit_defaults=True):
     paused: bool = False
     heartbeats: int = 0
     keepalives: int = 0
+    readers: int | None = None
+    resumes: int = 0
+    replayed: int = 0
+    absent: float = 0.0
+    absences: int = 0
     verdict: str = ""
     seen: str = ""
     causes: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ from unbuffer.observe.request_durations import error_type
 from unbuffer.observe.resource import endpoint, resource
 from unbuffer.observe.stream_fields import FIELDS
 from unbuffer.observe.stream_line import StreamLine
-from unbuffer.outcome import Outcome
+from unbuffer.outcome import LEFT, Outcome
 from unbuffer.record import Record
 
 log = logging.getLogger("unbuffer")
@@ -39,7 +39,7 @@ _VALUES = StreamLine("otel")
 _READS_VARIABLES = ("opentelemetry.sdk.trace.export", "opentelemetry.sdk.resources")
 """Loggers that tell of a variable with a wrong value, for which a default is taken."""
 _STREAMED = ("sse", "ndjson", "stream")
-_EVERYDAY = (Outcome.COMPLETED, Outcome.CLIENT_DISCONNECT)
+_EVERYDAY = (Outcome.COMPLETED, *LEFT)
 
 
 class Spans:

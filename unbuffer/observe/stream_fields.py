@@ -35,7 +35,8 @@ FIELDS = (
         "",
         "severity_text",
         "",
-        "`INFO`; `WARN` for every outcome but `completed` and `client_disconnect`; `ERROR` for `internal_error`.",
+        "`INFO`; `WARN` for all outcomes but `completed`, `client_disconnect`, `abandoned` and `cancelled`; `ERROR` "
+        "for `internal_error`.",
         span=False,
     ),
     Field(
@@ -99,7 +100,7 @@ FIELDS = (
         "",
         "",
         "event.outcome",
-        "`success` for `completed`, `unknown` for `client_disconnect`, else `failure`.",
+        "`success` for `completed`, `unknown` for `client_disconnect`, `abandoned` and `cancelled`, else `failure`.",
         span=False,
     ),
     Field(
@@ -296,6 +297,27 @@ FIELDS = (
         "unbuffer.keepalives",
         "unbuffer.keepalives",
         "Reads that brought nothing but keep-alives of the application.",
+    ),
+    Field(
+        "resumes",
+        "resumes",
+        "unbuffer.resumes",
+        "unbuffer.resumes",
+        "Of a resumable stream: requests that came back to it; there is a line for each of them, too.",
+    ),
+    Field(
+        "replayed",
+        "replayed",
+        "unbuffer.replayed",
+        "unbuffer.replayed",
+        "Events that they had missed; on the line of such a request those that it got again.",
+    ),
+    Field(
+        "absent",
+        "absent_ms",
+        "unbuffer.absent_ms",
+        "unbuffer.absent_ms",
+        "How long a resumable stream ran without a reader.",
     ),
     Field(
         "reused",

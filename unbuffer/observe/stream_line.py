@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from unbuffer.observe.stream_fields import FIELDS
-from unbuffer.outcome import Outcome
+from unbuffer.outcome import LEFT, Outcome
 from unbuffer.record import MISSING, Record
 
 Keys = Literal["otel", "ecs", "plain"]
@@ -21,8 +21,8 @@ Keys = Literal["otel", "ecs", "plain"]
 # Looked up once: in Python 3.11 an Enum's member costs more than the rest of a field.
 _COMPLETED: Final = Outcome.COMPLETED
 # A client that leaves is everyday life; the rest is worth a look.
-_SEVERITIES: Final = {_COMPLETED: "INFO", Outcome.CLIENT_DISCONNECT: "INFO", Outcome.INTERNAL_ERROR: "ERROR"}
-_SUCCESS: Final = {_COMPLETED: "success", Outcome.CLIENT_DISCONNECT: "unknown"}
+_SEVERITIES: Final = {_COMPLETED: "INFO", **dict.fromkeys(LEFT, "INFO"), Outcome.INTERNAL_ERROR: "ERROR"}
+_SUCCESS: Final = {_COMPLETED: "success", **dict.fromkeys(LEFT, "unknown")}
 _CATEGORY: Final = ["web"]
 _TYPE: Final = ["access"]
 
@@ -73,6 +73,7 @@ class StreamLine:
         lasted = record.ended - started
         silent = head_at > 0.0 and record.kind != "upgrade"
         detail = record.detail
+        presence = record.presence
         return self._struct(
             ended,
             severity if otel else unset,
@@ -111,6 +112,9 @@ class StreamLine:
             ms(record.stalled),
             record.heartbeats or unset,
             record.keepalives or unset,
+            (presence.resumes or unset) if presence is not None else unset,
+            (presence.replayed or unset) if presence is not None else unset,
+            (ms(presence.absent) or unset) if presence is not None else unset,
             record.reused,
             record.decoded or unset,
             # A file name in an error's text may hold bytes that are no characters (surrogateescape).
@@ -183,6 +187,9 @@ def text_line(lines: bytearray, record: Record, ended: str, lost: int) -> None:
         words.append(f"heartbeats={record.heartbeats}")
     if record.keepalives:
         words.append(f"keepalives={record.keepalives}")
+    if record.presence is not None:
+        words.append(f"resumes={record.presence.resumes} replayed={record.presence.replayed}")
+        words.append(f"absent={ms(record.presence.absent)}ms")
     if record.detail:
         words.append(f"detail={json.dumps(record.detail)}")
     if lost:

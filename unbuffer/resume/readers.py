@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
+from unbuffer.presence import Presence
 from unbuffer.relay.client import Writer
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.replay import Replay
@@ -111,6 +112,8 @@ class Returned(Reader):
         exchange.answer = self._answer
         self._full = True  # until the request is over
         kept.join(self, number)
+        presence = exchange.record.presence = Presence(1)
+        presence.replayed = kept.count - number
 
     def begin(self) -> None:
         """Answer: the head, what it has missed, and from then on what comes."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
+from unbuffer.presence import Presence
 from unbuffer.record import Record
 from unbuffer.relay.client import Client, Writer
 from unbuffer.relay.exchange import Exchange
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 class Served(Kept):
     """left_at: since when nobody reads it; 0.0 = somebody does, or it has ended."""
 
-    __slots__ = ("_first", "_intake", "_linger", "_nobody", "exchange", "left_at")
+    __slots__ = ("_first", "_intake", "_linger", "_nobody", "_presence", "exchange", "left_at")
 
     def __init__(
         self, registry: "Registry", exchange: Exchange, policy: ResumePolicy, about: About, scope: bytes
@@ -39,6 +40,7 @@ class Served(Kept):
         self._nobody: Nobody | None = None
         """In place of the client that asked."""
         self._intake = Intake(self, id_prefix(about.name))
+        self._presence = exchange.record.presence = Presence(1)
         if exchange.client.stalled:
             self._first.full()  # with the response before this one
 
@@ -112,6 +114,13 @@ class Served(Kept):
     def join(self, reader: Reader, number: int) -> None:
         super().join(reader, number)
         self.left_at = 0.0
+        if not self.ended_at:
+            self._presence.came_back(self.count - number, time.monotonic())
+
+    def left(self, reader: Reader) -> None:
+        if not self.ended_at:
+            self._presence.left(time.monotonic())
+        super().left(reader)
 
     def read_elsewhere(self) -> None:
         """Another process has a reader for it."""
@@ -141,6 +150,8 @@ class Served(Kept):
             self._readers.remove(first)
         if nobody is not None:
             exchange.plane.watchdog.forget(nobody)
+        self._presence.absent = self._presence.absent_by(time.monotonic())
+        self._presence.left_at = 0.0
         self.exchange = self._first = self._nobody = None
         self.left_at = 0.0
         self.close(outcome, detail, explained)

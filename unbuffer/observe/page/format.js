@@ -52,6 +52,6 @@ export const verdict = (name) => words[name] ?? name;
 
 // How a stream ended, in a word for its colour: in no way yet, well, because the client left, or badly.
 export const ending = ({ outcome, unsaid }) =>
-  !outcome ? "" : unsaid ? "badly" : { completed: "well", client_disconnect: "left" }[outcome] ?? "badly";
+  !outcome ? "" : unsaid ? "badly" : { completed: "well", client_disconnect: "left", abandoned: "left", cancelled: "left" }[outcome] ?? "badly";
 
 export const label = (name) => name.replaceAll("_", " ");

@@ -196,6 +196,9 @@ export class Picture {
     if (pauses.length) words.push(`The client held the stream back for ${gap(row.stall)}.`);
     if (row.heartbeats) words.push(`Heartbeats sent: ${number(row.heartbeats)}.`);
     if (row.keepalives) words.push(`Keep-alives of the application: ${number(row.keepalives)}.`);
+    if (row.readers != null && !row.outcome) words.push(`Read by ${counted(row.readers, "client")} now.`);
+    if (row.absences) words.push(`Nobody read it for ${gap(row.absent ?? 0)}, ${counted(row.absences, "time")}.`);
+    if (row.resumes) words.push(`Clients came back: ${number(row.resumes)}; events they had missed: ${number(row.replayed ?? 0)}.`);
     if (missed) words.push(`${counted(missed, "chunk")} came before anybody looked.`);
     const content = words.join(" ");
     if (this.caption.textContent !== content) this.caption.textContent = content;
