@@ -23,7 +23,7 @@ from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import KINDS, Totals
 

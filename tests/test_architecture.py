@@ -87,7 +87,7 @@ STREAM = (
     "tunnel",
     "upstream",
 )
-CONNECTION = ("connection", "downstream", "preface", "request_reader", "response_writer", "states")
+CONNECTION = ("client_connection", "downstream", "preface", "request_reader", "response_writer", "states")
 
 # What outgrows these lines has more than one purpose.
 FILE_LINES = 400

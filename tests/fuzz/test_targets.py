@@ -10,7 +10,7 @@ from tests.fuzz import downstream, http2, upstream
 from tests.fuzz.stage import read_script, write_script
 from unbuffer.http import request
 from unbuffer.relay import exchange
-from unbuffer.relay.http2 import messages
+from unbuffer.relay.http2 import heads
 from unbuffer.relay.response_reader import ResponseReader
 from unbuffer.relay.upstream import UpstreamConnection
 
@@ -67,8 +67,8 @@ def test_framing_that_is_passed_on_is_noticed(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_lines_in_a_field_of_http_2_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "_VALUE", re.compile(rb".*", re.DOTALL))
-    monkeypatch.setattr(messages, "_PATH", re.compile(rb"/.*", re.DOTALL))
+    monkeypatch.setattr(heads, "_VALUE", re.compile(rb".*", re.DOTALL))
+    monkeypatch.setattr(heads, "_PATH", re.compile(rb"/.*", re.DOTALL))
     assert breaks(http2)
 
 

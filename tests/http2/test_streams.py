@@ -16,8 +16,8 @@ from tests.relay.conftest import Relay, finished
 from unbuffer.http.websocket import GOING_AWAY
 from unbuffer.outcome import Outcome
 from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.http2.client_stream import Http2Stream
 from unbuffer.relay.http2.connection import Http2Connection
-from unbuffer.relay.http2.stream import Http2Stream
 from unbuffer.relay.http2.writer import StreamWriter
 from unbuffer.settings.model import SSE, Credentials, Forwarded, Limits, Listen
 

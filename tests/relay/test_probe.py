@@ -9,7 +9,7 @@ from tests.peers import Peer, eventually, soon
 from tests.relay.conftest import Relay, finished, narrow_client, own_answer
 from unbuffer.http.probe import Sent, read
 from unbuffer.outcome import Outcome
-from unbuffer.relay.probe import NAME, ProbePool
+from unbuffer.relay.probe_pool import NAME, ProbePool
 from unbuffer.settings.model import Authorization, Probe
 
 ON = Probe(enabled=True)

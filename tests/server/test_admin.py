@@ -23,7 +23,7 @@ from unbuffer.relay.dial import Dialer
 from unbuffer.server import admin
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle, State
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
 

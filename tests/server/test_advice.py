@@ -8,7 +8,7 @@ import pytest
 from tests.server.conftest import Sidecar, Start, Upstream
 from unbuffer.relay.dial import Dialer
 from unbuffer.server.advice import Advice
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings
 from unbuffer.settings.model import Upstream as UpstreamSettings
 

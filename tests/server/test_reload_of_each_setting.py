@@ -15,8 +15,8 @@ import trustme
 from unbuffer.relay.plane import Plane
 from unbuffer.server.advice import Advice
 from unbuffer.server.listeners import Listeners, listening_sockets
-from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import AT_START_ONLY, Reloader
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.server.watch import Watch
 from unbuffer.settings.changes import replaced
 from unbuffer.settings.fields import every_setting

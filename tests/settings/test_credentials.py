@@ -7,7 +7,7 @@ import yaml
 
 from tests.settings.conftest import Problems, Write
 from unbuffer.settings.load import dump, load
-from unbuffer.settings.tokens import read_tokens
+from unbuffer.settings.token_file import read_tokens
 
 # -- listen.proxy_protocol
 

@@ -10,7 +10,6 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from unbuffer.check.connection import Way
 from unbuffer.check.diagnosis import Diagnosis, diagnose
 from unbuffer.check.formats import as_annotations, as_json, as_junit, as_lines
 from unbuffer.check.measure import Asking
@@ -19,6 +18,7 @@ from unbuffer.check.run import Check, Wanted
 from unbuffer.check.signatures import Level
 from unbuffer.check.target import Target, UsageError, target_of
 from unbuffer.check.terminal import Terminal
+from unbuffer.check.wire import Way
 from unbuffer.settings.values import parse_duration
 
 STREAMED, BUFFERED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130

@@ -4,12 +4,12 @@ import asyncio
 from dataclasses import dataclass
 
 from unbuffer import __version__
-from unbuffer.check.connection import UnreachableError, Way, Wire, connect
-from unbuffer.check.content import Content
+from unbuffer.check.body import Content
 from unbuffer.check.messages import BrokenError, Http1, Http2, Request
 from unbuffer.check.observation import Ending, Observation
 from unbuffer.check.target import Target
 from unbuffer.check.variants import Variant
+from unbuffer.check.wire import UnreachableError, Way, Wire, connect
 
 LARGEST = 64 << 20
 """Bytes of content after which a stream is left: it flows."""

@@ -12,7 +12,7 @@ from unbuffer.http.request import BadRequest, RequestHead
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.relay import patience, refusals
-from unbuffer.relay.connection import ClientConnection
+from unbuffer.relay.client_connection import ClientConnection
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.refusals import LARGE_BODY, Refusal

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from unbuffer.record import Record
 from unbuffer.relay.dial import Dialer
 from unbuffer.relay.pool import Pool
-from unbuffer.relay.probe import ProbePool
+from unbuffer.relay.probe_pool import ProbePool
 from unbuffer.relay.resumption import Resumption
 from unbuffer.relay.shared import Health, Shared
 from unbuffer.relay.tcp import client_options

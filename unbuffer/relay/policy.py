@@ -14,7 +14,7 @@ from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem, SettingsError
 from unbuffer.settings.route import Route, RouteSSE, RouteTimeouts
 from unbuffer.settings.route_paths import glob_pattern, prefix_bytes
-from unbuffer.settings.tokens import read_tokens
+from unbuffer.settings.token_file import read_tokens
 from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE, PROBE_ROUTE
 
 _PROBE_METHODS = frozenset((b"GET", b"HEAD", b"POST"))

@@ -12,7 +12,7 @@ from unbuffer.relay.trust import address_of
 from unbuffer.server.aiohttp_server import Handler, web
 from unbuffer.server.health import readiness
 from unbuffer.server.lifecycle import Lifecycle
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 
 _INDEX = f"""\
 unbuffer {__version__}

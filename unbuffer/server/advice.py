@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from unbuffer.server.lifecycle import Lifecycle, State
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 
 
 async def readiness(lifecycle: Lifecycle, probe: UpstreamProbe, reasons: bool) -> tuple[bool, str]:

@@ -18,7 +18,7 @@ from unbuffer.observe.news import event
 from unbuffer.relay.silences import blocked
 from unbuffer.server.aiohttp_server import web
 from unbuffer.server.lifecycle import Lifecycle
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server.upstream_probe import UpstreamProbe
 
 PAUSE = 1.0
 """Seconds between two updates."""

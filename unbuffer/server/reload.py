@@ -12,8 +12,8 @@ from unbuffer.relay.plane import Plane
 from unbuffer.server.advice import Advice
 from unbuffer.server.errors import StartError
 from unbuffer.server.listeners import Listeners
-from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.tls import naming_upstream
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.server.watch import Watch
 from unbuffer.settings.changes import keep
 from unbuffer.settings.model import Settings

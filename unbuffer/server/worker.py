@@ -29,11 +29,11 @@ from unbuffer.server.listeners import AdminListener, Listeners
 from unbuffer.server.live_page import add_live_page
 from unbuffer.server.malloc import keep_read_buffers
 from unbuffer.server.openapi import TemplateReader
-from unbuffer.server.probe import UpstreamProbe
 from unbuffer.server.reload import Reloader
 from unbuffer.server.signals import Signals
 from unbuffer.server.tls import naming_upstream
 from unbuffer.server.tracing import durations_for, push_to, spans_to
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.server.watch import Watch
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals

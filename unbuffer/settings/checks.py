@@ -15,7 +15,7 @@ from unbuffer.settings.problems import quote
 from unbuffer.settings.resume import Resume
 from unbuffer.settings.route import Route
 from unbuffer.settings.route_paths import mistake
-from unbuffer.settings.tokens import read_tokens
+from unbuffer.settings.token_file import read_tokens
 from unbuffer.settings.values import show_size
 from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE
 

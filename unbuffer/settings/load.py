@@ -14,8 +14,8 @@ from unbuffer.settings.addresses import (
     parse_address,
     parse_upstream,
 )
-from unbuffer.settings.advice import advice
 from unbuffer.settings.checks import contradictions
+from unbuffer.settings.doubts import doubts
 from unbuffer.settings.dump import dump
 from unbuffer.settings.fields import Block, every_setting, fields, join, long_form
 from unbuffer.settings.given import Given, Written
@@ -92,7 +92,7 @@ def load(
         raise SettingsError(given.problems)
     if warn is not None:
         tokens_in = file if file and given.wheres.get("authorization.tokens", "").startswith(f"{file}:") else ""
-        for paths, message in advice(settings, routes, tokens_in if settings.authorization.tokens else ""):
+        for paths, message in doubts(settings, routes, tokens_in if settings.authorization.tokens else ""):
             warn(Problem(given.where(paths), message))
     return settings
 

@@ -17,11 +17,11 @@ from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.http2.budget import Budget
+from unbuffer.relay.http2.client_stream import Http2Stream
 from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FrameError
 from unbuffer.relay.http2.output import Output
 from unbuffer.relay.http2.receiver import Receiver
 from unbuffer.relay.http2.session import Session, goaway
-from unbuffer.relay.http2.stream import Http2Stream
 from unbuffer.relay.refusals import note
 from unbuffer.relay.tcp import OFF, client_options, half_close, kernel_timeout, reset, set_options
 from unbuffer.relay.watchdog import NOT_WATCHED

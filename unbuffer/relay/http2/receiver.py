@@ -15,10 +15,10 @@ from h2.events import (
 from unbuffer.http.request import BadRequest, Fields
 from unbuffer.outcome import Outcome
 from unbuffer.relay.http2.budget import DATA, END_STREAM, GOAWAY, PADDED, RST_STREAM, Budget
+from unbuffer.relay.http2.client_stream import Http2Stream
 from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, FrameError, FrameReader
-from unbuffer.relay.http2.messages import Malformed, check_trailers, read_request
+from unbuffer.relay.http2.heads import Malformed, check_trailers, read_request
 from unbuffer.relay.http2.session import Session
-from unbuffer.relay.http2.stream import Http2Stream
 from unbuffer.relay.refusals import answer, note, of_bad_request
 from unbuffer.totals import BAD_REQUEST
 

@@ -2,7 +2,7 @@
 
 h2 makes connection errors of what RFC 9113 calls stream errors, and ends for good where a GOAWAY passes. So of three
 things it never hears: of the limit of concurrent streams (we count), of the content of heads (section 8 is
-`messages.py`) and of GOAWAY. DATA that does not end a stream is framed by ourselves, in `output.py`, and h2 is told by
+`heads.py`) and of GOAWAY. DATA that does not end a stream is framed by ourselves, in `output.py`, and h2 is told by
 its windows, which stay the only ones.
 """
 

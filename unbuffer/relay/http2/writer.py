@@ -12,12 +12,12 @@ from unbuffer.http.headers import (
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
 from unbuffer.relay.client import Writer
-from unbuffer.relay.http2.messages import as_headers
+from unbuffer.relay.http2.heads import as_headers
 from unbuffer.relay.http2.output import Output
 from unbuffer.relay.response_writer import LARGE
 
 if TYPE_CHECKING:
-    from unbuffer.relay.http2.stream import Http2Stream
+    from unbuffer.relay.http2.client_stream import Http2Stream
 
 _NOTHING: Final = memoryview(b"")
 _TUNNEL_REFUSED: Final = 502

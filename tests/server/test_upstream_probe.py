@@ -10,8 +10,8 @@ import uvloop
 
 from tests.peers import soon
 from unbuffer.relay.dial import Dialer
-from unbuffer.server import probe as module
-from unbuffer.server.probe import UpstreamProbe
+from unbuffer.server import upstream_probe as module
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings, Timeouts, Upstream
 
 Run = Callable[[Coroutine[None, None, None]], None]

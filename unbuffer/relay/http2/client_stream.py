@@ -12,7 +12,7 @@ from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.relay import patience
 from unbuffer.relay.client import Client
 from unbuffer.relay.exchange import Exchange
-from unbuffer.relay.http2.messages import Http2Head, as_headers
+from unbuffer.relay.http2.heads import Http2Head, as_headers
 from unbuffer.relay.http2.writer import StreamWriter
 from unbuffer.relay.refusals import LARGE_BODY, Refusal, admission, asks_for_health, breaks, failure
 from unbuffer.totals import BAD_REQUEST

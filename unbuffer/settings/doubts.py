@@ -11,7 +11,7 @@ from unbuffer.settings.route import Route
 from unbuffer.settings.route_paths import hidden
 
 
-def advice(settings: Settings, routes: Mapping[str, Route], tokens_in: str) -> Iterator[Finding]:
+def doubts(settings: Settings, routes: Mapping[str, Route], tokens_in: str) -> Iterator[Finding]:
     """Everything worth a warning. routes: by path. tokens_in: the settings file, where it has authorization.tokens."""
     for path, before in hidden(routes):
         names = f"the route {quote(routes[path].name)} gets no request: {quote(routes[before].name)} ({before})"
