@@ -374,6 +374,20 @@ def test_the_edge_is_merged_with_one_of_its_two_ways_in(build: Build) -> None:
     }
 
 
+@pytest.mark.process
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_gateway_is_told_that_unbuffer_speaks_http2(build: Build, version: str) -> None:
+    """The port is the one that takes HTTP/1.1 as well, as the defaults have it."""
+    merged = build("component", "h2c")
+    kubernetes_validate.validate(merged["Service"], version, strict=True)
+    (port,) = merged["Service"]["spec"]["ports"]
+    plain = read("example/service.yaml")["spec"]["ports"][0]
+    assert port == plain | {"appProtocol": "kubernetes.io/h2c"}
+    own = settings(one(merged["Pod"]["spec"]["initContainers"], "unbuffer"))
+    assert own.listen.http2
+    assert own.listen.address == (f":{port['targetPort']}",)
+
+
 def test_the_routes_lead_to_the_service_and_have_no_total_deadline() -> None:
     service = read("example/service.yaml")
     name, port = service["metadata"]["name"], service["spec"]["ports"][0]["port"]

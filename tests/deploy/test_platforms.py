@@ -32,6 +32,10 @@ def test_unbuffer_is_the_ingress_container_and_listens_on_its_port() -> None:
     assert [name for name, container in containers.items() if "ports" in container] == ["unbuffer"]
     (port,) = containers["unbuffer"]["ports"]
     assert settings.listen.address == (f":{port['containerPort']}",), "PORT is the platform's"
+    # What the runtime contract of Knative allows; the page says when it may be the other one.
+    assert port["name"] == "http1"
+    assert f"{{name: h2c, containerPort: {port['containerPort']}}}" in CLOUD_RUN.with_name("README.md").read_text()
+    assert settings.listen.http2
     assert "dependsOn" not in CLOUD_RUN.read_text(), "Terraform's word does nothing here"
 
 
