@@ -102,6 +102,7 @@ def marks(browser: Browser, kind: str) -> int:
 def test_a_stream_appears_grows_and_ends(browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client) -> None:
     open_page(browser, proxy)
     assert browser.text("#list-text") == "No stream yet."
+    assert [name.text for name in browser.all("#picture text")] == ["upstream", "client"]
     with running(client, proxy, stack.gate()) as stream:
         browser.until(lambda: cell(browser, "running", stream.path, "State") == "running")
         stream.go_on(4)
@@ -206,7 +207,7 @@ def test_keep_alives_of_the_application_are_neither_chunks_nor_heartbeats_and_hi
             assert read(script, "#picture .silent", "bottom") <= read(script, "#picture .alives", "top")
 
 
-def test_a_stream_that_ended_before_anybody_looked_is_listed_without_a_picture(
+def test_a_stream_that_ended_before_anybody_looked_has_an_outline(
     browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
 ) -> None:
     with running(client, proxy, stack.gate()) as stream:
@@ -214,9 +215,10 @@ def test_a_stream_that_ended_before_anybody_looked_is_listed_without_a_picture(
         stream.end()
     open_page(browser, proxy)
     assert cell(browser, "ended", stream.path, "Chunks") == "2"
-    row(browser, "ended", stream.path).click()
-    browser.until(lambda: "No picture" in browser.text("#picture-text"))
-    assert browser.all("#picture svg") == []
+    # Nobody has chosen anything: what is known of it stands there all the same, and what is not is not drawn.
+    browser.until(lambda: re.search(r"^An outline: .* 2 chunks, .*, the first one after", browser.text("#picture-text")))
+    assert (marks(browser, "ups"), marks(browser, "downs")) == (2, 0)
+    assert len(browser.all("#picture .unknown")) == 1
 
 
 def test_the_keyboard_chooses_and_focus_stays(

@@ -1,6 +1,6 @@
 // The page: takes the updates, keeps what they say, and shows it. Nothing is loaded but this site's own files.
 
-import { age, BUFFERED, bytes, counted, ending, label, number, rate, verdict } from "./format.js";
+import { age, BUFFERED, bytes, counted, ending, gap, label, number, rate, verdict } from "./format.js";
 import { Filter } from "./filter.js";
 import { Heatmap, within } from "./heatmap.js";
 import { Picture } from "./picture.js";
@@ -185,19 +185,25 @@ function showStream() {
   $("follow").hidden = !pinned;
   $("window").hidden = !stream?.kept;
   if (!stream) {
-    picture.nothing("Its picture appears here as soon as one runs.");
+    picture.outline(null, "Its picture appears here as soon as one runs.");
     return;
   }
   const { row } = stream;
   write($("stream-heading"), `${row.method} ${row.path}`);
   showVerdict(row);
   if (stream.kept) picture.draw(stream, Number(document.querySelector("#window input:checked").value));
-  else if (row.outcome) {
-    picture.nothing(
-      `No picture: the chunks of a stream are kept only while this page is open, of the latest streams and of the ` +
-        `chosen one. It had ${counted(row.chunks, "chunk")}, ${bytes(row.bytes)}.`,
-    );
-  } else picture.nothing("Its picture begins with the next chunk.");
+  else picture.outline(stream, unkept(row));
+}
+
+// What is known of a stream whose chunks are not kept, in words.
+function unkept(row) {
+  if (!row.outcome) return "Its picture begins with the next chunk.";
+  const gaps = row.max_gap == null ? "" : ` The largest gap was ${gap(row.max_gap)}.`;
+  const first = row.first == null ? "" : `, the first one after ${gap(row.first)}`;
+  return (
+    `An outline: chunks are kept only while this page is open, of the latest streams and of the chosen one. ` +
+    `It had ${counted(row.chunks, "chunk")}, ${bytes(row.bytes)}${first}.${gaps}`
+  );
 }
 
 function showVerdict(row) {

@@ -58,8 +58,7 @@ export class Picture {
       this.frame,
       width,
       HEIGHT,
-      svg("rect", { class: "lane", x: 0, y: UP[0] - 4, width, height: UP[1] - UP[0] + 8, rx: 4 }),
-      svg("rect", { class: "lane", x: 0, y: DOWN[0] - 4, width, height: DOWN[1] - DOWN[0] + 8, rx: 4 }),
+      ...this.lanes(width),
       ...this.axis(x, from, to, width),
       ...silences
         .filter(([, until]) => until >= from)
@@ -89,10 +88,41 @@ export class Picture {
           .map((read) => `M${x(read).toFixed(1)} ${UP[0] + 18}l7 7-7 7-7-7z`)
           .join(""),
       }),
-      text(width - 4, UP[0] - 9, "name up last", "upstream"),
-      text(width - 4, DOWN[1] + 15, "name down last", "client"),
     );
     this.describe(stream, silences);
+  }
+
+  // What the numbers of a stream tell whose chunks were not kept: when the first and the last one came, and of those
+  // between no more than a broken line. Without a stream: where one will be.
+  outline(stream, why) {
+    const width = Math.max(this.frame.clientWidth, 280);
+    const known = stream ? this.known(stream, width) : [];
+    this.drawing.draw(this.frame, width, HEIGHT, ...this.lanes(width), ...known);
+    if (this.caption.textContent !== why) this.caption.textContent = why;
+  }
+
+  known(stream, width) {
+    const { row } = stream;
+    const now = row.age * 1000;
+    const to = Math.max(row.outcome ? now * 1.03 : now, 500);
+    const x = (ms) => SIDE + (ms / to) * (width - 2 * SIDE);
+    const drawn = [...this.axis(x, 0, to, width), ...this.moments(stream, x, 0, now)];
+    if (row.first == null) return drawn;
+    const [first, last] = [x(row.first * 1000), x(now - (row.gap ?? 0) * 1000)];
+    return [
+      ...drawn,
+      svg("path", { class: "ups", d: [first, last].map((at) => `M${at.toFixed(1)} ${UP[0]}V${UP[1]}`).join("") }),
+      svg("path", { class: "total-line unknown", d: `M${first.toFixed(1)} ${BAND[1]}L${last.toFixed(1)} ${BAND[0]}` }),
+    ];
+  }
+
+  lanes(width) {
+    return [
+      svg("rect", { class: "lane", x: 0, y: UP[0] - 4, width, height: UP[1] - UP[0] + 8, rx: 4 }),
+      svg("rect", { class: "lane", x: 0, y: DOWN[0] - 4, width, height: DOWN[1] - DOWN[0] + 8, rx: 4 }),
+      text(width - 4, UP[0] - 9, "name up last", "upstream"),
+      text(width - 4, DOWN[1] + 15, "name down last", "client"),
+    ];
   }
 
   span(className, begin, end, [top, bottom]) {
@@ -202,11 +232,5 @@ export class Picture {
     if (missed) words.push(`${counted(missed, "chunk")} came before anybody looked.`);
     const content = words.join(" ");
     if (this.caption.textContent !== content) this.caption.textContent = content;
-  }
-
-  // No picture, and why.
-  nothing(why) {
-    this.frame.replaceChildren();
-    if (this.caption.textContent !== why) this.caption.textContent = why;
   }
 }
