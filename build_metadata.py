@@ -25,7 +25,7 @@ def urls(address: str) -> dict[str, str]:
         return {}
     return {
         "Source": address,
-        "Documentation": f"{address}/blob/HEAD/docs/index.md",
+        "Documentation": f"{address}/tree/HEAD/docs",
         "Changelog": f"{address}/blob/HEAD/CHANGELOG.md",
         "Issues": f"{address}/issues",
     }
