@@ -14,18 +14,19 @@ COMPILED_TESTS := tests/http tests/http2 tests/messages tests/relay \
 	$(addprefix tests/faults/test_,clients.py upstream.py) \
 	$(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
-.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench bench-check audit dist clean
+.PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench bench-check audit dist site clean
 
 help:
 	@echo "make demo    the same streams, direct and through unbuffer, live in this terminal"
 	@echo "make test    lint, types and all tests"
-	@echo "make check   lint and types only"
+	@echo "make check   lint, types, workflows and documents only"
 	@echo "make apps    installs clients and applications for the tests that run them (1 GB, in $(APPS))"
 	@echo "make unit    the tests only (ARGS='-k name' selects)"
 	@echo "make compiled  the relay's tests, with the relay compiled (in $(COMPILED))"
 	@echo "make fuzz    looks for messages that break the relay (SECONDS=60 for each side)"
 	@echo "make audit   known vulnerabilities of what it needs at run time"
 	@echo "make dist    what a release has for this machine, built twice and tried (in dist)"
+	@echo "make site    the documents as a site, with search (in build/site/html)"
 	@echo "make format  rewrite the sources in the house's format"
 	@echo "make bench-check  instructions of a request, a chunk and a log line, against recorded figures"
 	@echo "make bench   unbuffer beside nginx, HAProxy, Envoy and Caddy"
@@ -45,6 +46,7 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	[ ! -x $(BIN)/actionlint ] || $(BIN)/actionlint
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github
+	$(BIN)/python .ci/site.py
 
 apps: $(APPS)/.made $(APPS)/.sources tests/clients/node_modules/.made
 
@@ -87,6 +89,9 @@ audit: $(VENV)/.audit
 
 dist: $(VENV)/.release
 	$(BIN)/python .ci/dist.py
+
+site: $(VENV)/.dev
+	$(BIN)/python .ci/site.py
 
 clean:
 	rm -rf $(VENV) $(APPS) tests/clients/node_modules build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

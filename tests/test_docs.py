@@ -70,3 +70,10 @@ def test_the_race_in_the_readme_is_what_the_demo_prints() -> None:
 
 def _timeless(text: str) -> str:
     return re.sub(r"\d+\.\d+", "0.0", text)
+
+
+def test_the_site_has_every_document() -> None:
+    """Whether links and anchors lead somewhere `make site` says; it is part of `make check`."""
+    listed = re.findall(r'= "([^"]+\.md)"', (ROOT / "zensical.toml").read_text())
+    assert {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= set(listed)
+    assert [name for name in listed if not (ROOT / name).is_file()] == []
