@@ -216,7 +216,7 @@ def test_a_stream_that_ended_before_anybody_looked_has_an_outline(
     open_page(browser, proxy)
     assert cell(browser, "ended", stream.path, "Chunks") == "2"
     # Nobody has chosen anything: what is known of it stands there all the same, and what is not is not drawn.
-    browser.until(lambda: re.search(r"^An outline: .* 2 chunks, .*, the first one after", browser.text("#picture-text")))
+    browser.until(lambda: re.search(r"^An outline: .* 2 chunks, .*, the first", browser.text("#picture-text")))
     assert (marks(browser, "ups"), marks(browser, "downs")) == (2, 0)
     assert len(browser.all("#picture .unknown")) == 1
 
