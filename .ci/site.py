@@ -1,4 +1,4 @@
-"""The documentation as a site, in build/site: every page of this repository, with search; opens from the disk, too.
+"""The documentation as a site, in build/site: every page of this repository, with search.
 
 The pages are those that are read in the repository, links and all. What a link leads to there and cannot be a page
 (a folder without README, a program) is a file of the site or plain text. Exit code 1 names links and anchors that lead
