@@ -9,11 +9,11 @@ from pathlib import Path
 from signal import SIGTERM
 
 import httpx
-import openai
 import pytest
 
 from tests.apps.installed import python
 from tests.deploy.balancers import free_port, hosts
+from tests.e2e.completions import completion
 from tests.e2e.processes import STARTED, running
 from tests.e2e.stack import App, Gate, Unbuffer, unbuffer, uvicorn
 from tests.peers import PATIENCE
@@ -91,18 +91,7 @@ def front(
 
 def test_each_word_is_heard_before_the_next_one_exists(front: Unbuffer, gates: dict[str, Gate]) -> None:
     gate = gates["counting"]
-    with (
-        openai.OpenAI(
-            api_key=KEY,
-            base_url=f"{front.url}/v1",
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE),
-        ) as client,
-        client.chat.completions.create(
-            model="counting", messages=[{"role": "user", "content": "count"}], stream=True
-        ) as chunks,
-    ):
-        words = (word for chunk in chunks if (word := chunk.choices[0].delta.content))
+    with completion(f"{front.url}/v1", "counting", KEY) as words:
         for number in range(4):
             assert next(words) == f"event {number}"
             gate.next() if number < 3 else gate.end()

@@ -8,6 +8,7 @@ import openai
 import pytest
 import requests
 
+from tests.e2e.completions import completion
 from tests.e2e.processes import running
 from tests.e2e.stack import Gate, Stack
 from tests.peers import PATIENCE, soon
@@ -121,18 +122,8 @@ def test_curl(stack: Stack) -> None:
 
 def test_openai(stack: Stack) -> None:
     gate = stack.gate()
-    with (
-        openai.OpenAI(
-            api_key="none",
-            base_url=stack.url + gate.path("v1"),
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE),
-        ) as client,
-        client.chat.completions.create(
-            model="m", messages=[{"role": "user", "content": "count"}], stream=True
-        ) as completion,
-    ):
-        in_lockstep(gate, (chunk.choices[0].delta.content or "" for chunk in completion))
+    with completion(stack.url + gate.path("v1")) as words:
+        in_lockstep(gate, words)
 
 
 async def test_openai_async(stack: Stack) -> None:

@@ -9,6 +9,7 @@ import openai
 import pytest
 import requests
 
+from tests.e2e.completions import completion
 from tests.e2e.processes import running
 from tests.e2e.stack import Gate, Stack
 from tests.peers import PATIENCE, soon
@@ -77,21 +78,11 @@ def test_curl_with_http10_fails(stack: Stack) -> None:
 
 def test_openai_raises(stack: Stack) -> None:
     gate = stack.gate()
-    with (
-        openai.OpenAI(
-            api_key="none",
-            base_url=stack.url + gate.path("v1"),
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE),
-        ) as client,
-        client.chat.completions.create(
-            model="m", messages=[{"role": "user", "content": "count"}], stream=True
-        ) as completion,
-    ):
-        assert next(completion).choices[0].delta.content == "event 0"
+    with completion(stack.url + gate.path("v1")) as words:
+        assert next(words) == "event 0"
         gate.fail()
         with pytest.raises(openai.APIConnectionError):
-            next(completion)
+            next(words)
 
 
 def test_the_connection_of_a_stream_that_failed_is_not_used_again(stack: Stack) -> None:

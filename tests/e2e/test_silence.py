@@ -18,6 +18,7 @@ import pytest
 from selenium.common.exceptions import TimeoutException
 
 from tests.e2e.browser import Browser, chromium
+from tests.e2e.completions import completion
 from tests.e2e.processes import running
 from tests.e2e.stack import App, Gate, Stack, Unbuffer, unbuffer
 from tests.e2e.test_behind_proxies import HAPROXY, nginx, program
@@ -145,26 +146,9 @@ def test_httpx_sse(proxy: Unbuffer, app: App) -> None:
         assert list(events) == []
 
 
-@contextmanager
-def completion(proxy: Unbuffer, gate: Gate) -> Iterator[Iterator[str]]:
-    """What a model says, as the client library of OpenAI gives it."""
-    with (
-        openai.OpenAI(
-            api_key="none",
-            base_url=proxy.url + gate.path("v1"),
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(trust_env=False, timeout=PATIENCE),
-        ) as client,
-        client.chat.completions.create(
-            model="m", messages=[{"role": "user", "content": "count"}], stream=True
-        ) as chunks,
-    ):
-        yield (chunk.choices[0].delta.content or "" for chunk in chunks)
-
-
 def test_openai(proxy: Unbuffer, app: App) -> None:
     gate = app.gate()
-    with completion(proxy, gate) as words:
+    with completion(proxy.url + gate.path("v1")) as words:
         for number in range(3):
             assert next(words) == f"event {number}"
             silence(proxy, 2)
@@ -174,7 +158,7 @@ def test_openai(proxy: Unbuffer, app: App) -> None:
 
 def test_openai_raises_what_the_error_event_says(proxy: Unbuffer, app: App) -> None:
     gate = app.gate()
-    with completion(proxy, gate) as words:
+    with completion(proxy.url + gate.path("v1")) as words:
         assert next(words) == "event 0"
         silence(proxy, 2)
         gate.fail()
