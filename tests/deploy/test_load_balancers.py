@@ -28,9 +28,9 @@ from tests.deploy.balancers import (
     free_port,
     hosts,
     instance,
+    instance_alone,
     instances,
     running_balancer,
-    two_free_ports,
 )
 from tests.e2e.stack import App, Gate, Unbuffer, uvicorn, uvicorn_h11
 from tests.peers import PATIENCE, eventually
@@ -42,8 +42,17 @@ EVENTS = {"sse": "data: event {}\n\n", "ndjson": '{{"event": {}}}\n', "text": "e
 HELD = 1.0
 """Seconds after which something counts as held back, where that is what a test expects. Nothing else takes as long."""
 
+NGINX = ("nginx", "nginx-1.31")
+"""Debian 12's 1.22, and the newest."""
+
+
+def of_nginx(changes: Changes) -> dict[str, Changes]:
+    """The same changes for each of them."""
+    return {name: changes for name in NGINX}  # noqa: C420 - as the others are, one by one
+
+
 IMPATIENT: dict[str, Changes] = {
-    "nginx": {"proxy_read_timeout 10m": "proxy_read_timeout 1s"},
+    **of_nginx({"proxy_read_timeout 10m": "proxy_read_timeout 1s"}),
     "haproxy": {"timeout server 10m": "timeout server 1s"},
     "envoy": {"stream_idle_timeout: 600s": "stream_idle_timeout: 1s"},
     "caddy": {"import unbuffer 10m": "import unbuffer 1s"},
@@ -60,7 +69,7 @@ BUFFERING: Changes = {
 """Traefik holds requests and responses on the route of the streams."""
 
 LIMITED: dict[str, Changes] = {
-    "nginx": {"client_max_body_size 100m": "client_max_body_size 1k"},
+    **of_nginx({"client_max_body_size 100m": "client_max_body_size 1k"}),
     "haproxy": {"gt 104857600": "gt 1024"},
     "caddy": {"max_size 100MiB": "max_size 1KiB"},
 }
@@ -76,7 +85,7 @@ ASKING: dict[str, Changes] = {
 """Those that ask for health do so more often. nginx and httpd cannot ask at the admin port."""
 
 CARELESS: dict[str, Changes] = {
-    "nginx": {"proxy_next_upstream   error timeout": "proxy_next_upstream off"},
+    **of_nginx({"proxy_next_upstream   error timeout": "proxy_next_upstream off"}),
     "haproxy": {
         "option redispatch 1": "",
         "retries 3": "retries 0",
@@ -101,6 +110,13 @@ def app() -> Iterator[App]:
 
 
 @pytest.fixture(scope="session")
+def plain_app() -> Iterator[App]:
+    """On h11, which sends each chunk as it comes, also to HTTP/1.0."""
+    with uvicorn_h11() as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
 def behind(app: App) -> Iterator[Instances]:
     """Two instances of unbuffer."""
     with instances(app) as (both, _, _):
@@ -110,21 +126,43 @@ def behind(app: App) -> Iterator[Instances]:
 @pytest.fixture(scope="session")
 def beating(app: App) -> Iterator[Instances]:
     """unbuffer with a heartbeat for which no test waits long."""
-    with instances(app, "--set", "sse.heartbeat=250ms") as (both, _, _):
+    with instance_alone(app, "--set", "sse.heartbeat=250ms") as both:
         yield both
 
 
 @pytest.fixture(scope="session")
 def silent(app: App) -> Iterator[Instances]:
     """unbuffer without a heartbeat."""
-    with instances(app, "--set", "sse.heartbeat=0") as (both, _, _):
+    with instance_alone(app, "--set", "sse.heartbeat=0") as both:
         yield both
 
 
 @pytest.fixture(scope="session")
 def limiting(app: App) -> Iterator[Instances]:
     """unbuffer with a limit of 1 KiB for a request body."""
-    with instances(app, "--set", "limits.body=1KiB") as (both, _, _):
+    with instance_alone(app, "--set", "limits.body=1KiB") as both:
+        yield both
+
+
+@pytest.fixture(scope="session")
+def survivor(app: App) -> Iterator[Instances]:
+    """An instance that goes on while another one with the same ports, on a host of its own, does not. It is both."""
+    with instance_alone(app, "--set", "listen.health=true") as both:
+        yield both
+
+
+def beside(survivor: Instances) -> Instances:
+    """A new host, with the same ports, and the survivor."""
+    (host,) = hosts(1)
+    return Instances((host, survivor.hosts[1]), survivor.port, survivor.admin)
+
+
+@pytest.fixture(scope="session")
+def half_ready(app: App, survivor: Instances) -> Iterator[Instances]:
+    """An instance whose application is not there, and the survivor."""
+    both = beside(survivor)
+    host = both.hosts[0]
+    with instance(app, host, both.port, both.admin, "--upstream", f"http://{host}:{free_port(host)}"):
         yield both
 
 
@@ -196,7 +234,8 @@ def test_each_event_arrives_before_the_next_one_exists(front: Front, app: App, h
     assert "content-encoding" not in response.headers
 
 
-NGINX_DEFAULTS = {"proxy_http_version 1.1;": "proxy_http_version 1.0;", "proxy_buffering         off;": ""}
+NGINX_BUFFERS = {"proxy_buffering         off;": ""}
+NGINX_DEFAULTS = {"proxy_http_version 1.1;": ""} | NGINX_BUFFERS
 CADDY_BUFFERS = {"lb_policy least_conn": "lb_policy least_conn\n\t\tresponse_buffers 1MiB"}
 
 ALONE: dict[str, Changes] = {
@@ -204,26 +243,31 @@ ALONE: dict[str, Changes] = {
     "caddy": CADDY_BUFFERS | {"health_uri /readyz": "health_uri /plain/1"},
     "traefik": {**BUFFERING, "path: /readyz": "path: /plain/1"},
 }
-"""What holds a stream back: nginx as it is by default, Caddy and Traefik if they are told to. The others have nothing
-that does."""
+"""What holds a stream back: nginx 1.22 as it is by default, Caddy and Traefik if they are told to. The others have
+nothing that does."""
 
 
 @pytest.mark.parametrize("name", ALONE)
-def test_a_stream_of_the_application_alone_is_held(name: str, start: Start) -> None:
-    with uvicorn_h11() as app:
-        gate = app.gate()
-        with start(name, Instances.of(app), ALONE[name]).client(timeout=HELD) as client:
-            with pytest.raises(httpx.ReadTimeout):
-                passes_in_lockstep(client, gate, "text")
-            gate.taken(1)  # the first event was there to be had
+def test_a_stream_of_the_application_alone_is_held(name: str, start: Start, plain_app: App) -> None:
+    gate = plain_app.gate()
+    with start(name, Instances.of(plain_app), ALONE[name]).client(timeout=HELD) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            passes_in_lockstep(client, gate, "text")
+        gate.taken(1)  # the first event was there to be had
 
 
-def test_nginx_by_default_lets_a_stream_of_unbuffer_pass(start: Start) -> None:
-    with (
-        uvicorn_h11() as app,
-        instances(app) as (behind, _, _),
-        start("nginx", behind, NGINX_DEFAULTS).client(http2=False) as client,
-    ):
+@pytest.mark.parametrize(("name", "changes"), [("nginx", NGINX_BUFFERS), ("nginx-1.31", NGINX_DEFAULTS)])
+def test_nginx_that_speaks_http_1_1_holds_no_stream_of_the_application_alone(
+    name: str, changes: Changes, start: Start, plain_app: App
+) -> None:
+    """It does by default since 1.29.7."""
+    with start(name, Instances.of(plain_app), changes).client() as client:
+        passes_in_lockstep(client, plain_app.gate(), "text")
+
+
+@pytest.mark.parametrize("name", NGINX)
+def test_nginx_by_default_lets_a_stream_of_unbuffer_pass(name: str, start: Start, app: App, behind: Instances) -> None:
+    with start(name, behind, NGINX_DEFAULTS).client(http2=False) as client:
         passes_in_lockstep(client, app.gate(), "text")
 
 
@@ -240,7 +284,7 @@ def test_caddy_refuses_to_hold_a_stream_of_unbuffer(start: Start, app: App, behi
 
 
 COMPRESSING: dict[str, Changes] = {
-    "nginx": {"            gzip off;\n": "            gzip_types text/event-stream;\n"},
+    **of_nginx({"            gzip off;\n": "            gzip_types text/event-stream;\n"}),
     "haproxy": {
         "# The longest silence; unbuffer": "compression algo gzip\n    compression type text/event-stream\n    #",
     },
@@ -338,7 +382,7 @@ def test_the_application_has_each_piece_of_an_upload_before_the_next_one_exists(
 
 
 COLLECTING: dict[str, Changes] = {
-    "nginx": {"proxy_request_buffering off;": ""},
+    **of_nginx({"proxy_request_buffering off;": ""}),
     "envoy": {
         "                  - name: envoy.filters.http.compressor": """
                   - name: envoy.filters.http.buffer
@@ -462,8 +506,9 @@ def test_a_stream_that_fails_is_cut_for_its_client(name: str, front_of: Callable
             list(parts)
 
 
+@pytest.mark.parametrize("name", NGINX)
 def test_nginx_tells_of_a_cut_stream_over_http2_with_the_next_thing_that_it_sends_there(
-    front_of: Callable[[str], Front], app: App
+    name: str, front_of: Callable[[str], Front], app: App
 ) -> None:
     """If another stream is open on the connection, and silent; where there is none, at once (above)."""
     cut, other = app.gate(), app.gate()
@@ -476,7 +521,7 @@ def test_nginx_tells_of_a_cut_stream_over_http2_with_the_next_thing_that_it_send
             endings.put(error)
 
     with (
-        front_of("nginx").client() as client,
+        front_of(name).client() as client,
         client.stream("GET", other.path("text")) as silent,
         client.stream("GET", cut.path("text")) as response,
     ):
@@ -496,7 +541,7 @@ def test_nginx_tells_of_a_cut_stream_over_http2_with_the_next_thing_that_it_send
 
 def test_an_error_event_tells_a_client_of_haproxy_what_its_http2_does_not(start: Start, app: App) -> None:
     gate = app.gate()
-    with instances(app, "--set", "sse.error_event=true") as (behind, _, _):
+    with instance_alone(app, "--set", "sse.error_event=true") as behind:
         front = start("haproxy", behind)
         with front.client() as client, client.stream("GET", gate.path("sse")) as response:
             parts = response.iter_raw()
@@ -549,11 +594,15 @@ def test_the_rest_is_compressed(front: Front) -> None:
 
 
 def refuses_a_long_body(front: Front, unknown_length: bool = True) -> None:
-    with front.client(http2=False) as client:
-        assert client.post("/upload", content=b"x" * 1024).json()["size"] == 1024
-        assert client.post("/upload", content=b"x" * 1025).status_code == 413
-        if unknown_length:
-            assert client.post("/upload", content=iter([b"x" * 1025])).status_code == 413
+    def answer(body: bytes | Iterator[bytes]) -> httpx.Response:
+        # On a connection of its own: who refuses a body may close it, and the next request would meet that.
+        with front.client(http2=False) as client:
+            return client.post("/upload", content=body)
+
+    assert answer(b"x" * 1024).json()["size"] == 1024
+    assert answer(b"x" * 1025).status_code == 413
+    if unknown_length:
+        assert answer(iter([b"x" * 1025])).status_code == 413
 
 
 @pytest.mark.parametrize("name", LIMITED)
@@ -567,15 +616,8 @@ def test_a_body_that_is_too_large_for_unbuffer_is_refused(name: str, start: Star
 
 
 @pytest.mark.parametrize("name", ASKING)
-async def test_an_instance_that_is_not_ready_gets_no_requests(name: str, start: Start, app: App) -> None:
-    first, second = hosts(2)
-    port, admin = two_free_ports(first)
-    nobody = f"http://{first}:{free_port(first)}"
-    with (
-        instance(app, first, port, admin),
-        instance(app, second, port, admin, "--upstream", nobody),
-        start(name, Instances((first, second), port, admin), ASKING[name]).client() as client,
-    ):
+async def test_an_instance_that_is_not_ready_gets_no_requests(name: str, start: Start, half_ready: Instances) -> None:
+    with start(name, half_ready, ASKING[name]).client() as client:
         await eventually(lambda: all(client.get("/plain/1").is_success for _ in range(20)))
 
 
@@ -629,12 +671,15 @@ def active(unbuffer: Unbuffer) -> float:
 
 
 @contextmanager
-def drained(start: Start, app: App, name: str, *changes: Changes) -> Iterator[tuple[Load, Unbuffer]]:
+def drained(
+    start: Start, app: App, survivor: Instances, name: str, *changes: Changes, delay: str = "1s"
+) -> Iterator[tuple[Load, Unbuffer]]:
     """Inside the block one of two instances is past the delay of its drain, after requests have been sent all the time
     and a stream has been running in it; after the block it has ended well."""
-    delays = ("--set", "drain.delay=1s", "--set", "drain.timeout=1h")
-    with instances(app, *delays, "--set", "listen.health=true") as (behind, one, _):
-        front = start(name, behind, *changes)
+    both = beside(survivor)
+    options = ("--set", f"drain.delay={delay}", "--set", "drain.timeout=1h", "--set", "listen.health=true")
+    with instance(app, both.hosts[0], both.port, both.admin, *options) as one:
+        front = start(name, both, *changes)
         with ExitStack() as open_streams:
             client = open_streams.enter_context(front.client())
             gates, bodies = [], []
@@ -658,8 +703,10 @@ def drained(start: Start, app: App, name: str, *changes: Changes) -> Iterator[tu
 
 
 @pytest.mark.parametrize("name", BALANCERS)
-def test_no_request_fails_and_no_stream_is_cut_when_an_instance_drains(name: str, start: Start, app: App) -> None:
-    with drained(start, app, name, ASKING.get(name, {})) as (load, one):
+def test_no_request_fails_and_no_stream_is_cut_when_an_instance_drains(
+    name: str, start: Start, app: App, survivor: Instances
+) -> None:
+    with drained(start, app, survivor, name, ASKING.get(name, {})) as (load, one):
         pass
 
     assert load.failures == []
@@ -678,9 +725,9 @@ HTTP2: dict[str, Changes] = {
 
 @pytest.mark.parametrize("name", HTTP2)
 def test_no_request_fails_when_an_instance_drains_that_is_spoken_to_in_http_2(
-    name: str, start: Start, app: App
+    name: str, start: Start, app: App, survivor: Instances
 ) -> None:
-    with drained(start, app, name, ASKING.get(name, {}), HTTP2[name]) as (load, one):
+    with drained(start, app, survivor, name, ASKING.get(name, {}), HTTP2[name]) as (load, one):
         pass
 
     assert load.failures == []
@@ -691,8 +738,8 @@ def test_no_request_fails_when_an_instance_drains_that_is_spoken_to_in_http_2(
 
 
 @pytest.mark.parametrize("name", CARELESS)
-def test_requests_fail_when_nobody_looks_after_a_drain(name: str, start: Start, app: App) -> None:
-    with drained(start, app, name, CARELESS[name]) as (load, _):
+def test_requests_fail_when_nobody_looks_after_a_drain(name: str, start: Start, app: App, survivor: Instances) -> None:
+    with drained(start, app, survivor, name, CARELESS[name], delay="0") as (load, _):
         pass
 
     assert load.failures
