@@ -60,6 +60,31 @@ async def test_rapid_resets_end_the_connection(relay: Relay, http2: Connect) -> 
     assert not relay.upstream.untaken, "not one of them has cost the upstream a connection"
 
 
+RESET_FOR_IT: dict[str, tuple[bytes, Callable[[int], bytes]]] = {
+    "DATA after the end": (b"GET", lambda n: data(b"x", n)),
+    "HEADERS after the end": (b"GET", lambda n: section([(b"x", b"y")], n)),
+    "a window that overflows": (b"GET", lambda n: frame(8, b"\x7f\xff\xff\xff", 0, n)),
+    "a body that is too long": (b"POST", lambda n: data(b"xy", n)),
+    "trailers that are none": (b"POST", lambda n: section([(b":x", b"y")], n)),
+    "no request at all": (b"a b", lambda n: b""),
+}
+"""A request, and what makes the server reset its stream, as CVE-2025-8671 does."""
+
+
+@pytest.mark.parametrize("kind", RESET_FOR_IT)
+async def test_who_has_streams_reset_is_as_one_who_resets_them(relay: Relay, http2: Connect, kind: str) -> None:
+    await relay.start(limits=FEW)
+    client = await http2()
+    method, mistake = RESET_FOR_IT[kind]
+    asked = request(*([(b"content-length", b"1")] if method == b"POST" else []), method=method)
+    streams = range(1, 401, 2)
+    await client.peer.send(b"".join(section(asked, n, method == b"GET") + mistake(n) for n in streams))
+    assert (await client.goaway()).error_code == CALM
+    await client.ended()
+    assert relay.totals.rejected["http2_flood"] == 1
+    assert not relay.upstream.untaken, "not one of them has cost the upstream a connection"
+
+
 async def test_streams_far_beyond_the_limit_end_the_connection(relay: Relay, http2: Connect) -> None:
     await relay.start(limits=Limits(http2_frames=100, http2_streams=1))
     client = await http2()

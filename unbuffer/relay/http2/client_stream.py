@@ -29,7 +29,8 @@ CANCEL: Final = 0x8
 class Http2Stream(Client):
     """A stream whose request was understood.
 
-    exchange: None before and after it, and where none is needed. ended: the client has said everything.
+    exchange: None before and after it, and where none is needed. ended: the client has said everything. is_malformed:
+    what the client sent is no request after all.
     number: the stream's identifier.
     """
 
@@ -42,7 +43,6 @@ class Http2Stream(Client):
         "_early",
         "_has_body",
         "_is_tunnel",
-        "_malformed",
         "_must_bring",
         "_stall_at",
         "_stall_size",
@@ -50,6 +50,7 @@ class Http2Stream(Client):
         "_writer",
         "ended",
         "exchange",
+        "is_malformed",
         "number",
     )
 
@@ -74,7 +75,7 @@ class Http2Stream(Client):
         """Bytes of the body that the head has promised and that have not come; -1 = nothing is promised."""
         self._untaken = 0
         """Bytes, with their padding, for which the window is not to open yet."""
-        self._malformed = False
+        self.is_malformed = False
         self._cut = False
         """The answer has no end: the stream breaks once what there is has been delivered."""
         self._breaking: asyncio.TimerHandle | None = None
@@ -193,7 +194,7 @@ class Http2Stream(Client):
         writer = self._writer
         if exchange is None or writer.over or writer.lost:
             self._connection.forget_if_over(self)
-        elif self._malformed:
+        elif self.is_malformed:
             self.reset(PROTOCOL_ERROR)
         elif outcome in WHOLE:
             writer.end([])
@@ -279,7 +280,7 @@ class Http2Stream(Client):
 
     def malformed(self, detail: str) -> None:
         """What the client sends is no request after all (section 8.1.1)."""
-        self._malformed = True
+        self.is_malformed = True
         if self.exchange is not None:
             self._refuse(self.exchange, Refusal(BAD_REQUEST, Outcome.REQUEST_MALFORMED, detail))
         else:

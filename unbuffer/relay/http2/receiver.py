@@ -82,6 +82,12 @@ class Receiver:
         if not self._budget.take(kind, flags, length, now):
             raise FrameError(ENHANCE_YOUR_CALM, "limits.http2_frames: too many frames that carry nothing forward")
 
+    def _spend_reset(self, now: float) -> None:
+        """A stream that the client has us reset costs it what its own RST_STREAM does (CVE-2025-8671): either way its
+        request was begun for nothing, and the limit of concurrent streams has room for the next one."""
+        if not self._budget.take(RST_STREAM, 0, 4, now):
+            raise FrameError(ENHANCE_YOUR_CALM, "limits.http2_frames: too many streams that had to be reset")
+
     def _take(self, event: Event, flags: int, now: float) -> None:
         if isinstance(event, DataReceived):
             stream = self._streams.get(event.stream_id)
@@ -89,10 +95,12 @@ class Receiver:
                 self._session.taken(event.stream_id, event.flow_controlled_length)
             else:
                 self._guarded(stream, event.data, event.flow_controlled_length, bool(flags & END_STREAM))
+                if stream.is_malformed:
+                    self._spend_reset(now)
         elif isinstance(event, RequestReceived):
             self._request(event.stream_id, Session.fields(event), event.stream_ended is not None, now)
         elif isinstance(event, TrailersReceived):
-            self._trailers(event.stream_id, Session.fields(event))
+            self._trailers(event.stream_id, Session.fields(event), now)
         elif isinstance(event, WindowUpdated):
             stream = self._streams.get(event.stream_id)
             if stream is not None:
@@ -104,6 +112,8 @@ class Receiver:
             stream = self._streams.get(event.stream_id)
             if stream is not None:
                 stream.lost(ConnectionResetError(f"RST_STREAM({Session.why(event)})"))
+            if not event.remote_reset:
+                self._spend_reset(now)
 
     def _guarded(self, stream: Http2Stream, data: bytes, taken: int, last: bool) -> None:
         """One stream's mistake costs no other."""
@@ -119,8 +129,7 @@ class Receiver:
         if self.refuses or len(self._streams) >= self._most:
             # Opened before our settings had arrived, or in spite of them.
             self._session.reset(stream_id, _REFUSED_STREAM)
-            if not self._budget.take(RST_STREAM, 0, 4, now):
-                raise FrameError(ENHANCE_YOUR_CALM, "limits.http2_streams: far too many streams")
+            self._spend_reset(now)
             return
         try:
             request = read_request(headers, ended, plane.settings.limits)
@@ -128,6 +137,7 @@ class Receiver:
             plane.totals.rejected[BAD_REQUEST] += 1
             self._session.reset(stream_id, PROTOCOL_ERROR)
             note(plane, connection.peer, now, Outcome.REQUEST_MALFORMED, 0, str(malformed))
+            self._spend_reset(now)
             return
         except BadRequest as refused:
             self._refuse(stream_id, refused, headers, ended, now)
@@ -151,7 +161,7 @@ class Receiver:
         stream.answer(message)
         connection.forget_if_over(stream)
 
-    def _trailers(self, stream_id: int, headers: Fields) -> None:
+    def _trailers(self, stream_id: int, headers: Fields, now: float) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -161,6 +171,8 @@ class Receiver:
             stream.malformed(str(error))
         else:
             self._guarded(stream, b"", 0, True)
+        if stream.is_malformed:
+            self._spend_reset(now)
 
     def _client_leaves(self, frame: bytes) -> None:
         """The client's GOAWAY, which h2 would take for the end of all streams: those that run go on."""
