@@ -25,7 +25,7 @@ SERVERS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sidecar:
+class Executed:
     """A process of the command, and its client."""
 
     process: Program
@@ -33,14 +33,14 @@ class Sidecar:
 
 
 @contextlib.contextmanager
-def executing(*arguments: str, port: int, own: tuple[str, ...] = ()) -> Iterator[Sidecar]:
+def executing(*arguments: str, port: int, own: tuple[str, ...] = ()) -> Iterator[Executed]:
     """`unbuffer exec` in front of the application; a request that comes too early waits for it."""
     command = (sys.executable, "-m", "unbuffer", "exec", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
     own += ("--upstream", f"http://127.0.0.1:{port}") if "{port}" in arguments else ()
     with running(*command, *own, "--set", "upstream.wait=20s", "--", sys.executable, *arguments) as process:
         url = process.err.match(r"listening on (http://\S+)")[1]
         with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client:
-            yield Sidecar(process, client)
+            yield Executed(process, client)
 
 
 @pytest.mark.parametrize("server", SERVERS)

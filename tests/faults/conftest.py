@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.story import App, Prefix, Sidecar, application, sidecar
+from tests.faults.story import App, Prefix, Story, application, sidecar
 
-Start = Callable[..., Sidecar]
+Start = Callable[..., Story]
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +30,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts unbuffer in front of an upstream; its books are closed at the end of the story."""
     with ExitStack() as running:
 
-        def enter(upstream: str, *settings: str, listen: str = "127.0.0.1:0", prefix: Prefix = ()) -> Sidecar:
+        def enter(upstream: str, *settings: str, listen: str = "127.0.0.1:0", prefix: Prefix = ()) -> Story:
             return running.enter_context(sidecar(upstream, tmp_path, *settings, listen=listen, prefix=prefix))
 
         yield enter

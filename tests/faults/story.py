@@ -68,7 +68,7 @@ def application(*options: str, prefix: Prefix = (), socket: Path | None = None) 
 
 
 @dataclass(slots=True)
-class Sidecar:
+class Story:
     """`unbuffer serve`, watched. listen: an address of a socket, or a path."""
 
     process: Program
@@ -184,7 +184,7 @@ def _agree(
 @contextmanager
 def sidecar(
     upstream: str, directory: Path, *settings: str, listen: str = "127.0.0.1:0", prefix: Prefix = ()
-) -> Iterator[Sidecar]:
+) -> Iterator[Story]:
     """unbuffer in front of `upstream`; the books are closed after the block. settings: as --set takes them."""
     admin = directory / "admin.sock"
     command = (*prefix, sys.executable, "-m", "unbuffer", "serve", "--upstream", upstream, "--listen", listen)
@@ -193,13 +193,13 @@ def sidecar(
     with running(*command, "--admin", f"unix:{admin}", *options) as process:
         where = process.err.match(r"listening on (?:http://([\d.]+):(\d+)|unix:(\S+))")
         process.err.match("upstream ")
-        story = Sidecar(process, where[3] or (where[1], int(where[2])), admin)
+        story = Story(process, where[3] or (where[1], int(where[2])), admin)
         until(lambda: story.samples() and _settled(story))
         yield story
         story.close_the_books()
 
 
-def _settled(story: Sidecar) -> bool:
+def _settled(story: Story) -> bool:
     """Whether the scrape's own connection is gone; what is open then belongs to nobody's request."""
     before, story.files = story.files, story.open_files()
     return before == story.files

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.conftest import Start
-from tests.faults.story import App, Sidecar, read_all, read_until, until
+from tests.faults.story import App, Story, read_all, read_until, until
 
 pytestmark = pytest.mark.process
 
@@ -67,7 +67,7 @@ def test_a_flood_of_clients_leaves_descriptors_for_the_streams(
     story.works()
 
 
-def take_one(story: Sidecar, sock: socket.socket) -> None:
+def take_one(story: Story, sock: socket.socket) -> None:
     """The admin port takes a connection, if it still can."""
     sock.connect(str(story.admin))
     sock.sendall(b"GET /livez HTTP/1.1\r\nHost: admin\r\n\r\n")
@@ -75,7 +75,7 @@ def take_one(story: Sidecar, sock: socket.socket) -> None:
 
 
 @contextmanager
-def eaten(story: Sidecar) -> Iterator[None]:
+def eaten(story: Story) -> Iterator[None]:
     """All descriptors are taken, by connections to the admin port: they are under no limit of clients.
 
     One after the other: with its queue full, the port would refuse the scrapes that follow.

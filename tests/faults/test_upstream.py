@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from tests.faults.conftest import Start
-from tests.faults.story import App, Sidecar, application, cut, read_all, read_until, until
+from tests.faults.story import App, Story, application, cut, read_all, read_until, until
 
 pytestmark = pytest.mark.process
 
@@ -23,7 +23,7 @@ def port_of(app: App) -> str:
     return app.url.rpartition(":")[2]
 
 
-def refused(story: Sidecar, path: str, status: int, error: str) -> None:
+def refused(story: Story, path: str, status: int, error: str) -> None:
     """A request is answered by unbuffer itself."""
     answer = read_all(story.ask(path)).decode()
     assert answer.startswith(f"HTTP/1.1 {status} "), answer

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.conftest import Start
 from tests.faults.network import Wire, socket_in, why_not, wire
-from tests.faults.story import Sidecar, application, cut, read_until, until
+from tests.faults.story import Story, application, cut, read_until, until
 from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
@@ -27,7 +27,7 @@ def cable() -> Iterator[Wire]:
         yield made
 
 
-def client_there(story: Sidecar, cable: Wire, path: str) -> None:
+def client_there(story: Story, cable: Wire, path: str) -> None:
     """A client on the other host that has event 0 of a stream."""
     client = socket_in(cable.there)
     story.clients.append(client)

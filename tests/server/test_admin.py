@@ -30,7 +30,7 @@ from unbuffer.totals import Totals
 Client = TestClient[web.Request, web.Application]
 
 
-class Sidecar:
+class AdminPort:
     """A process with an admin port, as far as the admin port sees it."""
 
     def __init__(self) -> None:
@@ -56,18 +56,18 @@ class Sidecar:
 
 
 @pytest.fixture
-async def sidecar() -> AsyncIterator[Sidecar]:
-    """A sidecar that is ready and whose upstream listens."""
-    sidecar = Sidecar()
-    sidecar.lifecycle.move(State.READY)
-    yield sidecar
-    sidecar.upstream.close()
+async def port() -> AsyncIterator[AdminPort]:
+    """A process that is ready and whose upstream listens."""
+    port = AdminPort()
+    port.lifecycle.move(State.READY)
+    yield port
+    port.upstream.close()
 
 
 @pytest.fixture
-async def client(sidecar: Sidecar, aiohttp_client: AiohttpClient) -> Client:
+async def client(port: AdminPort, aiohttp_client: AiohttpClient) -> Client:
     """A client on this machine, as a kubelet or an operator with curl."""
-    return await aiohttp_client(sidecar.build())
+    return await aiohttp_client(port.build())
 
 
 async def answer(client: Client, path: str, **headers: str) -> tuple[int, str]:
@@ -86,18 +86,18 @@ async def test_verbose_shows_every_check(client: Client) -> None:
     )
 
 
-async def test_an_upstream_that_refuses_is_named(sidecar: Sidecar, client: Client) -> None:
-    sidecar.upstream.close()
+async def test_an_upstream_that_refuses_is_named(port: AdminPort, client: Client) -> None:
+    port.upstream.close()
     assert await answer(client, "/readyz") == (
         503,
         "[+]listening ok\n"
-        f"[-]upstream failed: cannot connect to {sidecar.upstream_at}: Connection refused\n"
+        f"[-]upstream failed: cannot connect to {port.upstream_at}: Connection refused\n"
         "readyz check failed\n",
     )
 
 
 async def test_not_ready_before_it_listens(aiohttp_client: AiohttpClient) -> None:
-    starting = Sidecar()
+    starting = AdminPort()
     client: Client = await aiohttp_client(starting.build())
     assert await answer(client, "/readyz") == (
         503,
@@ -108,8 +108,8 @@ async def test_not_ready_before_it_listens(aiohttp_client: AiohttpClient) -> Non
     starting.upstream.close()
 
 
-async def test_not_ready_from_the_beginning_of_the_drain(sidecar: Sidecar, client: Client) -> None:
-    sidecar.lifecycle.move(State.DRAINING)
+async def test_not_ready_from_the_beginning_of_the_drain(port: AdminPort, client: Client) -> None:
+    port.lifecycle.move(State.DRAINING)
     assert await answer(client, "/readyz") == (
         503,
         "[-]listening failed: draining\n[+]upstream ok\nreadyz check failed\n",
@@ -117,11 +117,9 @@ async def test_not_ready_from_the_beginning_of_the_drain(sidecar: Sidecar, clien
 
 
 @pytest.mark.parametrize("path", ["/livez", "/healthz"])
-async def test_alive_whatever_becomes_of_the_upstream_and_the_drain(
-    sidecar: Sidecar, client: Client, path: str
-) -> None:
-    sidecar.upstream.close()
-    sidecar.lifecycle.move(State.DRAINING)
+async def test_alive_whatever_becomes_of_the_upstream_and_the_drain(port: AdminPort, client: Client, path: str) -> None:
+    port.upstream.close()
+    port.lifecycle.move(State.DRAINING)
     assert await answer(client, path) == (200, "ok\n")
 
 
@@ -135,47 +133,47 @@ async def test_the_index_names_every_path(client: Client) -> None:
         assert (await answer(client, path))[0] == 200
 
 
-async def test_post_drain_begins_the_end_and_may_be_repeated(sidecar: Sidecar, client: Client) -> None:
+async def test_post_drain_begins_the_end_and_may_be_repeated(port: AdminPort, client: Client) -> None:
     assert (await answer(client, "/readyz"))[0] == 200
     for _ in range(2):
         async with client.post("/drain") as response:
             assert (response.status, await response.text()) == (200, "draining\n")
         # At once: whoever gets the answer may rely on it.
-        assert sidecar.lifecycle.state is State.DRAINING
-        assert sidecar.lifecycle.ending.is_set()
+        assert port.lifecycle.state is State.DRAINING
+        assert port.lifecycle.ending.is_set()
         assert (await answer(client, "/readyz"))[0] == 503
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
-async def test_nothing_but_post_drains(sidecar: Sidecar, client: Client, method: str) -> None:
+async def test_nothing_but_post_drains(port: AdminPort, client: Client, method: str) -> None:
     async with client.request(method, "/drain") as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
-    assert sidecar.lifecycle.state is State.READY
+    assert port.lifecycle.state is State.READY
 
 
-async def test_a_web_page_does_not_drain(sidecar: Sidecar, client: Client) -> None:
+async def test_a_web_page_does_not_drain(port: AdminPort, client: Client) -> None:
     """Its browser sends a plain POST anywhere without asking first, and says where the page is from."""
     async with client.post("/drain", headers={"Origin": "http://127.0.0.1:4198"}) as response:
         assert response.status == 403
-    assert sidecar.lifecycle.state is State.READY
+    assert port.lifecycle.state is State.READY
 
 
-async def test_post_reloads_and_tells_what_came_of_it(sidecar: Sidecar, client: Client) -> None:
+async def test_post_reloads_and_tells_what_came_of_it(port: AdminPort, client: Client) -> None:
     async with client.post("/reload") as response:
         assert (response.status, await response.text()) == (200, "reloaded: upstream x\n")
-    sidecar.reloaded = (False, "reload failed")
+    port.reloaded = (False, "reload failed")
     async with client.post("/reload") as response:
         assert (response.status, await response.text()) == (500, "reload failed\n")
-    assert sidecar.reloads == 2
+    assert port.reloads == 2
     async with client.get("/reload") as response:
         assert (response.status, response.headers["Allow"]) == (405, "POST")
     async with client.post("/reload", headers={"Origin": "http://127.0.0.1:4198"}) as response:
         assert response.status == 403
-    assert sidecar.reloads == 2
+    assert port.reloads == 2
 
 
-async def test_metrics_are_those_of_the_totals_in_the_format_asked_for(sidecar: Sidecar, client: Client) -> None:
-    sidecar.totals.reuses = 42
+async def test_metrics_are_those_of_the_totals_in_the_format_asked_for(port: AdminPort, client: Client) -> None:
+    port.totals.reuses = 42
     for accept, content_type, parse in (
         ("*/*", "text/plain; version=0.0.4; charset=utf-8", parse_text),
         (
@@ -204,8 +202,8 @@ async def test_no_answer_is_sniffed_stored_or_shared_with_web_pages(client: Clie
         assert not [name for name in response.headers if name.lower().startswith("access-control-")]
 
 
-async def test_head_has_the_status_and_no_body(sidecar: Sidecar, client: Client) -> None:
-    sidecar.lifecycle.move(State.DRAINING)
+async def test_head_has_the_status_and_no_body(port: AdminPort, client: Client) -> None:
+    port.lifecycle.move(State.DRAINING)
     async with client.head("/readyz") as response:
         assert response.status == 503
         assert await response.read() == b""
@@ -235,9 +233,9 @@ async def test_no_host_is_no_browser(client: Client) -> None:
     await peer.close()
 
 
-async def test_over_a_unix_socket_every_host_will_do(sidecar: Sidecar, tmp_path: Path) -> None:
+async def test_over_a_unix_socket_every_host_will_do(port: AdminPort, tmp_path: Path) -> None:
     path = str(tmp_path / "admin.sock")
-    runner = web.AppRunner(sidecar.build())
+    runner = web.AppRunner(port.build())
     await runner.setup()
     await web.UnixSite(runner, path).start()
     async with (
@@ -287,15 +285,15 @@ async def test_only_who_comes_over_the_network_may_call_it_what_he_likes(
     ],
     ids=["network", "mapped", "unknown", "loopback", "loopback6", "unix"],
 )
-async def test_only_this_machine_drains(sidecar: Sidecar, peer: object, local: bool) -> None:
+async def test_only_this_machine_drains(port: AdminPort, peer: object, local: bool) -> None:
     transport = mock.create_autospec(asyncio.Transport, instance=True)
     transport.get_extra_info.return_value = peer
-    match = await sidecar.build().router.resolve(make_mocked_request("POST", "/drain"))
+    match = await port.build().router.resolve(make_mocked_request("POST", "/drain"))
     request = make_mocked_request("POST", "/drain", transport=transport)
 
     with contextlib.nullcontext() if local else pytest.raises(web.HTTPForbidden):
         assert (await match.handler(request)).status == 200
-    assert sidecar.lifecycle.draining is local
+    assert port.lifecycle.draining is local
 
 
 async def test_probes_and_scrapes_leave_no_line_in_a_log(client: Client, caplog: pytest.LogCaptureFixture) -> None:

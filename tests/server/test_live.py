@@ -52,7 +52,7 @@ class Probe:
         return not self.why_not, self.why_not
 
 
-class Sidecar:
+class Pages:
     """A process with a live page, as far as the page sees it."""
 
     def __init__(self) -> None:
@@ -68,13 +68,13 @@ class Sidecar:
 
 
 @pytest.fixture
-def sidecar() -> Sidecar:
-    return Sidecar()
+def pages() -> Pages:
+    return Pages()
 
 
 @pytest.fixture
-async def client(sidecar: Sidecar, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(sidecar.build())
+async def client(pages: Pages, aiohttp_client: AiohttpClient) -> Client:
+    return await aiohttp_client(pages.build())
 
 
 @asynccontextmanager
@@ -172,30 +172,30 @@ async def test_updates_go_on(client: Client, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_who_is_one_too_many_is_told_and_a_page_that_closes_makes_room(
-    client: Client, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
     open_pages = [await client.get("/streams/updates") for _ in range(WATCHERS)]
     async with client.get("/streams/updates") as response:
         assert (response.status, await response.text()) == (503, f"503: {WATCHERS} pages are open already\n")
     open_pages[0].close()
-    await eventually(lambda: not sidecar.live.full)
+    await eventually(lambda: not pages.live.full)
     async with updates(client):
-        assert sidecar.live.full
+        assert pages.live.full
     for page in open_pages[1:]:
         page.close()
-    await eventually(lambda: not sidecar.live._watchers)
+    await eventually(lambda: not pages.live._watchers)
 
 
 async def test_a_page_that_reads_nothing_is_closed(
-    client: Client, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.0)
     monkeypatch.setattr(live_page, "PATIENCE", 0.05)
     # More in a few updates than the kernel takes for one connection.
     monkeypatch.setattr(live_page, "event", lambda *_: bytes(1 << 22))
     left: asyncio.Queue[Watcher] = asyncio.Queue()
-    monkeypatch.setattr(sidecar.live, "leave", left.put_nowait)
+    monkeypatch.setattr(pages.live, "leave", left.put_nowait)
     assert client.port is not None
     peer = await connect(client.port)
     stop_reading(peer)
@@ -208,10 +208,10 @@ async def test_a_page_that_reads_nothing_is_closed(
     ("name", "value"),
     [("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")],
 )
-async def test_another_site_takes_no_place(client: Client, sidecar: Sidecar, name: str, value: str) -> None:
+async def test_another_site_takes_no_place(client: Client, pages: Pages, name: str, value: str) -> None:
     async with client.get("/streams/updates", headers={name: value}) as response:
         assert response.status == 403
-    assert not sidecar.live._watchers
+    assert not pages.live._watchers
 
 
 @pytest.mark.parametrize("path", ["/streams", "/streams/page.js", "/streams/updates"])
@@ -225,32 +225,32 @@ async def test_updates_have_no_head_to_ask_for(client: Client) -> None:
         assert response.status == 405
 
 
-async def test_columns_come_for_as_long_as_the_port_is_there(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_columns_come_for_as_long_as_the_port_is_there(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_page, "COLUMN", 0.0)
-    server = TestServer(sidecar.build())
+    server = TestServer(pages.build())
     await server.start_server()
-    await eventually(lambda: len(sidecar.live.heatmap.columns) > 2)
+    await eventually(lambda: len(pages.live.heatmap.columns) > 2)
     await soon(server.close())
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_the_page_is_told_whose_it_is_and_that_its_upstream_is_down(
-    client: Client, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
-    sidecar.probe.why_not = "connection refused"
+    pages.probe.why_not = "connection refused"
     async with client.get("/streams/updates") as response:
         _, hello = await event(response)
         assert (hello["host"], hello["version"]) == (socket.gethostname(), __version__)
         assert hello["started"] > 0
         assert (await event(response))[1]["upstream"] == "connection refused"
-        sidecar.probe.why_not = ""
+        pages.probe.why_not = ""
         while "upstream" in (await event(response))[1]:
             pass
 
 
 async def test_an_upstream_that_answers_nothing_holds_up_no_update(
-    client: Client, sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
     monkeypatch.setattr(live_page, "ANSWER", 0.001)
@@ -261,7 +261,7 @@ async def test_an_upstream_that_answers_nothing_holds_up_no_update(
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
-    monkeypatch.setattr(sidecar.probe, "check", never)
+    monkeypatch.setattr(pages.probe, "check", never)
     async with updates(client) as response:
         for _ in range(3):
             await event(response)
@@ -271,9 +271,9 @@ async def test_an_upstream_that_answers_nothing_holds_up_no_update(
 # -- the end
 
 
-async def test_an_open_page_does_not_hold_the_port(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_open_page_does_not_hold_the_port(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 3600.0)
-    runner = web.AppRunner(sidecar.build(), shutdown_timeout=3600.0)
+    runner = web.AppRunner(pages.build(), shutdown_timeout=3600.0)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
