@@ -85,7 +85,7 @@ def wire(port: int) -> Iterator[Wire]:
         wire.close()
 
 
-READERS = {
+READERS: dict[str, tuple[Callable[[], str], str]] = {
     "EventSource": (lambda: EVENT_SOURCE, "sse"),
     "fetch-event-source": (fetch_event_source, "sse"),
     "fetch-event-source, POST": (lambda: fetch_event_source(POST), "v1/chat/completions"),

@@ -12,7 +12,7 @@ from unbuffer.judgement import Verdict
 from unbuffer.observe.family import Snapshot
 from unbuffer.observe.metrics import FAMILIES
 from unbuffer.outcome import Outcome
-from unbuffer.totals import CONNECT_RESULTS, KINDS, REJECT_REASONS, Totals
+from unbuffer.totals import ATTACH_RESULTS, CONNECT_RESULTS, KINDS, REJECT_REASONS, Totals
 
 _TARGET = {"job", "instance"}
 
@@ -23,7 +23,7 @@ VALUES = {
     "kind": KINDS,
     "outcome": [outcome.label for outcome in Outcome],
     "reason": REJECT_REASONS,
-    "result": (*CONNECT_RESULTS, "ok", "error", "passed_through"),
+    "result": (*CONNECT_RESULTS, *ATTACH_RESULTS, "ok", "error", "passed_through"),
     "scope": ("stream", "upstream"),
     "state": ("active", "idle"),
     "verdict": [verdict.value for verdict in Verdict],
