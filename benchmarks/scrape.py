@@ -58,9 +58,9 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._turn)
 
 
-def _fill(totals: Totals, kinds: int) -> None:
+def fill(totals: Totals, kinds: int, routes: int = ROUTES) -> None:
     """Every bucket of every series, with exemplars where there may be some."""
-    for number in range(ROUTES):
+    for number in range(routes):
         for kind in KINDS[:kinds]:
             series = totals.of(f"route-with-a-name-{number}", kind)
             series.outcomes.update(list(Outcome)[:6])
@@ -102,7 +102,7 @@ async def _measure(scrapes: int, kinds: int) -> None:
     site = web.TCPSite(admin, "127.0.0.1", 0)
     await site.start()
     address = f"http://127.0.0.1:{admin.addresses[0][1]}/metrics"
-    _fill(totals, kinds)
+    fill(totals, kinds)
     clients = [await _client(server.sockets[0].getsockname()[1]) for _ in range(STREAMS)]
     gc.collect()
     gc.freeze()

@@ -105,8 +105,8 @@ FAMILIES = (
         "histogram",
         ("kind",),
         "Time that unbuffer itself adds to a chunk.",
-        "from the read of a chunk to the accepted write of the same bytes; bytes that wait after it for a client that "
-        "is slow count as backpressure",
+        "from the read of a chunk to the accepted write of the same bytes; keep-alives, and a head or an end "
+        "that comes alone, count like chunks; bytes that wait after it for a client that is slow count as backpressure",
         by_label(lambda totals: totals.relay),
     ),
     Family(

@@ -45,8 +45,8 @@ CLOSE_PATIENCE = 2.0
 COMPLAINT_EVERY = 60.0
 """Seconds between two lines about a collector that does not take what it is sent."""
 
-STEP = 64
-"""Data points after which the event loop turns: 4 µs each."""
+STEP = 8
+"""Data points after which the event loop turns: up to 40 µs each, for a histogram."""
 
 _UNITS = (("_seconds", "s"), ("_bytes", "By"))
 
