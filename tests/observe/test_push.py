@@ -215,24 +215,34 @@ def test_opentelemetry_can_be_switched_off_as_everywhere(monkeypatch: pytest.Mon
     assert Push.to("env", nothing, RequestDurations(), "http", 0.0, "env") is None
 
 
-async def test_a_collector_that_is_not_there_is_told_of_once_a_minute(
+async def test_a_collector_that_is_not_there_is_told_of_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    # More than the first pause between two tries, which is 1.2 s at the most, and less than the second.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
-        sidecar = Sidecar(f"http://127.0.0.1:{holder.getsockname()[1]}")
-        await sidecar.push.export()
-        await sidecar.push.export()
-        assert len(caplog.records) == 1
-        monkeypatch.setattr(module, "COMPLAINT_EVERY", 0.0)
-        await sidecar.push.close()
+        await Sidecar(f"http://127.0.0.1:{holder.getsockname()[1]}").push.export()
+    (line,) = caplog.records
+    assert (line.name, line.levelno) == ("unbuffer", logging.WARNING)
+    assert line.getMessage().startswith("metrics.otlp: ")
+    assert "refused" in line.getMessage()
+
+
+async def test_a_collector_that_refuses_is_told_of_once_a_minute(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector.status = 401
+    sidecar = Sidecar(collector.url)
+    await sidecar.push.export()
+    await sidecar.push.export()
+    assert len(caplog.records) == 1
+    monkeypatch.setattr(module, "COMPLAINT_EVERY", 0.0)
+    await sidecar.push.close()
     first, second = caplog.records
-    assert first.name == second.name == "unbuffer"
-    assert first.levelno == logging.WARNING
-    start = "metrics.otlp: the collector did not take the metrics: "
-    assert first.getMessage().startswith(start)
-    assert "refused" in first.getMessage()
+    assert first.getMessage() == second.getMessage()
+    assert first.getMessage().startswith("metrics.otlp: the collector did not take the metrics: ")
+    assert "401" in first.getMessage()
 
 
 async def test_a_collector_that_never_answers_holds_up_nobody(
