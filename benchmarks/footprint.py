@@ -19,7 +19,6 @@ from types import SimpleNamespace
 from typing import ClassVar, cast
 
 import uvloop
-from unbuffer.server.probe import UpstreamProbe
 
 from benchmarks.scrape import fill
 from benchmarks.unwired import Unwired
@@ -31,6 +30,7 @@ from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.open_files import within_the_limit
+from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import SSE, Settings, Upstream
 from unbuffer.settings.route import Route
 from unbuffer.totals import Totals
