@@ -1,30 +1,118 @@
-"""`python -m benchmarks.http2`: what a chunk and an open stream cost over HTTP/2, beside HTTP/1.1.
+"""`python -m benchmarks.http2`: streams over HTTP/2 through unbuffer, nginx, Envoy and Caddy; and unbuffer's HTTP/1.1.
 
-The source is streamload's (`streamload.c`), and so is the sink of HTTP/1.1. Here is the one of HTTP/2: it asks for
-streams on a few connections, opens every window as far as it goes, and counts events. unbuffer has the first core,
-all else the second one.
+Clear text, by prior knowledge, from `http2load.c`; the source is streamload's, over HTTP/1.1. The proxy has the first
+core, all else the second one. Each row is one of alternating rounds; memory is that of streams that wait.
 """
 
 import argparse
 import json
 import os
-import selectors
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 from hpack import Encoder
 
 from benchmarks.measure import build_streamload
-from benchmarks.processes import proportional_size, running
+from benchmarks.processes import proportional_size, running, tree
+from benchmarks.proxies import PEERS, UNBUFFER, Proxy, unbuffer
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-WARM_UP = 2.0
-STREAMS, CONNECTIONS = 400, 8
+STREAMS, CONNECTIONS, PER_SECOND, SIZE = 400, 8, 40_000, 64
+WARM_UP = 2
+WAITING, ON_ONE = 2000, 100
+"""Streams that are open for the measurement of memory, and how many of them on a connection."""
+
+# What has a peer listen for HTTP/2 in clear text; Envoy does so by itself.
+SPEAKS = {
+    "nginx-1.31": {"{tls};": ";\n    http2 on;\n    http2_max_concurrent_streams 128;"},
+    "envoy": {},
+    "caddy": {"auto_https off": "auto_https off\n\tservers {\n\t\tprotocols h1 h2c\n\t}"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one round showed. cpu: microseconds for a chunk. p99: microseconds. own: share of the load's core."""
+
+    per_second: float
+    cpu: float
+    p50: float
+    p99: float
+    own: float
+    errors: int
+    first_error: str
+
+
+@contextmanager
+def proxy(one: Proxy, upstream: int, core: int) -> Iterator[tuple[int, list[int]]]:
+    """A proxy that serves; yields its port and its processes."""
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        if one.name in SPEAKS:
+            one = speaking(one, Path(folder))
+        command, environment = one.prepare(Path(folder), upstream, port, False, None)
+        with running(command, core, subprocess.DEVNULL, nowhere, environment) as process:
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port)).close()
+                    break
+                except ConnectionRefusedError:
+                    assert process.poll() is None, f"{one.name} has ended"
+                    time.sleep(0.05)
+            time.sleep(0.5)
+            yield port, tree(process.pid)
+
+
+def speaking(one: Proxy, folder: Path) -> Proxy:
+    """The peer with a configuration that speaks HTTP/2."""
+    text = (Path(__file__).parent / "peers" / one.config).read_text()
+    for old, new in SPEAKS[one.name].items():
+        assert old in text, f"{one.config} has changed"
+        text = text.replace(old, new)
+    file = folder / f"{one.name}-{one.config}"
+    file.write_text(text)
+    return replace(one, config=str(file))
+
+
+def play(command: list[str], pids: list[int], seconds: int) -> Row:
+    """One round of a load that speaks either version."""
+    gap = 1_000_000 * STREAMS // PER_SECOND
+    options = f"-t {seconds} -w {WARM_UP} -n 1000000 -g {gap} -s {SIZE} -P {pids[-1]}".split()
+    done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    cpu = result["cpu"] if isinstance(result["cpu"], float) else result["cpu"][0]
+    events = result["events"] or 1
+    return Row(
+        result["events"] / result["seconds"],
+        cpu * 1e6 / events,
+        result["delay_p50_us"],
+        result["delay_p99_us"],
+        result["own_cpu"] / result["seconds"],
+        result["errors"],
+        result["first_error"],
+    )
+
+
+def show(name: str, rows: list[Row]) -> None:
+    """The medians of the rounds."""
+    numbers = [
+        median([getattr(row, key) for row in rows]) for key in ("per_second", "cpu", "p50", "p99", "own", "errors")
+    ]
+    rate, cpu, p50, p99, own, errors = numbers
+    print(
+        f"| {name} | {rate:,.0f} | {cpu:.1f} | {p50:,.0f} | {p99:,.0f} | {own * 100:.0f} | {errors:.0f} "
+        f"{rows[-1].first_error} |",
+        flush=True,
+    )
 
 
 def frame(kind: int, payload: bytes = b"", flags: int = 0, stream: int = 0) -> bytes:
@@ -37,100 +125,62 @@ def ask(port: int, path: str, streams: int) -> socket.socket:
     encoder = Encoder()
     head = [(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", path)]
     sections = (frame(1, encoder.encode(head), 0x5, 2 * number + 1) for number in range(streams))
-    windows = frame(4, b"\0\4\x7f\xff\xff\xff") + frame(8, (2**31 - 1 - 65535).to_bytes(4, "big")) + frame(4, b"", 1)
     client = socket.create_connection(("127.0.0.1", port))
-    client.sendall(PREFACE + windows + b"".join(sections))
+    client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4) + frame(4, b"", 1) + b"".join(sections))
     return client
 
 
-def count_events(data: bytes) -> tuple[int, bytes]:
-    """The events in the DATA frames that are whole, and the rest. Some may have come together, as over HTTP/1.1."""
-    count = at = 0
-    while len(data) - at >= 9 and len(data) - at >= (size := 9 + int.from_bytes(data[at : at + 3], "big")):
-        count += (size - 9) // 64 if data[at + 3] == 0 else 0
-        at += size
-    return count, data[at:]
-
-
-def events_of(clients: list[socket.socket], seconds: float, begun: Callable[[], None]) -> int:
-    """Events in a window of so many seconds, after the warm-up."""
-    rests = dict.fromkeys(clients, b"")
-    count, opens = 0, time.monotonic() + WARM_UP
-    by_number = {client.fileno(): client for client in clients}
-    with selectors.DefaultSelector() as selector:
-        for client in clients:
-            client.setblocking(False)
-            selector.register(client, selectors.EVENT_READ)
-        while (now := time.monotonic()) < opens + seconds:
-            if begun is not _nothing and now >= opens:
-                begun()
-                begun, count = _nothing, 0
-            for key, _ in selector.select(0.05):
-                client = by_number[key.fd]
-                data = client.recv(1 << 20)
-                assert data, "unbuffer has closed the connection"
-                more, rests[client] = count_events(rests[client] + data)
-                count += more
-    return count
-
-
-def _nothing() -> None:
-    """The window is open already."""
-
-
-def cpu(pid: int) -> float:
-    """Seconds that a process has used."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def measure(load: str, port: int, pid: int, seconds: float) -> None:
-    """Print a row for each version."""
-    path = f"/stream?n=1000000&gap_us={1_000_000 * STREAMS // 40_000}&size=64"
-    options = f"-c {STREAMS} -t {seconds:.0f} -w {WARM_UP:.0f} -P {pid} -n 1000000 -g 10000 -s 64".split()
-    sink = subprocess.run([load, "sink", str(port), *options], capture_output=True, text=True, check=True)
-    result = json.loads(sink.stdout.splitlines()[-1])
-    print(f"| 1.1 | {result['events'] / result['seconds']:,.0f} | {result['cpu'][0] * 1e6 / result['events']:.1f} |")
-    clients = [ask(port, path, STREAMS // CONNECTIONS) for _ in range(CONNECTIONS)]
-    at_start = [0.0]
-    count = events_of(clients, seconds, lambda: at_start.__setitem__(0, cpu(pid)))
-    print(f"| 2 | {count / seconds:,.0f} | {(cpu(pid) - at_start[0]) * 1e6 / count:.1f} |")
-    for client in clients:
-        client.close()
-    time.sleep(1)
-    before = proportional_size([pid])
-    clients = [ask(port, "/stream?n=1000&gap_us=60000000&size=64", 100) for _ in range(20)]
+def memory(port: int, pids: list[int]) -> float:
+    """Kilobytes for each open stream that waits."""
+    before = proportional_size(pids)
+    clients = [ask(port, f"/stream?n=1000&gap_us=60000000&size={SIZE}", ON_ONE) for _ in range(WAITING // ON_ONE)]
     time.sleep(4)
-    print(f"\nMemory for each open stream over HTTP/2: {(proportional_size([pid]) - before) / 2000 / 1000:.1f} KB")
+    took = (proportional_size(pids) - before) / WAITING / 1000
     for client in clients:
         client.close()
+    return took
 
 
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http2", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--seconds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", default=",".join(SPEAKS), help="of these: %(default)s; empty = none")
+    arguments = parser.parse_args()
     first, second, *_ = sorted(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
-        load = build_streamload(Path(folder))
-        with running([load, "source"], second, subprocess.PIPE, nowhere, {}) as source:
+    with tempfile.TemporaryDirectory() as name, open(os.devnull, "w") as nowhere:
+        folder = Path(name)
+        http1 = build_streamload(folder)
+        http2 = folder / "http2load"
+        subprocess.run(["gcc", "-O2", "-o", http2, Path(__file__).with_name("http2load.c")], check=True)
+        wanted = [name for name in arguments.peers.split(",") if name]
+        peers = [one for one in PEERS if one.name in wanted and one.program]
+        for missing in set(wanted) - {one.name for one in peers}:
+            print(f"{missing} is not installed")
+        own = unbuffer(UNBUFFER)
+        rows: dict[str, list[Row]] = {}
+        held: dict[str, float] = {}
+        with running([http1, "source"], second, subprocess.PIPE, nowhere, {}) as source:
             assert source.stdout is not None
             upstream = int(source.stdout.readline().rpartition(":")[2].split()[-1])
-            with socket.create_server(("127.0.0.1", 0)) as free:
-                port = free.getsockname()[1]
-            command = [sys.executable, "-m", "unbuffer", "serve", "--upstream", f"http://127.0.0.1:{upstream}"]
-            more = ["--listen", f"127.0.0.1:{port}", "--admin", "off", "--set", "log.format=off"]
-            with running([*command, *more], first, subprocess.DEVNULL, nowhere, {}) as proxy:
-                os.sched_setaffinity(0, {second})
-                while True:
-                    try:
-                        socket.create_connection(("127.0.0.1", port)).close()
-                        break
-                    except ConnectionRefusedError:
-                        time.sleep(0.05)
-                print("| HTTP | chunks/s | CPU µs per chunk |\n|---|---:|---:|")
-                measure(load, port, proxy.pid, seconds)
+            os.sched_setaffinity(0, {second})
+            for number in range(arguments.rounds):
+                for one in (own, *peers):
+                    with proxy(one, upstream, first) as (port, pids):
+                        load = [str(http2), str(port), "-c", str(CONNECTIONS), "-m", str(STREAMS // CONNECTIONS)]
+                        rows.setdefault(one.name, []).append(play(load, pids, arguments.seconds))
+                        if one is own:
+                            load = [http1, "sink", str(port), "-c", str(STREAMS)]
+                            rows.setdefault("unbuffer, HTTP/1.1", []).append(play(load, pids, arguments.seconds))
+                        if not number:
+                            time.sleep(1)
+                            held[one.name] = memory(port, pids)
+            print("| | chunks/s | CPU µs per chunk | p50 µs | p99 µs | load's core % | errors |")
+            print("|---|---:|---:|---:|---:|---:|---:|")
+            for name, seen in rows.items():
+                show(name, seen)
+            print("\nMemory for each open stream: " + ", ".join(f"{name} {kb:.1f} KB" for name, kb in held.items()))
     return 0
 
 
