@@ -6,6 +6,7 @@ import signal
 import ssl
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -44,14 +45,29 @@ class Configured:
         return (await fetch(self.admin, b"/readyz")).startswith(b"HTTP/1.1 200 ")
 
 
-async def start(serve: Start, folder: Path, text: str, scheme: str = "http") -> Configured:
-    file = folder / "unbuffer.yaml"
-    file.write_text(text)
-    sidecar = await serve("-c", str(file), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
-    admin = int(await sidecar.says(r"admin on http://127\.0\.0\.1:(\d+)"))
-    data = await sidecar.port(scheme=scheme)
-    await sidecar.says("upstream ")
-    return Configured(sidecar, file, admin, data)
+Configure = Callable[..., Awaitable[Configured]]
+
+
+@pytest.fixture
+async def configure(serve: Start, upstream: Upstream, tmp_path: Path) -> AsyncIterator[Configure]:
+    """Starts a sidecar with a settings file of this text; the upstream listens. Each must end in good order."""
+    await upstream.start()
+    started: list[Sidecar] = []
+
+    async def start(text: str, scheme: str = "http") -> Configured:
+        file = tmp_path / "unbuffer.yaml"
+        file.write_text(text)
+        sidecar = await serve("-c", str(file), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+        started.append(sidecar)
+        admin = int(await sidecar.says(r"admin on http://127\.0\.0\.1:(\d+)"))
+        data = await sidecar.port(scheme=scheme)
+        await sidecar.says("upstream ")
+        return Configured(sidecar, file, admin, data)
+
+    yield start
+    for sidecar in started:
+        if sidecar.process.returncode is None:
+            await sidecar.end()
 
 
 async def answered(client: Peer, upstream: Peer) -> bytes:
@@ -64,12 +80,9 @@ async def answered(client: Peer, upstream: Peer) -> bytes:
     return head
 
 
-async def test_the_next_request_of_a_connection_has_the_new_settings(
-    serve: Start, upstream: Upstream, tmp_path: Path
-) -> None:
-    await upstream.start()
+async def test_the_next_request_of_a_connection_has_the_new_settings(configure: Configure, upstream: Upstream) -> None:
     old = f"upstream: {{url: 'http://127.0.0.1:{upstream.port}'}}\nlimits: {{target: 256}}\n"
-    configured = await start(serve, tmp_path, old)
+    configured = await configure(old)
     client = await configured.client()
     peer = await stream(client, upstream)
     await finish(peer, client)
@@ -88,17 +101,13 @@ async def test_the_next_request_of_a_connection_has_the_new_settings(
 
     routes = [(await configured.sidecar.record())["http.route"] for _ in range(2)]
     assert routes == ["default", "all"]
-    await configured.sidecar.end()
 
 
-async def test_a_running_stream_keeps_its_settings_and_its_upstream(
-    serve: Start, upstream: Upstream, tmp_path: Path
-) -> None:
-    await upstream.start()
+async def test_a_running_stream_keeps_its_settings_and_its_upstream(configure: Configure, upstream: Upstream) -> None:
     other = Upstream()
     await other.start()
     url = f"http://127.0.0.1:{upstream.port}"
-    configured = await start(serve, tmp_path, f"upstream: {{url: '{url}', keep_alive: 1h}}\n")
+    configured = await configure(f"upstream: {{url: '{url}', keep_alive: 1h}}\n")
     running, client = await configured.client(), await configured.client()
     peer = await stream(running, upstream)
 
@@ -113,27 +122,21 @@ async def test_a_running_stream_keeps_its_settings_and_its_upstream(
     assert await peer.rest() == b""
     assert await configured.sample('unbuffer_upstream_connections{state="idle"}') == 0
     assert (await configured.sidecar.record())["unbuffer.outcome"] == "completed"
-    await configured.sidecar.end()
     await other.stop()
 
 
-async def test_readiness_looks_at_the_new_upstream(serve: Start, upstream: Upstream, tmp_path: Path) -> None:
-    await upstream.start()
-    configured = await start(serve, tmp_path, f"upstream: unix:{tmp_path}/none.sock\n")
+async def test_readiness_looks_at_the_new_upstream(configure: Configure, upstream: Upstream, tmp_path: Path) -> None:
+    configured = await configure(f"upstream: unix:{tmp_path}/none.sock\n")
     assert not await configured.ready()
 
     await configured.reload(f"upstream: http://127.0.0.1:{upstream.port}\n")
 
     assert await configured.ready()
-    await configured.sidecar.end()
 
 
-async def test_a_bad_file_changes_nothing_and_every_problem_is_told(
-    serve: Start, upstream: Upstream, tmp_path: Path
-) -> None:
-    await upstream.start()
+async def test_a_bad_file_changes_nothing_and_every_problem_is_told(configure: Configure, upstream: Upstream) -> None:
     good = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await start(serve, tmp_path, good)
+    configured = await configure(good)
     client = await configured.client()
     peer = await stream(client, upstream)
     await finish(peer, client)
@@ -150,15 +153,11 @@ async def test_a_bad_file_changes_nothing_and_every_problem_is_told(
     await configured.reload(good)
     assert await configured.sample("unbuffer_config_last_reload_successful") == 1
     assert await configured.sample("unbuffer_config_last_reload_success_timestamp_seconds") > loaded_at
-    await configured.sidecar.end()
 
 
-async def test_what_needs_a_restart_is_named_and_the_rest_is_in_force(
-    serve: Start, upstream: Upstream, tmp_path: Path
-) -> None:
-    await upstream.start()
+async def test_what_needs_a_restart_is_named_and_the_rest_is_in_force(configure: Configure, upstream: Upstream) -> None:
     good = f"upstream: {{url: 'http://127.0.0.1:{upstream.port}'}}\n"
-    configured = await start(serve, tmp_path, good)
+    configured = await configure(good)
     fixed = "listen: {backlog: 5}\nlog: {format: text, level: warning}\nroutes: [{name: all, prefix: /}]\n"
 
     await configured.reload(good + fixed, r"reload: listen\.backlog needs a restart; its old value stays in force")
@@ -189,12 +188,11 @@ def shown(client: Peer) -> int:
 
 
 async def test_a_rotated_certificate_is_shown_to_new_connections(
-    serve: Start, upstream: Upstream, files: Files, authority: trustme.CA, tmp_path: Path
+    configure: Configure, upstream: Upstream, files: Files, authority: trustme.CA, tmp_path: Path
 ) -> None:
-    await upstream.start()
     text = f"upstream: http://127.0.0.1:{upstream.port}\nlisten: {{tls: {{certificate: {tmp_path}/tls.pem}}}}\n"
     first = certificate(tmp_path, authority)
-    configured = await start(serve, tmp_path, text, "https")
+    configured = await configure(text, "https")
     before = await configured.client(files.client())
     assert shown(before) == first
 
@@ -208,15 +206,11 @@ async def test_a_rotated_certificate_is_shown_to_new_connections(
     await configured.reload(text, "reload failed")
     await configured.sidecar.says(rf"listen\.tls: cannot use {tmp_path}/tls\.pem: ")
     assert shown(await configured.client(files.client())) == second
-    await configured.sidecar.end()
 
 
-async def test_a_listener_does_not_begin_to_speak_tls(
-    serve: Start, upstream: Upstream, files: Files, tmp_path: Path
-) -> None:
-    await upstream.start()
+async def test_a_listener_does_not_begin_to_speak_tls(configure: Configure, upstream: Upstream, files: Files) -> None:
     text = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await start(serve, tmp_path, text)
+    configured = await configure(text)
 
     await configured.reload(
         f"{text}listen: {{tls: {{certificate: {files.issue('localhost')}}}}}\n",
@@ -225,15 +219,13 @@ async def test_a_listener_does_not_begin_to_speak_tls(
 
     client = await configured.client()
     await finish(await stream(client, upstream), client)
-    await configured.sidecar.end()
 
 
 async def test_an_authority_that_cannot_be_used_changes_nothing(
-    serve: Start, upstream: Upstream, tmp_path: Path
+    configure: Configure, upstream: Upstream, tmp_path: Path
 ) -> None:
-    await upstream.start()
     good = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await start(serve, tmp_path, good)
+    configured = await configure(good)
     ca = tmp_path / "ca.pem"
     ca.write_text("nothing")
 
@@ -242,15 +234,11 @@ async def test_an_authority_that_cannot_be_used_changes_nothing(
 
     client = await configured.client()
     await finish(await stream(client, upstream), client)
-    await configured.sidecar.end()
 
 
-async def test_a_signal_that_comes_while_it_drains_harms_nobody(
-    serve: Start, upstream: Upstream, tmp_path: Path
-) -> None:
-    await upstream.start()
+async def test_a_signal_that_comes_while_it_drains_harms_nobody(configure: Configure, upstream: Upstream) -> None:
     good = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await start(serve, tmp_path, good)
+    configured = await configure(good)
     client = await configured.client()
     peer = await stream(client, upstream)
 
@@ -265,10 +253,9 @@ async def test_a_signal_that_comes_while_it_drains_harms_nobody(
     assert await configured.sidecar.exit() == 0
 
 
-async def test_unbuffer_reload_says_what_came_of_it(serve: Start, upstream: Upstream, tmp_path: Path) -> None:
-    await upstream.start()
+async def test_unbuffer_reload_says_what_came_of_it(configure: Configure, upstream: Upstream) -> None:
     text = f"upstream: {{url: 'http://127.0.0.1:{upstream.port}'}}\n"
-    configured = await start(serve, tmp_path, text)
+    configured = await configure(text)
     at = f"127.0.0.1:{configured.admin}"
 
     configured.file.write_text(text + "log: {format: text}\nroutes: [{name: all, prefix: /}]\n")
