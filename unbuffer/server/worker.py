@@ -1,7 +1,6 @@
 """One process that serves: listeners, data plane and admin port, from start to the end of the drain."""
 
 import asyncio
-import contextlib
 import gc
 import logging
 import os
@@ -23,6 +22,7 @@ from unbuffer.server import open_files
 from unbuffer.server.admin import build_admin
 from unbuffer.server.advice import Advice, Read
 from unbuffer.server.child import Child
+from unbuffer.server.drain import delay, drain
 from unbuffer.server.health import DataPortHealth
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.listeners import AdminListener, Listeners
@@ -137,9 +137,9 @@ async def _serve(
         await lifecycle.ending.wait()
         # From here on every response says that its connection ends after it.
         plane.clients.draining = True
-        await _delay(plane.settings.drain.delay, signals.hurry, child.ended)
+        await delay(plane.settings.drain.delay, signals.hurry, child.ended)
         log.info("draining: running streams have up to %gs (drain.timeout)", plane.settings.drain.timeout)
-        await _drain(listeners, plane, signals)
+        await drain(listeners, plane, signals)
         await child.stop(plane.settings.exec.grace, signals.hurry)
         lifecycle.move(State.STOPPED)
         log.info("stopped")
@@ -168,28 +168,3 @@ def _resumption(plane: Plane) -> Resumption:
     from unbuffer.resume.registry import Registry
 
     return Registry(plane)
-
-
-async def _delay(seconds: float, *cut_short: asyncio.Event) -> None:
-    """Go on serving all that comes, until the load balancers have noticed that this process is not ready."""
-    if not seconds:
-        return
-    log.info("draining: new connections are served for %gs (drain.delay)", seconds)
-    events = [asyncio.ensure_future(event.wait()) for event in cut_short]
-    await asyncio.wait(events, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for event in events:
-        event.cancel()
-
-
-async def _drain(listeners: Listeners, plane: Plane, signals: Signals) -> None:
-    """Stop listening and wait for the streams; a second signal ends them."""
-    drained = asyncio.ensure_future(listeners.drain())
-    hurried = asyncio.ensure_future(signals.hurry.wait())
-    await asyncio.wait((drained, hurried), return_when=asyncio.FIRST_COMPLETED)
-    hurried.cancel()
-    if not drained.done():
-        log.info("second signal: ending every stream now")
-        drained.cancel()
-        await plane.clients.shutdown(0.0)
-    with contextlib.suppress(asyncio.CancelledError):
-        await drained
