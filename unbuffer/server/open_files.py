@@ -25,6 +25,9 @@ RESERVE = 160
 """Descriptors that are no stream's: listeners, the admin port's clients, look-ups of names, and connections that are on
 their way out (`relay.refusals.REFUSALS`)."""
 
+_told = (0, 0)
+"""limits.connections as it was wanted and held to, when that was last told."""
+
 QUIET = 60.0
 """Seconds without a second line of the same kind."""
 
@@ -39,9 +42,13 @@ def within_the_limit(settings: Settings) -> Settings:
     wanted = settings.limits.connections
     if not files or 0 < wanted <= enough:
         return settings
-    # The default means as many as there can be; a number that somebody chose is another matter.
+    # The default means as many as there can be; a number that somebody chose is another matter. It is told once:
+    # settings that cannot be used are tried again and again (server.watch).
+    global _told
+    quiet = wanted in (0, Limits().connections) or _told == (wanted, enough)
+    _told = (wanted, enough)
     log.log(
-        logging.DEBUG if wanted in (0, Limits().connections) else logging.WARNING,
+        logging.DEBUG if quiet else logging.WARNING,
         "limits.connections is %s, and limited to %d: %d open files are allowed, and a stream takes two (ulimit -Hn)",
         wanted or "off",
         enough,
