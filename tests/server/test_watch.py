@@ -142,6 +142,7 @@ async def test_who_has_asked_meanwhile_need_not_be_told(watch: Watch, tmp_path: 
 async def test_what_could_not_be_used_is_tried_again(watch: Watch) -> None:
     watch.failed = True
     assert [reported(watch) for _ in range(2 * AGAIN)] == ([False] * (AGAIN - 1) + [True]) * 2
+    assert watch.again, "nothing new is to be told of it"
     watch.failed = False
     assert not any(reported(watch) for _ in range(2 * AGAIN))
 

@@ -85,7 +85,7 @@ class Reloader:
 
     async def reload(self, asked: bool = True) -> tuple[bool, str]:
         """Read and put in force; on any problem the settings from before stay. Whether it went well, and what the log
-        says of it. Where nobody has asked for it, it says the same of a problem only once."""
+        says of it. Where nobody has asked for it and nothing has changed, it says the same of a problem only once."""
         async with self._one_at_a_time:
             return await self._reload(asked)
 
@@ -102,7 +102,7 @@ class Reloader:
             self.successful, self._watch.failed = False, True
             told = isinstance(error, SettingsError | StartError)
             text = f"reload failed, the settings from before stay in force:\n{error}"
-            if asked or text != self._failure:
+            if asked or not self._watch.again or text != self._failure:
                 log.error("%s", text, exc_info=not told)
             self._failure = text
             return False, text

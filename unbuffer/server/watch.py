@@ -41,6 +41,8 @@ class Watch:
         self.changed = asyncio.Event()
         self.failed = False
         """Whether the files as they were read last could not be used."""
+        self.again = False
+        """Whether they should be read although none has changed since."""
         self._file = file
         self._seen: dict[str, Look] = {}
         self._before: dict[str, Look] = {}
@@ -103,6 +105,7 @@ class Watch:
         if self._seen is not seen:
             return
         self._seen = now
+        self.again = now == seen
         if changed := [path for path, look in now.items() if look != seen[path]]:
             log.info("changed: %s", ", ".join(changed))
         self.changed.set()
