@@ -13,7 +13,7 @@ from msgspec import Meta, ValidationError, convert
 from msgspec.structs import FieldInfo
 from msgspec.structs import fields as struct_fields
 
-from unbuffer.settings.kinds import Section
+from unbuffer.settings.kinds import BEARER, Section
 from unbuffer.settings.model import SHORT_FORMS, Admin, Listen, Settings
 from unbuffer.settings.problems import quote
 from unbuffer.settings.values import FORMS, Form, choice
@@ -37,7 +37,7 @@ PATTERNS = {
     "^[A-Za-z0-9-]{1,64}$": "the name of a header field such as Authorization",
     "^[A-Za-z0-9-]{0,64}$": "the name of an authentication scheme such as Bearer, or nothing",
     "^[A-Za-z0-9._~-]{0,64}$": "the name of a query parameter such as auth_key, or nothing",
-    "^[A-Za-z0-9._~+/-]+=*$": "a token of letters, digits and -._~+/ that may end with =",
+    f"^{BEARER}$": "a token of letters, digits and -._~+/ that may end with =",
     r"^/[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*$": "a path such as /_unbuffer/probe, of letters, digits and ._~-",
     "^[A-Za-z0-9][A-Za-z0-9_.:/{}-]{0,63}$": (
         "a name of at most 64 letters, digits and _.:/{}- that begins with a letter or digit"

@@ -27,8 +27,10 @@ HeartbeatShape = Literal["auto", "comment", "comment_block", "blank"]
 Decode = Annotated[Literal["streams", "always", "never"], Meta(extra={"form": "decoding"})]
 """Which compressed responses are decoded. `true` is `always` and `false` is `never`, as it once was a switch."""
 
-Token = Annotated[str, Meta(pattern="^[A-Za-z0-9._~+/-]+=*$", extra={"secret": True})]
-"""A bearer token (RFC 6750, section 2.1)."""
+BEARER = "[A-Za-z0-9._~+/-]+=*"
+"""The pattern of a bearer token (RFC 6750, section 2.1)."""
+
+Token = Annotated[str, Meta(pattern=f"^{BEARER}$", extra={"secret": True})]
 
 EventType = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,64}$")]
 Padding = Annotated[int, Meta(ge=0, le=4096, extra={"form": "size"})]

@@ -3,9 +3,9 @@
 import re
 
 from unbuffer.settings.files import open_file
+from unbuffer.settings.kinds import BEARER
 
-# The syntax of RFC 6750, section 2.1.
-_TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")
+_TOKEN = re.compile(BEARER.encode("ascii"))
 
 _LARGEST = 1 << 20
 """Bytes. Every token is compared with each request."""

@@ -16,7 +16,7 @@ from unbuffer.http.websocket import accept_of
 from unbuffer.settings.model import Limits
 
 # Section 8.2.1 forbids less; a field that HTTP/1.1 could not carry ends here.
-_NAME: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
+_NAME: Final = re.compile(TCHAR.replace(b"A-Z", b"") + b"+")
 _VALUE: Final = re.compile(rb"(?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?")
 _METHOD: Final = re.compile(rb"%b{1,64}" % TCHAR)
 _SCHEME: Final = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*")
