@@ -20,6 +20,8 @@ from pathlib import Path
 from benchmarks.unwired import Unwired
 from unbuffer.compiled import YES_OR_NO
 from unbuffer.observe.stream_line import StreamLine, WallClock
+from unbuffer.settings.model import SSE, Settings
+from unbuffer.settings.resume import Resume
 
 FIGURES = Path(__file__).with_name("instructions.json")
 
@@ -58,6 +60,14 @@ def _chunks(kind: str, data: bytes, http2: bool = False) -> Callable[[int], None
     return play
 
 
+def _resumable(count: int) -> None:
+    from unbuffer.resume.registry import Registry  # loaded where a route has it, and nowhere else
+
+    settings = Settings(sse=SSE(heartbeat=0.0), resume=Resume(window=60.0))
+    with Unwired(settings, resumption=Registry) as relay:
+        relay.play("sse", 0.01, [(0.02 + n / 100, EVENT) for n in range(count)])
+
+
 def _lines(count: int) -> None:
     with Unwired() as relay:
         record = relay.play("sse", 0.01, [(0.02, EVENT)])
@@ -72,6 +82,7 @@ SCENES: dict[str, tuple[int, Callable[[int], None]]] = {
     "stream of three events": (500, _streams),
     "chunk of text": (10000, _chunks("stream", b"x" * 64)),
     "event of an event-stream": (10000, _chunks("sse", EVENT)),
+    "event of a resumable stream": (10000, _resumable),
     "line of NDJSON": (10000, _chunks("ndjson", b'{"token":"token"}\n')),
     "chunk of 64 KiB": (1000, _chunks("stream", b"x" * 65536)),
     "request by HTTP/2": (200, _requests_by_http2),

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.http2.connection import Http2Connection
 from unbuffer.relay.plane import Plane
+from unbuffer.relay.resumption import Resumption
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.settings.model import SSE, Settings
 from unbuffer.totals import Totals
@@ -68,17 +69,22 @@ class Taker:
 class Unwired:
     """A data plane; one stream at a time goes through it."""
 
-    def __init__(self, settings: Settings = _NO_HEARTBEATS, http2: bool = False) -> None:
+    def __init__(
+        self,
+        settings: Settings = _NO_HEARTBEATS,
+        http2: bool = False,
+        resumption: Callable[[Plane], Resumption] | None = None,
+    ) -> None:
         """Nobody turns the loop, so no heartbeat is ever sent: settings that have any show what they cost a chunk.
 
-        http2: the client speaks it.
+        http2: the client speaks it. resumption: as Plane has it.
         """
         self._loop = asyncio.new_event_loop()
         self._sockets = socket.socketpair()
         self.taker = Taker(self._sockets[0])
         self._records: list[Record] = []
         self.totals = Totals()
-        self._plane = Plane(settings, self.totals, self._loop, self._records.append)
+        self._plane = Plane(settings, self.totals, self._loop, self._records.append, resumption=resumption)
         client = DownstreamConnection(self._plane)
         client.connection_made(cast(asyncio.Transport, self.taker))
         self._client: asyncio.Protocol = client
