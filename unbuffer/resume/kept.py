@@ -150,6 +150,7 @@ class Kept:
         self.outcome = outcome
         self.detail = detail
         self.explained = explained
+        self._ring.settle()
         self._registry.ended(self)
         for reader in list(self._readers):
             reader.catch_up(False)

@@ -109,8 +109,10 @@ class Registry(Resumption):
         kept = Served(self, stream, policy, about, self._scope(stream))
         self.streams[name] = kept
         self.totals.resume_streams += 1
-        kept.intake.copy = self.store.open(about, Handle(kept))
-        return kept.intake
+        intake = kept.intake
+        assert intake is not None
+        intake.copy = self.store.open(about, Handle(kept))
+        return intake
 
     def running(self) -> Iterator[Record]:
         for kept in list(self.detached.values()):

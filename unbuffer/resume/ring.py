@@ -111,6 +111,11 @@ class Ring:
         for own in [own for own, number in self._ids.items() if number < self.first]:
             del self._ids[own]
 
+    def settle(self) -> None:
+        """Nothing more comes: give back what is spare, an eighth of it."""
+        self._buffer = bytearray(self._buffer)
+        self._ends = array("q", self._ends)
+
     def clear(self) -> None:
         """Forget everything. What was under way cannot be had from its beginning."""
         self.whole = self.end == max(self._kept, self._ends[-1] if self._ends else 0)

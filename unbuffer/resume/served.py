@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Served(Kept):
     """left_at: since when nobody reads it; 0.0 = somebody does, or it has ended."""
 
-    __slots__ = ("_first", "_intake", "_linger", "_nobody", "_presence", "exchange", "left_at")
+    __slots__ = ("_first", "_linger", "_nobody", "_presence", "exchange", "intake", "left_at")
 
     def __init__(
         self, registry: "Registry", exchange: Exchange, policy: ResumePolicy, about: About, scope: bytes
@@ -39,15 +39,11 @@ class Served(Kept):
         self._readers.append(self._first)
         self._nobody: Nobody | None = None
         """In place of the client that asked."""
-        self._intake = Intake(self, id_prefix(about.name))
+        self.intake: Intake | None = Intake(self, id_prefix(about.name))
+        """What its answer is written to, while its exchange runs."""
         self._presence = exchange.record.presence = Presence(1)
         if exchange.client.stalled:
             self._first.full()  # with the response before this one
-
-    @property
-    def intake(self) -> "Intake":
-        """What its answer is written to."""
-        return self._intake
 
     @property
     def record(self) -> Record | None:
@@ -89,7 +85,7 @@ class Served(Kept):
         if self.readers == 1 and (not self._linger or self._registry.closed):
             return False
         client = exchange.client
-        nobody = self._nobody = Nobody(self, client)
+        nobody = self._nobody = Nobody(self, exchange.resumable, client)
         self._first = None
         exchange.client = nobody
         self._registry.detached[self.about.name] = self
@@ -152,7 +148,7 @@ class Served(Kept):
             exchange.plane.watchdog.forget(nobody)
         self._presence.absent = self._presence.absent_by(time.monotonic())
         self._presence.left_at = 0.0
-        self.exchange = self._first = self._nobody = None
+        self.exchange = self._first = self._nobody = self.intake = None
         self.left_at = 0.0
         self.close(outcome, detail, explained)
 
@@ -269,11 +265,12 @@ class Nobody(Client):
 
     __slots__ = ("_kept", "_writer")
 
-    def __init__(self, kept: Served, before: Client) -> None:
-        """before: who was there."""
+    def __init__(self, kept: Served, writer: Writer | None, before: Client) -> None:
+        """writer: of the answer. before: who was there."""
         super().__init__()
         self._kept = kept
-        self._writer = kept.intake
+        assert writer is not None
+        self._writer = writer
         self.peer = before.peer
         self.read_at = before.read_at
         self.resumed_at = before.resumed_at
