@@ -24,8 +24,6 @@ from benchmarks.scrape import fill
 from benchmarks.unwired import Unwired
 from unbuffer.compiled import YES_OR_NO
 from unbuffer.observe.exposition import Exposition
-from unbuffer.observe.observer import Observer
-from unbuffer.observe.recent import Recent
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.server.lifecycle import Lifecycle
@@ -135,8 +133,7 @@ async def relay(heartbeat: float = _MANY) -> AsyncIterator[Relay]:
     upstream = Upstream(url=f"http://127.0.0.1:{int(await peers.stdout.readline())}")
     settings = within_the_limit(Settings(upstream=upstream, sse=SSE(heartbeat=heartbeat)))
     totals, loop = Totals(), asyncio.get_running_loop()
-    log = SimpleNamespace(log=lambda record: None)
-    plane = Plane(settings, totals, loop, Observer(totals, log, Recent()).ended)  # type: ignore[arg-type]
+    plane = Plane(settings, totals, loop, lambda record: None)
     server = await loop.create_server(lambda: DownstreamConnection(plane), "127.0.0.1", 0, backlog=4096)
     try:
         yield Relay(plane, totals, peers, server.sockets[0].getsockname()[1])
