@@ -23,11 +23,12 @@ class Rhythm:
     begun          when it began; 0.0 = with the body
     ends           events that ended in the first reads, decoded; 0 where they cannot be told (kind "stream")
     sampled        bytes in which they were counted
+    opening        bytes of the first read; opening_ends: events that ended in it
     """
 
     __slots__ = (
-        "_kind", "alike", "aside", "begun", "clump", "clumps", "ends", "given", "offset", "pauses", "sampled",
-        "squares",
+        "_kind", "alike", "aside", "begun", "clump", "clumps", "ends", "given", "offset", "opening", "opening_ends",
+        "pauses", "sampled", "squares",
     )  # fmt: skip
 
     def __init__(self, kind: str) -> None:
@@ -39,6 +40,8 @@ class Rhythm:
         self.clump = 0
         self.ends = 0
         self.sampled = 0
+        self.opening = 0
+        self.opening_ends = 0
         self.offset = 0
         self.begun = 0.0
         self.aside = 0
@@ -58,6 +61,7 @@ class Rhythm:
 
     def sample(self, data: bytes) -> None:
         """One of the first reads. An empty line ends an event of an event-stream, every line one of NDJSON."""
+        first = not self.sampled
         self.sampled += len(data)
         if self._kind == "sse":
             self.ends += data.count(b"\n\n")
@@ -65,3 +69,6 @@ class Rhythm:
                 self.ends += data.count(b"\n\r\n")
         elif self._kind == "ndjson":
             self.ends += data.count(b"\n")
+        if first:
+            self.opening = len(data)
+            self.opening_ends = self.ends

@@ -183,6 +183,10 @@ class Totals:
         """When the event loop was last seen to keep its time (`observe.loop_lag`); 0.0 = nobody looks."""
         self.upstream_silences = {"stream": 0, "upstream": 0}
         """Silences of the upstream, of one stream or of all streams at once."""
+        self.stood_still_at = 0.0
+        """When the latest silence of all ended."""
+        self.latest: dict[tuple[str, str], str] = {}
+        """By route and kind, the verdict on the latest stream."""
         self.verdicts: Counter[tuple[str, str]] = Counter()
         """How streams arrived from the upstream, by route and verdict (`observe.verdict`)."""
         self.withheld: dict[tuple[str, str], bool] = {}

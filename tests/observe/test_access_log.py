@@ -302,6 +302,8 @@ def test_the_keys_may_be_those_of_the_elastic_common_schema() -> None:
     assert own == {field.ecs for field in FIELDS if field.ecs.startswith("unbuffer.")} - {
         "unbuffer.seen",
         "unbuffer.cause",
+        "unbuffer.finding",
+        "unbuffer.sure",
         "unbuffer.last_word",
         "unbuffer.lines_lost",
     }
@@ -336,7 +338,7 @@ def test_no_two_fields_of_a_set_have_one_name() -> None:
 def test_bursts_are_told_with_what_they_were_seen_by_and_their_likeliest_cause() -> None:
     judgement = Judgement(Verdict.BURSTS, "every 200 ms", ("timer", "proxy"))
     (line,) = parsed(logged("json", a_full_record(), judgement=judgement))
-    told = [line[f"unbuffer.{name}"] for name in ("verdict", "seen", "cause")]
+    told = [line.get(f"unbuffer.{name}") for name in ("verdict", "seen", "cause")]
     assert told == ["bursts", "every 200 ms", "timer"]
     assert b" verdict=bursts cause=timer " in logged("text", a_full_record(), judgement=judgement)
 
@@ -630,5 +632,5 @@ def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:
     shown = list(json.loads(line))
     assert shown == sorted(shown, key=names.index)
     assert set(shown) == set(names) - {
-        *("", "seen", "cause", "last_word", "resumes", "replayed", "absent_ms", "decoded", "detail", "lines_lost")
+        *("", "seen", "cause", "finding", "sure", "last_word", "resumes", "replayed", "absent_ms", "decoded", "detail", "lines_lost")
     }

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from tests.peers import PATIENCE, soon
 from unbuffer import __version__
 from unbuffer.compiled import YES_OR_NO
+from unbuffer.judgement import Verdict
 from unbuffer.observe import exposition
 from unbuffer.observe.exposition import Exposition
 from unbuffer.observe.metrics import FAMILIES
@@ -208,7 +209,7 @@ def script() -> tuple[Totals, Samples]:
     )
     for result in ("hit", "expired", "foreign", "unknown"):
         expected |= one("unbuffer_resume_attaches_total", 20 if result == "foreign" else 0, result=result)
-    for verdict in ("streamed", "lump", "bursts", "headers_withheld", "short"):
+    for verdict in Verdict:
         expected |= one("unbuffer_stream_verdicts_total", 13 if verdict == "lump" else 0, route="chat", verdict=verdict)
         expected |= one("unbuffer_stream_verdicts_total", 0, route="_other", verdict=verdict)
     for result in ("ok", "error"):

@@ -153,3 +153,37 @@ def test_what_is_no_stream_has_no_verdict() -> None:
 
 def test_every_verdict_has_advice() -> None:
     assert ADVICE.keys() == set(Verdict)
+
+
+def test_two_whole_pages_are_a_buffers_already(relay: Unwired) -> None:
+    text = EVENT * 400
+    reads = [(0.9, text[:8192]), (2.2, text[8192:16384]), (2.9, text[16384:18000])]
+    assert judge(relay.play("sse", 0.01, reads)) == Judgement(Verdict.BURSTS, "8192 bytes at a time")
+
+
+def test_what_shares_its_buffer_with_the_head_may_be_smaller(relay: Unwired) -> None:
+    text = EVENT * 400
+    cuts = (0, 3901, 7997, 12093, 16189, 18000)
+    times = (1.2, 2.5, 3.6, 4.4, 4.9)
+    reads = [(at, text[cuts[n] : cuts[n + 1]]) for n, at in enumerate(times)]
+    assert judge(relay.play("sse", 1.199, reads)) == Judgement(Verdict.BURSTS, "4096 bytes at a time")
+
+
+def test_the_longest_pause_of_many_makes_no_timer_unsteady(relay: Unwired) -> None:
+    times = list(accumulate((0.2, 0.21, 0.2, 0.19, 0.7, 0.2, 0.21, 0.2, 0.2, 0.19), initial=0.4))
+    reads = [(at, EVENT * (5 + n % 3)) for n, at in enumerate(times)]
+    assert judge(relay.play("sse", 0.01, reads)) == Judgement(Verdict.BURSTS, "every 200 ms")
+
+
+def test_speculative_decoding_is_no_timer(relay: Unwired) -> None:
+    reads = [(0.4 + n * 0.12, EVENT * (2 + n * 7 % 4)) for n in range(40)]
+    assert judge(relay.play("sse", 0.01, reads)) == Judgement(Verdict.STREAMED)
+
+
+def test_a_beginning_that_waits_for_enough_bytes_is_told_from_one_that_is_large(relay: Unwired) -> None:
+    count = -(-4096 // len(EVENT))
+    judgement = judge(relay.play("sse", 0.01, [(1.4, EVENT * count), *paced(EVENT, 1.43)]))
+    assert judgement == Judgement(Verdict.FIRST_BYTES_HELD, f"{count * len(EVENT)} bytes for 1.4 s")
+    # A history of a chat, and then what is new.
+    assert verdict(relay, [(1.4, EVENT * 70), *paced(EVENT, 1.43)]) is Verdict.STREAMED
+    assert verdict(relay, [(0.2, EVENT * count), *paced(EVENT, 0.23)]) is Verdict.STREAMED

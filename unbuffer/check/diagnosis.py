@@ -301,7 +301,7 @@ def _several(view: View) -> Iterator[Finding]:
         own = max(own, alone.reads[0].at)
         silent = compare.common_silences(group, 1.5 * own + 0.25)
         still = compare.stood_still(group)
-        if silent:
+        if len(silent) >= 2:  # once may be a machine that had no time
             said = f"{len(group)} streams at once were silent together for {max(silent):.1f} s; one alone never was"
             yield Finding("blocked_loop", view.url, said, ("several",))
         elif len(still) >= 2:

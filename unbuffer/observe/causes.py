@@ -22,6 +22,7 @@ class Cause(StrEnum):
     COMPRESSION = "compression"
     FIRST_ITEM = "first_item"
     BLOCKING_CALL = "blocking_call"
+    HOP_OR_APPLICATION = "hop_or_application"
     MIDDLEWARE = "middleware"
     MADE_AT_ONCE = "made_at_once"
     BLOCK_SIZE = "block_size"
@@ -30,9 +31,9 @@ class Cause(StrEnum):
 
 REMEDIES: Final = {
     Cause.APPLICATION_SERVER: (
-        "The application server keeps the head until the first piece of the body: gunicorn's own asgi worker does so "
-        "for every response, granian for all but event-streams. Serve with uvicorn or hypercorn (gunicorn: "
-        "-k uvicorn_worker.UvicornWorker), or send a first piece at once, such as an SSE comment."
+        "The application server keeps the head until the first piece of the body: servers of WSGI and gunicorn's own "
+        "asgi worker do so for every response, granian for all but event-streams. Serve with uvicorn or hypercorn "
+        "(gunicorn: -k uvicorn_worker.UvicornWorker), or send a first piece at once, such as an SSE comment."
     ),
     Cause.PROXY: (
         "A proxy or CDN stands between unbuffer and the application and collects: turn its buffering and compression "
@@ -48,8 +49,13 @@ REMEDIES: Final = {
         "once, and wait for the first item inside the generator."
     ),
     Cause.BLOCKING_CALL: (
-        "A blocking call between the items of an async generator: nothing is sent until it gives way. Await instead, "
-        "or make it a plain generator, which runs in a thread."
+        "A blocking call in asynchronous code, or a server that takes one request at a time: others wait meanwhile. "
+        "Await instead, or make it a plain generator, which runs in a thread; more workers or threads for the server."
+    ),
+    Cause.HOP_OR_APPLICATION: (
+        "A hop between unbuffer and the application that leaves no trace (HAProxy, Traefik, lighttpd, Apache), or the "
+        "application, its server or a middleware: `unbuffer check` of the upstream's URL, with `--direct` and the "
+        "application's own, says which."
     ),
     Cause.MIDDLEWARE: "A middleware around several routes reads the whole response before it sends any of it.",
     Cause.MADE_AT_ONCE: "The application makes all its events in one go, at the end: send each as it is made.",
@@ -68,6 +74,13 @@ _PROXIES: Final = (
 """How the Server field of what is no application server begins."""
 
 
+_PROMPT: Final = b"uvicorn", b"hypercorn"
+"""Servers that send a head as soon as they have it."""
+
+_LATE: Final = b"gunicorn", b"waitress"
+"""Servers that keep it: by WSGI it goes with the first piece (PEP 3333), and gunicorn's asgi worker does so, too."""
+
+
 def note(record: Record, verdict: Verdict, totals: Totals) -> None:
     """Remember what this stream tells of those that come after it on the same way."""
     key = record.route, record.kind
@@ -77,7 +90,7 @@ def note(record: Record, verdict: Verdict, totals: Totals) -> None:
         totals.withheld[key] = False
     if verdict is Verdict.STREAMED:
         totals.collected[key] = False
-    elif verdict is Verdict.LUMP or verdict is Verdict.BURSTS:
+    elif verdict in (Verdict.LUMP, Verdict.BURSTS, Verdict.FIRST_BYTES_HELD):
         totals.collected[key] = True
 
 
@@ -92,6 +105,10 @@ def explained(judgement: Judgement | None, record: Record, totals: Totals) -> Ju
             found = _of_a_lump(record, totals)
         case Verdict.BURSTS:
             found = _of_bursts(record, judgement.seen)
+        case Verdict.FIRST_BYTES_HELD:
+            found = _of_first_bytes(record)
+        case Verdict.BLOCKED_LOOP:
+            found = iter((Cause.BLOCKING_CALL,))
         case _:
             return judgement
     # Each at its first place.
@@ -115,7 +132,7 @@ def _of_a_withheld_head(record: Record, totals: Totals) -> Iterator[Cause]:
     events = record.kind == "sse"
     server = record.server.lower()
     alike, all_others = _others(totals.withheld, record, events), _others(totals.withheld, record)
-    if server.startswith(b"gunicorn/asgi") or (server.startswith(b"granian") and not events):
+    if server.startswith(_LATE) or (server.startswith(b"granian") and not events):
         yield Cause.APPLICATION_SERVER
     if server.startswith(_PROXIES):
         yield Cause.PROXY
@@ -130,40 +147,49 @@ def _of_a_withheld_head(record: Record, totals: Totals) -> Iterator[Cause]:
         yield Cause.COMPRESSION
     if all_others and False not in all_others:
         yield Cause.APPLICATION_SERVER
+    if not server.startswith(_PROMPT):
+        yield Cause.HOP_OR_APPLICATION
     yield Cause.FIRST_ITEM
     if not events:
         yield Cause.COMPRESSION
     yield Cause.APPLICATION_SERVER
+    yield Cause.HOP_OR_APPLICATION
 
 
 def _of_a_lump(record: Record, totals: Totals) -> Iterator[Cause]:
     alike = _others(totals.collected, record)
-    if record.server.lower().startswith(_PROXIES):
-        yield Cause.PROXY
-    if _compressed(record):
-        yield Cause.COMPRESSION
-    if totals.upstream_silences["upstream"]:
-        yield Cause.BLOCKING_CALL
+    yield from _of_the_head(record)
     if alike and False not in alike:
+        yield Cause.HOP_OR_APPLICATION
         yield Cause.MIDDLEWARE
-    if False in alike:
-        yield Cause.BLOCKING_CALL
+    elif False in alike:
+        # The same way lets others through: what holds is this route's own.
         yield Cause.MADE_AT_ONCE
-    elif record.kind != "sse":
-        yield Cause.COMPRESSION
-    yield Cause.BLOCKING_CALL
+        yield Cause.MIDDLEWARE
+    yield Cause.HOP_OR_APPLICATION
     yield Cause.MIDDLEWARE
     yield Cause.COMPRESSION
 
 
 def _of_bursts(record: Record, seen: str) -> Iterator[Cause]:
+    yield from _of_the_head(record)
+    yield Cause.BLOCK_SIZE if "bytes" in seen else Cause.TIMER
+    yield Cause.HOP_OR_APPLICATION
+    yield Cause.COMPRESSION
+
+
+def _of_first_bytes(record: Record) -> Iterator[Cause]:
+    yield from _of_the_head(record)
+    yield Cause.HOP_OR_APPLICATION
+    yield Cause.COMPRESSION
+
+
+def _of_the_head(record: Record) -> Iterator[Cause]:
+    """Whoever has left his name there."""
     if record.server.lower().startswith(_PROXIES):
         yield Cause.PROXY
     if _compressed(record):
         yield Cause.COMPRESSION
-    yield Cause.BLOCK_SIZE if "bytes" in seen else Cause.TIMER
-    yield Cause.PROXY
-    yield Cause.COMPRESSION
 
 
 def table() -> str:

@@ -253,6 +253,8 @@ class Live:
             verdict=judgement.verdict.value if judgement else "",
             seen=judgement.seen if judgement else "",
             causes=judgement.causes if judgement else (),
+            finding=judgement.finding if judgement else "",
+            sure=judgement.sure if judgement else False,
             unsaid=record.last_word == MISSING,
             outcome=record.outcome.label if record.outcome else "",
             ended=0.0 if runs else _seconds(record.ended + offset),

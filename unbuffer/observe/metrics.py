@@ -196,6 +196,7 @@ FAMILIES = (
         ("route", "verdict"),
         "Streams by how they came from the upstream: streamed = as they were made, lump = all at once after a wait, "
         "bursts = in clumps of one size or on one beat, headers_withheld = the head waited for the first chunk, "
+        "first_bytes_held = the beginning waited for more bytes, blocked_loop = streams waited for one another, "
         "short = too little to judge.",
         "at the end of the stream",
         lambda now: _verdicts(now.totals),

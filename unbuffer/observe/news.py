@@ -17,6 +17,7 @@ class Row(Struct, omit_defaults=True):
     readers  of a resumable stream, now; resumes: requests that came back to it; replayed: events that they had missed
     absent   how long it had no reader; absences: how often
     seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
+    finding  what `unbuffer check` and docs/lump.md call it; sure: the stream before it came the same way
     unsaid   it ended without the last word of nearly all others of its route
     outcome  empty while the stream runs; ended: when that was, in seconds of the Unix epoch
     failed   it ended by an error, or unsaid
@@ -46,6 +47,8 @@ class Row(Struct, omit_defaults=True):
     verdict: str = ""
     seen: str = ""
     causes: tuple[str, ...] = ()
+    finding: str = ""
+    sure: bool = False
     unsaid: bool = False
     outcome: str = ""
     ended: float = 0.0

@@ -99,6 +99,8 @@ class StreamLine:
             judgement.verdict.value if judgement is not None else unset,
             (judgement.seen or unset) if judgement is not None else unset,
             causes[0] if causes else unset,
+            judgement.finding if causes and judgement is not None else unset,
+            True if causes and judgement is not None and judgement.sure else unset,
             "missing" if record.last_word == MISSING else unset,
             ms(head_at - started) if head_at else unset,
             ms(first_at - started) if first_at else unset,
@@ -170,6 +172,7 @@ def text_line(lines: bytearray, record: Record, ended: str, lost: int) -> None:
         words.append(f"verdict={judgement.verdict.value}")
         if judgement.causes:
             words.append(f"cause={judgement.causes[0]}")
+            words.append(f"finding={judgement.finding}")
     if record.last_word == MISSING:
         words.append("last_word=missing")
     if record.head_at:

@@ -34,17 +34,36 @@ PER_CLUMP: Final = 3.0
 of speculative decoding."""
 
 NOTICED: Final = 0.08
-"""Seconds between clumps below which nobody sees them: a model that writes 300 tokens a second has such clumps, and a
-step of speculative decoding is shorter. Flush timers begin at 100 ms."""
+"""Seconds between clumps below which nobody sees them: a model that writes 300 tokens a second has such clumps."""
+
+BEAT: Final = 0.15
+"""Seconds from which on a beat is a timer's: models that decode speculatively write a few tokens every 120 ms. The
+flush timers of proxies are slower."""
+
+CROWD: Final = 8.0
+"""Mean events of a clump from which on a faster beat is a timer's as well: no model guesses so many at once."""
 
 LARGE: Final = 1024
 """Bytes of a clump from which on its size may be that of a buffer."""
 
+PAGE: Final = 4096
+"""Bytes: a clump of just one of these, or several, was cut by somebody who counts bytes, and two of them show it."""
+
 MOST: Final = 0.75
-"""Share of clumps of one size from which on the size is somebody's buffer; the last one is smaller."""
+"""Share of clumps of one size from which on the size is somebody's buffer; the last one is smaller, and what shares a
+buffer with the response head is, too."""
 
 STEADY: Final = 0.15
 """Coefficient of variation of the pauses below which a timer makes them; the pauses of a model have 0.3 and more."""
+
+MANY_PAUSES: Final = 8
+"""Pauses from which on the longest is left out: a busy machine makes one."""
+
+OPENING: Final = 8
+"""Events of a first read from which on somebody kept them until he had enough bytes."""
+
+FLOWS: Final = 1.5
+"""Mean events of the clumps behind it, at the most."""
 
 
 ADVICE = {
@@ -57,14 +76,16 @@ ADVICE = {
         "The response head waited for the first chunk: the client could not know that its request was taken, and no "
         "heartbeat could be sent."
     ),
+    Verdict.FIRST_BYTES_HELD: "The beginning waited until there were enough bytes; what followed flowed.",
+    Verdict.BLOCKED_LOOP: (
+        "Streams waited for one another: a blocked event loop, or a server that takes one request at a time."
+    ),
     Verdict.SHORT: "Too little, or too quick, to be judged.",
 }
 """What was seen, in a sentence; what to change is said by `observe.causes`."""
 
 
 _STREAMED: Final = Judgement(Verdict.STREAMED)
-_LUMP: Final = Judgement(Verdict.LUMP)
-_HEADERS_WITHHELD: Final = Judgement(Verdict.HEADERS_WITHHELD)
 _SHORT: Final = Judgement(Verdict.SHORT)
 
 
@@ -76,13 +97,15 @@ def judge(record: Record) -> Judgement | None:
     # An answer that overtook the end of its request waited for nothing.
     asked = record.sent_at or record.first_at
     if _is_lump(record, rhythm, asked):
-        return _LUMP
-    if rhythm.clumps < FEW_CLUMPS:
-        return _SHORT
+        return Judgement(Verdict.LUMP, f"after {(rhythm.begun or record.first_at) - asked:.1f} s")
     if collected_by := _collector(record, rhythm):
         return Judgement(Verdict.BURSTS, collected_by)
+    if rhythm.clumps < FEW_CLUMPS:
+        return _SHORT
+    if record.first_at - asked >= WAIT and _held_its_beginning(record, rhythm):
+        return Judgement(Verdict.FIRST_BYTES_HELD, f"{rhythm.opening} bytes for {record.first_at - asked:.1f} s")
     if record.head_at - asked >= WAIT and record.first_at - record.head_at < TOGETHER:
-        return _HEADERS_WITHHELD
+        return Judgement(Verdict.HEADERS_WITHHELD, f"for {record.head_at - asked:.1f} s")
     return _STREAMED
 
 
@@ -105,16 +128,41 @@ def _is_lump(record: Record, rhythm: Rhythm, asked: float) -> bool:
 def _collector(record: Record, rhythm: Rhythm) -> str:
     """What parted the events into clumps, a buffer's size or a timer's beat; empty = nobody did."""
     # Behind a client that is slow the upstream is read in clumps, whatever it sends.
-    if record.kind == "stream" or record.stalls or _events(record, rhythm) < PER_CLUMP * rhythm.clumps:
+    if record.kind == "stream" or record.stalls or rhythm.clumps < 2:
         return ""
     pauses = rhythm.clumps - 1
-    mean = rhythm.pauses / pauses
-    if mean < NOTICED:
+    each = _events(record, rhythm) / rhythm.clumps
+    total, squares = rhythm.pauses, rhythm.squares
+    if each < PER_CLUMP or total < NOTICED * pauses:
         return ""
-    if rhythm.clump >= LARGE and rhythm.alike >= MOST * (pauses - 1):
+    if rhythm.clump >= LARGE and _of_one_size(rhythm, pauses, each):
         return f"{rhythm.clump} bytes at a time"
-    deviation = sqrt(max(rhythm.squares / pauses - mean * mean, 0.0))
+    if pauses >= MANY_PAUSES:
+        pauses -= 1
+        total -= record.max_gap
+        squares -= record.max_gap * record.max_gap
+    mean = total / pauses
+    if rhythm.clumps < FEW_CLUMPS or mean < (NOTICED if each >= CROWD else BEAT):
+        return ""
+    deviation = sqrt(max(squares / pauses - mean * mean, 0.0))
     return f"every {mean * 1000:.0f} ms" if deviation < STEADY * mean else ""
+
+
+def _of_one_size(rhythm: Rhythm, pauses: int, each: float) -> bool:
+    """Whether the clumps that are complete, as many as there are pauses, are a buffer's. each: events of one."""
+    if rhythm.clump % PAGE == 0 and each >= MANY_EVENTS:
+        return pauses < FEW_CLUMPS or rhythm.alike >= MOST * (pauses - 2)
+    return pauses >= FEW_CLUMPS - 1 and rhythm.alike >= MOST * (pauses - 1)
+
+
+def _held_its_beginning(record: Record, rhythm: Rhythm) -> bool:
+    """Whether the first read brought what fills a buffer, and the rest came as it was made."""
+    ends, size = rhythm.opening_ends, rhythm.opening
+    if ends < OPENING:
+        return False
+    event = size / ends
+    full = any(buffer <= size <= buffer + 2 * event for buffer in (1024, 2048, 4096, 8192, 16384, 32768, 65536))
+    return full and _events(record, rhythm) - ends <= FLOWS * (rhythm.clumps - 1)
 
 
 def _events(record: Record, rhythm: Rhythm) -> float:

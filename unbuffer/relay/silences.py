@@ -73,6 +73,7 @@ class Silences:
         if self._may_look(now) and self._upstream_silent(record, since, now):
             scope = "upstream"
             self._blocked = (since, now)
+            self._totals.stood_still_at = now
         self._totals.upstream_silences[scope] += 1
 
     def _may_look(self, now: float) -> bool:

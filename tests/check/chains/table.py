@@ -193,7 +193,9 @@ _FLUSHES = "/model?kind=text&last=1.8"
 
 CLEAN = (
     *(Chain(server, server=server, path=_SSE)
-      for server in ("uvicorn", "uvicorn on h11", "hypercorn", "granian", "gunicorn -k uvicorn", "waitress")),
+      for server in ("uvicorn", "uvicorn on h11", "hypercorn", "granian", "gunicorn -k uvicorn")),
+    # Like others of WSGI it sends the head with the first piece.
+    Chain("waitress", server="waitress", path="/model?first=0.05&last=1.8"),
     Chain("a synchronous generator", path="/synchronous?last=1.8"),
     Chain("BaseHTTPMiddleware", path="/base/model?last=1.8"),
     Chain("Starlette's GZipMiddleware", path="/gzip/model?last=1.8"),

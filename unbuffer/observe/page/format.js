@@ -42,11 +42,13 @@ const words = {
   lump: "one lump",
   bursts: "bursts",
   headers_withheld: "head withheld",
+  first_bytes_held: "first bytes held",
+  blocked_loop: "waited for others",
   short: "too short to judge",
 };
 
 // Verdicts of streams that came by what a collector makes of them.
-export const BUFFERED = ["lump", "bursts", "headers_withheld"];
+export const BUFFERED = ["lump", "bursts", "headers_withheld", "first_bytes_held", "blocked_loop"];
 
 export const verdict = (name) => words[name] ?? name;
 

@@ -223,10 +223,12 @@ function showVerdict(row) {
   }
   if (row.verdict) {
     const seen = row.seen ? `, ${row.seen}` : "";
-    parts.push(bold(verdict(row.verdict) + seen), ` ${hello.advice[row.verdict]}`);
+    const sure = row.finding ? (row.sure ? " (sure)" : " (likely)") : "";
+    parts.push(bold(verdict(row.verdict) + seen), `${sure} ${hello.advice[row.verdict]}`);
     (row.causes ?? []).forEach((cause, i) => {
       parts.push(i ? " Or " : " Likeliest cause: ", bold(label(cause)), ` ${hello.remedies[cause]}`);
     });
+    if (row.finding) parts.push(` More: docs/lump.md#${row.finding}.`);
   }
   place.replaceChildren(...parts);
 }
