@@ -632,5 +632,18 @@ def test_the_line_that_the_document_shows_has_the_fields_of_a_line() -> None:
     shown = list(json.loads(line))
     assert shown == sorted(shown, key=names.index)
     assert set(shown) == set(names) - {
-        *("", "seen", "cause", "finding", "sure", "last_word", "resumes", "replayed", "absent_ms", "decoded", "detail", "lines_lost")
+        *(
+            "",
+            "seen",
+            "cause",
+            "finding",
+            "sure",
+            "last_word",
+            "resumes",
+            "replayed",
+            "absent_ms",
+            "decoded",
+            "detail",
+            "lines_lost",
+        )
     }

@@ -41,7 +41,7 @@ def causes(record: Record, verdict: Verdict, totals: Totals, seen: str = "") -> 
         # What these two do with a head is known.
         (a_record(server=b"gunicorn/asgi"), [Cause.APPLICATION_SERVER, Cause.HOP_OR_APPLICATION, Cause.FIRST_ITEM]),
         (a_record(server=b"waitress"), [Cause.APPLICATION_SERVER, Cause.HOP_OR_APPLICATION, Cause.FIRST_ITEM]),
-        (a_record(server=b"granian"), [Cause.HOP_OR_APPLICATION, Cause.FIRST_ITEM, Cause.APPLICATION_SERVER]),
+        (a_record(server=b"granian"), [Cause.FIRST_ITEM, Cause.APPLICATION_SERVER, Cause.HOP_OR_APPLICATION]),
         (
             a_record(server=b"granian", kind="stream"),
             [Cause.APPLICATION_SERVER, Cause.HOP_OR_APPLICATION, Cause.FIRST_ITEM],

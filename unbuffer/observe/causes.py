@@ -147,7 +147,7 @@ def _of_a_withheld_head(record: Record, totals: Totals) -> Iterator[Cause]:
         yield Cause.COMPRESSION
     if all_others and False not in all_others:
         yield Cause.APPLICATION_SERVER
-    if not server.startswith(_PROMPT):
+    if not server.startswith(_PROMPT) and not (events and server.startswith(b"granian")):
         yield Cause.HOP_OR_APPLICATION
     yield Cause.FIRST_ITEM
     if not events:

@@ -10,7 +10,7 @@ from unbuffer.totals import Totals
 WAIT: Final = 0.5
 """Seconds of a wait that a person notices."""
 
-AT_ITS_END: Final = 0.05
+AT_ITS_END: Final = 0.1
 """Seconds behind the end of the one within which the head of the other comes."""
 
 CHUNKS: Final = 3
