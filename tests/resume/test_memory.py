@@ -13,8 +13,8 @@ def test_those_that_were_left_stay_under_the_total() -> None:
     held, taken, streams = abandoned(200, TOTAL)
     assert held <= TOTAL
     assert streams > 20
-    # Those that run have an exchange and a connection beside what is kept of them.
-    assert taken < 5 * TOTAL
+    # The client's and the upstream's sides of the bench are in it.
+    assert taken < 1.5 * TOTAL
 
 
 def test_one_takes_its_ring_and_two_kilobytes() -> None:

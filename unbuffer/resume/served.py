@@ -1,7 +1,7 @@
 """A resumable stream of this process: an exchange writes to it, and it writes to clients, as long as there are any."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
@@ -19,6 +19,11 @@ from unbuffer.resume.store import About, Copy, End, Running
 
 if TYPE_CHECKING:
     from unbuffer.resume.registry import Registry
+
+
+_EXCHANGE: Final = 4608
+"""Bytes that an exchange takes with its connection to the upstream: without `resume` they would have gone with the
+client. tests/resume/test_memory.py measures it."""
 
 
 class Served(Kept):
@@ -89,9 +94,11 @@ class Served(Kept):
         self._first = None
         exchange.client = nobody
         self._registry.detached[self.about.name] = self
+        self._registry.hold(_EXCHANGE)
         client.exchange_over(Outcome.CLIENT_DISCONNECT, 0)
         exchange.plane.watchdog.watch(nobody, time.monotonic())
         self.left(first)
+        self._registry.bound(self)
         return True
 
     def let_first_go(self) -> None:
@@ -146,6 +153,7 @@ class Served(Kept):
             self._readers.remove(first)
         if nobody is not None:
             exchange.plane.watchdog.forget(nobody)
+            self._registry.hold(-_EXCHANGE)
         self._presence.absent = self._presence.absent_by(time.monotonic())
         self._presence.left_at = 0.0
         self.exchange = self._first = self._nobody = self.intake = None
