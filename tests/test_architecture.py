@@ -53,6 +53,7 @@ LIBRARIES = {
         "unbuffer.observe.news",
         "unbuffer.server.openapi",
     ),
+    "redis": ("unbuffer.resume.server",),
     "opentelemetry": ("unbuffer.observe.push", "unbuffer.observe.resource", "unbuffer.observe.spans"),
     "aiohttp": ("unbuffer.server.aiohttp_server", "unbuffer.demo"),
     "uvloop": ("unbuffer.server",),

@@ -38,6 +38,7 @@ CHUNK_COUNT_BOUNDS: Final[Bounds] = (
 )  # fmt: skip
 CHUNK_SIZE_BOUNDS: Final[Bounds] = (64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0)
 CONNECT_BOUNDS: Final[Bounds] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
+STORE_BOUNDS: Final[Bounds] = (0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 LAG_BOUNDS: Final[Bounds] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 DEFAULT_ROUTE = "default"
@@ -72,6 +73,11 @@ REJECT_REASONS = (
 
 ATTACH_RESULTS = ("hit", "expired", "foreign", "unknown")
 """What becomes of a request for a resumable stream."""
+
+STORE_ERRORS = (
+    "unreachable", "slow", "full", "read_only", "denied", "gone", "refused", "overflow", "total",
+)  # fmt: skip
+"""Why a store of resumable streams did not do what it was asked to."""
 
 
 FEW_ENDS: Final = 50
@@ -201,6 +207,10 @@ class Totals:
         """Streams that can be come back to now."""
         self.resume_held = 0
         """Bytes that they take."""
+        self.resume_store_errors = dict.fromkeys(STORE_ERRORS, 0)
+        """What a store of resumable streams could not do, by reason."""
+        self.resume_store_delay = Histogram(STORE_BOUNDS)
+        """Seconds from when the first event of a batch may have come until the store had it."""
         self.reuses = 0
         """Requests sent on a connection that had served one before."""
         self.client_connections = 0

@@ -92,6 +92,7 @@ class Relay:
             await self.plane.clients.shutdown(5.0)
             if self.plane.resumption is not None:
                 self.plane.resumption.close()
+                await self.plane.resumption.finish()
                 assert not self.totals.resume_streams
                 assert not self.totals.resume_held
             self.plane.pool.close()

@@ -38,4 +38,21 @@ RESUME_FAMILIES = (
         "at the request",
         alone(attrgetter("totals.resume_replayed")),
     ),
+    Family(
+        "unbuffer_resume_store_errors_total",
+        "counter",
+        ("reason",),
+        "What resume.store could not do: unreachable, slow = no answer in time, full, read_only, denied, refused; gone "
+        "= it had lost a stream, which was written anew; overflow = more came than it took; total = resume.total.",
+        "at the error",
+        by_label(lambda totals: totals.resume_store_errors),
+    ),
+    Family(
+        "unbuffer_resume_store_delay_seconds",
+        "histogram",
+        (),
+        "From when the first event of a batch may have come until resume.store had all of it.",
+        "at the answer of the store",
+        alone(attrgetter("totals.resume_store_delay")),
+    ),
 )

@@ -23,5 +23,13 @@ class Resumption(Unattended):
         cannot be one."""
 
     @abstractmethod
+    async def start(self) -> None:
+        """Before the first request. Raises where what keeps them is there and will never do."""
+
+    @abstractmethod
     def close(self) -> None:
         """End and forget everything."""
+
+    @abstractmethod
+    async def finish(self) -> None:
+        """After `close`: let go of what keeps them."""

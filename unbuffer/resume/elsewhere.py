@@ -1,6 +1,6 @@
 """A resumable stream that another process serves, read here by way of a store, as long as it has readers here."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from unbuffer.outcome import Outcome
 from unbuffer.resume.cutter import Cutter
@@ -11,6 +11,9 @@ from unbuffer.resume.store import About, End, Followed, Search, Source
 if TYPE_CHECKING:
     from unbuffer.resume.attach import Coming
     from unbuffer.resume.registry import Registry
+
+_ALL: Final = 1 << 62
+"""A position beyond all: of what the store has, the oldest may go before it is known who reads it from where."""
 
 _LOST = "who served it is gone"
 _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
@@ -23,6 +26,7 @@ class Elsewhere(Kept):
 
     def __init__(self, registry: "Registry", about: About, first: int, source: Source) -> None:
         super().__init__(registry, about, first, b"")
+        self._seen = _ALL
         self._source: Source | None = source
         """None once nothing more comes of it."""
 

@@ -118,6 +118,11 @@ class Kept:
         """The bytes from one position to another."""
         return self._ring.read(start, end)
 
+    def all(self) -> tuple[int, bool, bytes]:
+        """See `store.Running.kept`."""
+        ring = self._ring
+        return ring.first, ring.whole, ring.read(ring.base, ring.end)
+
     # -- what comes
 
     def add_event(self, data: bytes) -> None:

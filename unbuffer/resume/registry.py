@@ -132,6 +132,12 @@ class Registry(Resumption):
         for kept in list(self.detached.values()):
             kept.cancel(outcome)
 
+    async def start(self) -> None:
+        await self.store.start()
+
+    async def finish(self) -> None:
+        await self.store.close()
+
     def close(self) -> None:
         self.closed = True
         self.end_streams(Outcome.DRAINING)

@@ -29,7 +29,7 @@ client. tests/resume/test_memory.py measures it."""
 class Served(Kept):
     """left_at: since when nobody reads it; 0.0 = somebody does, or it has ended."""
 
-    __slots__ = ("_first", "_linger", "_nobody", "_presence", "exchange", "intake", "left_at")
+    __slots__ = ("_first", "_linger", "_nobody", "_presence", "exchange", "handle", "intake", "left_at")
 
     def __init__(
         self, registry: "Registry", exchange: Exchange, policy: ResumePolicy, about: About, scope: bytes
@@ -37,6 +37,8 @@ class Served(Kept):
         super().__init__(registry, about, 0, scope)
         self.exchange: Exchange | None = exchange
         """None once it has its outcome."""
+        self.handle: Handle | None = None
+        """What its store has of it."""
         self.left_at = 0.0
         self._linger = policy.linger
         self._first: First | None = First(self, exchange.client.writer)
@@ -130,6 +132,11 @@ class Served(Kept):
         if self.left_at:
             self.left_at = time.monotonic()
             self.seen_elsewhere()
+
+    def release(self) -> None:
+        super().release()
+        if self.handle is not None:
+            self.handle.let_go()
 
     def look(self, now: float) -> float:
         """Compare the deadlines with the clock, where the client that asked is gone."""
@@ -254,18 +261,28 @@ class Intake(Resumable):
 
 
 class Handle(Running):
-    """What a store may do with such a stream."""
+    """What a store may do with such a stream, as long as it is kept in memory."""
 
     __slots__ = ("_kept",)
 
     def __init__(self, kept: Served) -> None:
-        self._kept = kept
+        self._kept: Served | None = kept
+        kept.handle = self
 
     def read_elsewhere(self) -> None:
-        self._kept.read_elsewhere()
+        if self._kept is not None:
+            self._kept.read_elsewhere()
+
+    def kept(self) -> tuple[int, bool, bytes] | None:
+        return self._kept.all() if self._kept is not None else None
 
     def cancel(self) -> None:
-        self._kept.cancel(Outcome.CANCELLED)
+        if self._kept is not None:
+            self._kept.cancel(Outcome.CANCELLED)
+
+    def let_go(self) -> None:
+        """It is kept no more."""
+        self._kept = None
 
 
 class Nobody(Client):

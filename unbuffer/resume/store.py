@@ -58,6 +58,12 @@ class Running:
         `linger`, the stream is not abandoned, and its upstream is not held for readers here."""
 
     @abstractmethod
+    def kept(self) -> tuple[int, bool, bytes] | None:
+        """All that is kept of it in memory: how many events there were before, whether it begins with an event, and the
+        bytes up to the latest `Copy.append`. A store that lost its copy makes another one of it. None: nothing is kept
+        any more."""
+
+    @abstractmethod
     def cancel(self) -> None:
         """Another process got a DELETE for it. Harmless where it has ended."""
 

@@ -23,6 +23,7 @@ from unbuffer.server.admin import build_admin
 from unbuffer.server.advice import Advice, Read
 from unbuffer.server.child import Child
 from unbuffer.server.drain import delay, drain
+from unbuffer.server.errors import StartError
 from unbuffer.server.health import DataPortHealth
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.listeners import AdminListener, Listeners
@@ -117,6 +118,8 @@ async def _serve(
     asking: asyncio.Future[None] | None = None
     try:
         await admin.open(settings.admin.address)
+        if plane.resumption is not None:
+            await _start(plane.resumption)
         await listeners.open(settings)
         if command:
             child.start(plane.pool.target, os.environ)
@@ -152,6 +155,8 @@ async def _serve(
                 task.cancel()
         await listeners.close()
         plane.close()
+        if plane.resumption is not None:
+            await plane.resumption.finish()
         child.kill()
         loop_lag.close()
         if spans is not None:
@@ -168,3 +173,12 @@ def _resumption(plane: Plane) -> Resumption:
     from unbuffer.resume.registry import Registry
 
     return Registry(plane)
+
+
+async def _start(resumption: Resumption) -> None:
+    from unbuffer.resume.store import StoreError
+
+    try:
+        await resumption.start()
+    except StoreError as error:
+        raise StartError(str(error)) from None

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
 from itertools import combinations
 from operator import attrgetter
 from urllib.parse import urlsplit
@@ -12,9 +13,10 @@ from unbuffer.settings.fields import Setting, every_setting, fields
 from unbuffer.settings.files import open_file
 from unbuffer.settings.model import Limits, Listen, ListenTLS, Settings, UpstreamTLS
 from unbuffer.settings.problems import quote
-from unbuffer.settings.resume import Resume
+from unbuffer.settings.resume import Resume, ResumeStore
 from unbuffer.settings.route import Route
 from unbuffer.settings.route_paths import mistake
+from unbuffer.settings.store_url import MEMORY, parse_store
 from unbuffer.settings.token_file import read_tokens
 from unbuffer.settings.values import show_size
 from unbuffer.totals import DEFAULT_ROUTE, OVERFLOW_ROUTE
@@ -151,10 +153,31 @@ def _resume(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding
         if size > own.total:
             message = f"a stream may hold {show_size(size)}, but all together {show_size(own.total)} (resume.total)"
             yield (path, "resume.total"), message
+    yield from _store(own.store)
     for name in ("bytes", "linger", "store", "credentials", "total"):
         if not used and getattr(own, name) != getattr(Resume(), name):
             message = "has no effect: resume.window is 0, here and on every route; say how long streams are kept"
-            yield (f"resume.{name}", "resume.window"), message
+            path = "resume.store.url" if name == "store" else f"resume.{name}"
+            yield (path, "resume.window"), message
+
+
+def _store(store: ResumeStore) -> Iterator[Finding]:
+    if store.url == MEMORY:
+        for name in fields(ResumeStore):
+            if getattr(store, name) != getattr(ResumeStore(), name):
+                yield (f"resume.store.{name}", "resume.store.url"), "has no effect: resume.store.url is memory"
+        return
+    if find_spec("redis") is None:
+        message = "needs the library redis, which is not installed: in a clone, pip install '.[resume]'"
+        yield ("resume.store.url",), message
+    where = parse_store(store.url) if store.url else None
+    given = [f"resume.store.{name}" for name in ("password", "password_file") if getattr(store, name)]
+    if where is not None and where.password:
+        given.append("resume.store.url")
+    if len(given) > 1:
+        yield tuple(given), f"the password is in {' and in '.join(given)}; it has to be in one of them"
+    if where is not None and store.ca and not where.tls:
+        yield ("resume.store.ca", "resume.store.url"), "has no effect: resume.store.url is not rediss:// or valkeys://"
 
 
 def _credentials(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Finding]:

@@ -32,7 +32,9 @@ PATTERNS = {
     "^(off|/[!-~]*)$": "a path such as /openapi.json, or off",
     r"^(off|env|https?://[^\s/?#@]+(/[^\s?#@]*)?)$": "a URL such as http://127.0.0.1:4318, off, or env",
     r"^[a-z][a-z0-9+.-]*://[a-z0-9._\[\]:-]+$": "an origin such as https://app.example, without a path",
-    "^memory$": "memory",
+    r"^[^\s\x00-\x1f\x7f]{0,256}$": "the name of a user, without spaces",
+    r"^[^\x00-\x1f\x7f]{0,1024}$": "one line of text, at most 1024 characters",
+    r"^[!-~]{0,128}$": "at most 128 letters, digits and signs of ASCII, without spaces",
     "^[A-Z-]+$": "a method in capital letters such as GET",
     "^[A-Za-z0-9-]{1,64}$": "the name of a header field such as Authorization",
     "^[A-Za-z0-9-]{0,64}$": "the name of an authentication scheme such as Bearer, or nothing",
@@ -78,7 +80,7 @@ class Setting:
 
     def show(self, value: Any) -> Any:
         """One value as the plain data that YAML writes; `***` for a secret."""
-        return "***" if self.secret else self.form.show(value)
+        return "***" if self.secret and value else self.form.show(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -334,5 +334,5 @@ class Settings(Section, frozen=True):
     routes: tuple[Route, ...] = ()
 
 
-SHORT_FORMS = {"listen": "address", "upstream": "url", "admin": "address", "probe": "enabled"}
+SHORT_FORMS = {"listen": "address", "upstream": "url", "admin": "address", "resume.store": "url", "probe": "enabled"}
 """A section written as one plain value sets this field: `upstream: http://127.0.0.1:8000`."""

@@ -28,12 +28,19 @@ def schema() -> JSON:
     sections = {section.__name__: _section(section, docs) for section in _sections(Settings)}
     root = sections.pop("Settings")
     for name, key in SHORT_FORMS.items():
-        block = fields(Settings)[name]
+        parent: JSON = root
+        section: type[Section] = Settings
+        *above, last = name.split(".")
+        for step in above:
+            within = fields(section)[step]
+            assert isinstance(within, Block)
+            section, parent = within.section, sections[within.section.__name__]
+        block = fields(section)[last]
         assert isinstance(block, Block)
         short = fields(block.section)[key]
         assert isinstance(short, Setting)
         described = {"description": sections[block.section.__name__]["description"]}
-        root["properties"][name] = described | {"oneOf": [*_written(short), root["properties"][name]]}
+        parent["properties"][last] = described | {"oneOf": [*_written(short), parent["properties"][last]]}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **root,

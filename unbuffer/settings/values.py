@@ -19,6 +19,7 @@ from unbuffer.settings.addresses import (
     parse_upstream,
 )
 from unbuffer.settings.problems import quote, redact
+from unbuffer.settings.store_url import MEMORY, STORE_PATTERN, parse_store
 
 _DURATION = r"0|(?=[0-9])(?:([0-9]{1,13})h)?(?:([0-9]{1,13})m)?(?:([0-9]{1,13})s)?(?:([0-9]{1,13})ms)?"
 # Milliseconds; 31 years. Has a meaning for every timer, and 13 digits in each unit.
@@ -138,6 +139,12 @@ def _check_upstream(text: str) -> str:
     return text
 
 
+def _check_store(text: str) -> str:
+    if text != MEMORY:
+        parse_store(text)
+    return text
+
+
 def _check_path(text: str) -> str:
     if "\0" in text:
         raise ValueError(f"want the path of a file, got {quote(text)}")
@@ -190,6 +197,7 @@ _FORMS = (
         _as_it_is,
     ),
     Form("upstream", "a URL such as http://127.0.0.1:8000", UPSTREAM_PATTERN, _check_upstream, redact),
+    Form("store", "memory, or a URL such as redis://127.0.0.1:6379", STORE_PATTERN, _check_store, redact),
     Form("host", "a host name such as app.internal, or nothing", "^[A-Za-z0-9._:-]*$", _check_host, _as_it_is),
     Form("network", "a network such as 10.0.0.0/8, or unix", "", _check_network, _as_it_is),
 )

