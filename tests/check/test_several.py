@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from unbuffer.check.compare import stood_still
+from unbuffer.check.diagnosis import diagnose
 from unbuffer.check.observation import Observation, Read
 from unbuffer.check.run import STAGGER
 
@@ -48,3 +49,33 @@ def test_a_loop_that_is_blocked_stands_still_for_all() -> None:
 )
 def test_what_pauses_by_itself_does_not(found: list[Observation]) -> None:
     assert stood_still(found) == []
+
+
+def one_and_three(gap: float) -> list[str]:
+    """The findings for 200 events so many seconds apart, where three streams at once take three times as long."""
+
+    def observation(group: int, seconds: float) -> Observation:
+        reads = tuple(Read(0.01 + event * seconds, 100, 100, 1, 1) for event in range(200))
+        fields = (("content-type", "text/event-stream"), ("cache-control", "no-transform"))
+        return Observation(
+            *("http://a/", "several" if group else "as curl asks"),
+            http="1.1",
+            group=group,
+            began=group * STAGGER,
+            head=0.01,
+            status=200,
+            fields=fields,
+            reads=reads,
+            end=reads[-1].at,
+        )
+
+    told = diagnose([observation(0, gap), *(observation(number, 3 * gap) for number in (1, 2, 3))])
+    return [finding.name for finding in told.findings]
+
+
+def test_streams_that_wait_for_each_other_block_the_loop() -> None:
+    assert "blocked_loop" in one_and_three(0.01)
+
+
+def test_streams_that_come_as_fast_as_they_can_share_a_processor() -> None:
+    assert "blocked_loop" not in one_and_three(0.002)

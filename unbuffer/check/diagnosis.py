@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from statistics import median
 
 from unbuffer.check import compare, evidence
 from unbuffer.check.evidence import Hop
@@ -10,6 +11,9 @@ from unbuffer.check.holding import holding
 from unbuffer.check.observation import Observation
 from unbuffer.check.shape import HEAD_DELAY, LINES, WAIT, Kind, Shape, lags, shape
 from unbuffer.check.signatures import TABLE, Level, Signature, who_cuts_after
+
+PACED = 0.005
+"""Seconds between two reads of a stream that waits for something, and not for a processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +297,7 @@ def _several(view: View) -> Iterator[Finding]:
     if all(later[0] >= earlier[1] - 0.02 for earlier, later in pairwise(spans)):
         said = f"of {len(group)} streams at once, each began when the one before had ended"
         yield Finding("blocked_loop", view.url, said, ("several",))
-    elif spans[-1][1] - begun >= 0.75 * len(group) * lasted and alone.ending != "enough":
+    elif _paced(alone) and spans[-1][1] - begun >= 0.75 * len(group) * lasted and alone.ending != "enough":
         said = f"{len(group)} streams at once took {spans[-1][1] - begun:.1f} s; one alone took {lasted:.1f} s"
         yield Finding("blocked_loop", view.url, said, ("several",))
     else:
@@ -307,6 +311,11 @@ def _several(view: View) -> Iterator[Finding]:
         elif len(still) >= 2:
             said = f"{len(group)} streams at once stood still and went on together, {len(still)} times, for up to "
             yield Finding("blocked_loop", view.url, f"{said}{max(still):.1f} s", ("several",))
+
+
+def _paced(one: Observation) -> bool:
+    """Whether it waits between its events. One that comes as fast as it can shares a processor with its neighbours."""
+    return median([later.at - earlier.at for earlier, later in pairwise(one.reads)]) >= PACED
 
 
 def _notes(view: View) -> Iterator[Finding]:
