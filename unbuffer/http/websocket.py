@@ -46,13 +46,21 @@ class FrameReader:
         size = len(data)
         while position < size:
             if not self._payload:
-                position = self._read_head(data, position)
+                if not self._head and position + 6 <= size and data[position + 1] & 0x7F < 126:
+                    # In place: a client may send thousands of empty frames in one read, and others wait meanwhile.
+                    second = data[position + 1]
+                    self._opcode = data[position] & 0x0F
+                    self._payload = second & 0x7F
+                    position += 6 if second & 0x80 else 2
+                else:
+                    position = self._read_head(data, position)
             step = min(self._payload, size - position)
             self._payload -= step
             position += step
-            if self.between_frames:
+            if not self._payload and not self._head:
                 complete = position
-                self.closed = self.closed or self._opcode == _CLOSE
+                if self._opcode == _CLOSE:
+                    self.closed = True
         return complete
 
     def _read_head(self, data: bytes, position: int) -> int:
