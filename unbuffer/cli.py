@@ -118,8 +118,14 @@ def _exec(arguments: argparse.Namespace, app: list[str]) -> int:
 def _ask(arguments: argparse.Namespace) -> int:
     from unbuffer.server.admin_client import AdminClient, AskError
 
+    advice = ""
     try:
-        admin = AdminClient(_admin_address(arguments))
+        address = _admin_address(arguments)
+        if address is None:
+            from unbuffer.settings.model import Admin
+
+            address, advice = Admin().address, "; name it with --admin ADDRESS or -c FILE"
+        admin = AdminClient(address)
         if arguments.command == "drain":
             status, text = admin.ask("POST", "/drain")
             if status == 200 and arguments.wait:
@@ -129,23 +135,26 @@ def _ask(arguments: argparse.Namespace) -> int:
         else:
             status, text = admin.ask("GET", "/readyz" if arguments.ready else "/livez")
     except (AskError, SettingsError, ValueError) as error:
-        print(f"unbuffer: {error}", file=sys.stderr)
+        print(f"unbuffer: {error}{advice}", file=sys.stderr)
         return EX_FAILURE
     # A settings report has a line for each mistake; a health check's log has one for each check.
     print(text.rstrip() if arguments.command == "reload" else "; ".join(text.splitlines()))
     return 0 if status == 200 else EX_FAILURE
 
 
-def _admin_address(arguments: argparse.Namespace) -> str:
-    """Where the admin port is. A settings file is read only where one is named: reading YAML takes its time."""
+def _admin_address(arguments: argparse.Namespace) -> str | None:
+    """Where the admin port is; None where nobody says.
+
+    A settings file is read only where one is named: reading YAML takes its time.
+    """
     given: str | None = arguments.admin or os.environ.get("UNBUFFER_ADMIN") or os.environ.get("UNBUFFER_ADMIN__ADDRESS")
     if given:
         return given
     if arguments.config or os.environ.get("UNBUFFER_CONFIG"):
-        return _settings(arguments).admin.address
-    from unbuffer.settings.model import Admin
+        from unbuffer.settings.load import admin_address
 
-    return Admin().address
+        return admin_address(_file(arguments), os.environ, _flags(arguments))
+    return None
 
 
 def _settings(
@@ -155,6 +164,10 @@ def _settings(
 ) -> "Settings":
     from unbuffer.settings.load import load
 
+    return load(_file(arguments), os.environ, _flags(arguments), upstream, warn)
+
+
+def _flags(arguments: argparse.Namespace) -> dict[str, str | list[str]]:
     flags: dict[str, str | list[str]] = {}
     for name in ("upstream", "listen", "admin"):
         if getattr(arguments, name, None):
@@ -164,7 +177,7 @@ def _settings(
         if not equals:
             raise SettingsError([Problem(f"flag --set {text}", "want KEY=VALUE, such as timeouts.silence=30s")])
         flags[path] = value
-    return load(_file(arguments), os.environ, flags, upstream, warn)
+    return flags
 
 
 def _file(arguments: argparse.Namespace) -> str | None:

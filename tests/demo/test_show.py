@@ -131,7 +131,10 @@ def test_without_its_packages_it_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # An entry of None is how the import system marks a module as missing.
-    monkeypatch.setitem(sys.modules, "fastapi", None)
+    for name in ("fastapi", "sse_starlette"):
+        monkeypatch.setitem(sys.modules, name, None)
 
     assert main(once=True) == 69
-    assert capsys.readouterr().err == "unbuffer demo needs more packages: in a clone, pip install '.[demo]'\n"
+    assert capsys.readouterr().err == (
+        "unbuffer demo needs more packages (fastapi, sse-starlette): in a clone, pip install '.[demo]'\n"
+    )

@@ -85,12 +85,38 @@ async def test_nobody_to_ask_is_a_failure(command: Start, name: str, address: st
     assert errors.count("\n") == 1
 
 
-async def test_bad_settings_are_a_failure_like_any_other(command: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "where"), [("nowhere", " admin:"), ("{adress: ':1'}", " admin:"), ("]", "")])
+async def test_a_file_that_does_not_say_where_the_admin_port_is_is_a_failure(
+    command: Start, tmp_path: Path, text: str, where: str
+) -> None:
     file = tmp_path / "unbuffer.yaml"
-    file.write_text("admin: nowhere\n")
+    file.write_text(f"admin: {text}")
     code, _, errors = await output(command, "healthcheck", "-c", str(file))
     assert code == 1
-    assert errors.startswith(f"unbuffer: {file}:1 admin")
+    assert errors.startswith(f"unbuffer: {file}:1{where}")
+
+
+async def test_a_mistake_elsewhere_in_the_file_locks_out_nobody(command: Start, admin: str, tmp_path: Path) -> None:
+    file = tmp_path / "unbuffer.yaml"
+    file.write_text(f"admin: {admin}\nrouts: []\nlisten: {{tls: {{certificate: /nonexistent}}}}\nupstream: ftp://x\n")
+    assert await output(command, "healthcheck", "-c", str(file)) == (0, "ok\n", "")
+    assert await output(command, "drain", "-c", str(file)) == (0, "draining\n", "")
+
+
+@pytest.mark.parametrize("name", ["healthcheck", "drain", "reload"])
+async def test_who_named_no_address_is_told_how_to(command: Start, name: str) -> None:
+    # The address of the default may be somebody's on this machine.
+    script = (
+        "import sys, types; from unbuffer.settings import model; from unbuffer.cli import main;"
+        "model.Admin = lambda: types.SimpleNamespace(address='unix:/nonexistent/admin.sock');"
+        f"sys.exit(main([{name!r}]))"
+    )
+    process = await command(python=("-c", script))
+    assert await process.exit() == 1
+    assert process.errors == (
+        "unbuffer: no answer from the admin port unix:/nonexistent/admin.sock: No such file or directory; "
+        "name it with --admin ADDRESS or -c FILE\n"
+    )
 
 
 @pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1\r\n\r\n", b""])

@@ -189,10 +189,12 @@ async def test_an_address_in_use_is_1_and_named(command: Start, flag: str) -> No
         code, printed, errors = await output(command, "serve", *(part for pair in arguments.items() for part in pair))
 
     assert (code, printed) == (1, "")
-    hint = "; this is the admin port (admin.address): give another one with --admin, or off"
-    assert (
-        errors == f"unbuffer: cannot listen on {address}: Address already in use{hint if flag == '--admin' else ''}\n"
-    )
+    todo = {
+        "--listen": "give another one with --listen",
+        "--admin": "this is the admin port (admin.address): give another one with --admin, or off",
+    }[flag]
+    who = f"ss -ltnp 'sport = :{address.rpartition(':')[2]}' says who has it"
+    assert errors == f"unbuffer: cannot listen on {address}: Address already in use; {todo}; {who}\n"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,10 @@ async def test_an_address_that_is_not_ours_is_1_and_named(
         code, _, errors = await output(command, "serve", "--listen", address, "--admin", "off", env=env)
 
         assert code == 1
-        assert re.fullmatch(rf"{first_lines}unbuffer: cannot listen on {re.escape(address)}: (?:{why})\n", errors)
+        todo = "give another one with --listen"
+        assert re.fullmatch(
+            rf"{first_lines}unbuffer: cannot listen on {re.escape(address)}: (?:{why}); {todo}\n", errors
+        )
 
 
 def privileged_port() -> int:
@@ -276,7 +281,9 @@ async def test_a_port_of_roots_is_1_and_named(command: Start) -> None:
     )
 
     assert await process.exit() == 1
-    assert process.errors == "unbuffer: cannot listen on 127.0.0.1:1: Permission denied\n"
+    assert (
+        process.errors == "unbuffer: cannot listen on 127.0.0.1:1: Permission denied; give another one with --listen\n"
+    )
 
 
 async def test_port_of_the_platform_is_listened_on_at_every_interface(

@@ -32,8 +32,10 @@ def main(once: bool) -> int:
     Returns the exit code: 0; 1 when something failed, or when a show with `once` was interrupted; 69 when the demo's
     packages are not installed. What failed is said on standard error.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("fastapi", "sse_starlette", "uvicorn", "websockets")):
-        print("unbuffer demo needs more packages: in a clone, pip install '.[demo]'", file=sys.stderr)
+    needed = {name: importlib.util.find_spec(name) for name in ("fastapi", "sse_starlette", "uvicorn", "websockets")}
+    if missing := [name.replace("_", "-") for name, found in needed.items() if found is None]:
+        text = f"unbuffer demo needs more packages ({', '.join(missing)}): in a clone, pip install '.[demo]'"
+        print(text, file=sys.stderr)
         return EX_UNAVAILABLE
     try:
         ended = asyncio.run(_until_stopped(once))

@@ -21,7 +21,7 @@ from unbuffer.server.aiohttp_server import web
 from unbuffer.server.errors import StartError
 from unbuffer.server.passed_sockets import take_passed
 from unbuffer.server.tls import listen_context, use
-from unbuffer.settings.addresses import SYSTEMD, UnixAddress, parse_address
+from unbuffer.settings.addresses import SYSTEMD, TCPAddress, UnixAddress, parse_address
 from unbuffer.settings.model import Settings
 
 log = logging.getLogger("unbuffer")
@@ -62,7 +62,7 @@ class Listeners:
                 for sock in take_passed():
                     await web.SockSite(runner, sock, ssl_context=context, backlog=listen.backlog).start()
             else:
-                await _listen(runner, text, listen.backlog, context)
+                await _listen(runner, text, listen.backlog, context, "give another one with --listen")
         self._set_options(settings)
         _tell(runner, "listening", "https" if context else "http")
 
@@ -140,11 +140,8 @@ class AdminListener:
         if address == "off":
             return
         await self._runner.setup()
-        try:
-            await _listen(self._runner, address, ADMIN_BACKLOG, None)
-        except StartError as error:
-            text = f"{error}; this is the admin port (admin.address): give another one with --admin, or off"
-            raise StartError(text) from None
+        todo = "this is the admin port (admin.address): give another one with --admin, or off"
+        await _listen(self._runner, address, ADMIN_BACKLOG, None, todo)
         _tell(self._runner, "admin", "http")
 
     async def close(self) -> None:
@@ -174,7 +171,8 @@ async def _unused_handler(request: web.BaseRequest) -> web.StreamResponse:
     raise AssertionError("_DataServer makes its own protocol; aiohttp's request handler never runs")
 
 
-async def _listen(runner: web.BaseRunner, text: str, backlog: int, context: ssl.SSLContext | None) -> None:
+async def _listen(runner: web.BaseRunner, text: str, backlog: int, context: ssl.SSLContext | None, todo: str) -> None:
+    """todo: what to do about an address that cannot be had."""
     address = parse_address(text)
     site: web.BaseSite
     try:
@@ -188,7 +186,9 @@ async def _listen(runner: web.BaseRunner, text: str, backlog: int, context: ssl.
         # The event loops put the address into their text once more; a failed look-up has no number of the system.
         system = error.errno if not isinstance(error, socket.gaierror) else None
         why = os.strerror(system) if system else error.strerror or error
-        raise StartError(f"cannot listen on {text}: {why}") from None
+        if system == errno.EADDRINUSE and isinstance(address, TCPAddress):
+            todo += f"; ss -ltnp 'sport = :{address.port}' says who has it"
+        raise StartError(f"cannot listen on {text}: {why}; {todo}") from None
 
 
 def _refuse_to_steal(path: str) -> None:

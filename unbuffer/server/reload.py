@@ -118,7 +118,8 @@ class Reloader:
         needs = [f"reload: {path} needs a restart; its old value stays in force" for path in kept]
         for text in needs:
             log.warning("%s", text)
-        text = f"reloaded: upstream {settings.upstream.url}"
+        but = f", except {', '.join(kept)}" if kept else ""
+        text = f"reloaded{but}: upstream {settings.upstream.url}"
         log.info("%s", text)
         self._advice.tell()
         if settings.upstream.url != url:

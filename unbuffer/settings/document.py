@@ -34,26 +34,26 @@ def read_file(given: Given, name: str) -> None:
         with open_file(name) as file:
             data = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:  # no file has a name with NUL in it
-        return given.problem(name, f"cannot be read: {getattr(error, 'strerror', error)}")
+        return given.refuse_all(name, f"cannot be read: {getattr(error, 'strerror', error)}")
     if len(data) > _LARGEST:
-        return given.problem(name, f"cannot be read: more than {show_size(_LARGEST)}")
+        return given.refuse_all(name, f"cannot be read: more than {show_size(_LARGEST)}")
     try:
         root = _compose(data.decode())
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return given.problem(f"{name}:{line}", f"not UTF-8: byte 0x{data[error.start]:02x}")
+        return given.refuse_all(f"{name}:{line}", f"not UTF-8: byte 0x{data[error.start]:02x}")
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        return given.problem(f"{name}:{line}", f"cannot be read as YAML: {reason}")
+        return given.refuse_all(f"{name}:{line}", f"cannot be read as YAML: {reason}")
     except yaml.YAMLError as error:
         reason = str(error).splitlines()[0]
-        return given.problem(name, f"cannot be read as YAML: {reason}")
+        return given.refuse_all(name, f"cannot be read as YAML: {reason}")
     if root is None or _is_null(root):
         return None
     if not isinstance(root, MappingNode):
         message = f"want settings such as listen: 127.0.0.1:8080, got {_shown(root)}"
-        return given.problem(f"{name}:{_line(root)}", message)
+        return given.refuse_all(f"{name}:{_line(root)}", message)
     return _Reader(given, name).section(Settings, root, "")
 
 

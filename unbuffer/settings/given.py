@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from unbuffer.settings.fields import Setting
+from unbuffer.settings.fields import Setting, every_setting
 from unbuffer.settings.problems import Problem
 
 
@@ -24,7 +24,7 @@ class Given:
     """Everything the sources said, by the paths of the settings.
 
     wheres: where each setting was given last.
-    refused: settings with a wrong value in any source.
+    refused: settings with a wrong value in any source, and all where a source cannot be read.
     lists: the paths of the items of each list of sections.
     """
 
@@ -49,6 +49,11 @@ class Given:
     def refuse(self, path: str, where: str, message: str) -> None:
         """Report a setting that is wrong or missing."""
         self.refused.add(path)
+        self.problem(where, message)
+
+    def refuse_all(self, where: str, message: str) -> None:
+        """Report a source that cannot be read: whatever it sets is not known."""
+        self.refused.update(path for path, _ in every_setting())
         self.problem(where, message)
 
     def problem(self, where: str, message: str) -> None:

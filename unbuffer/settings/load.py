@@ -29,6 +29,7 @@ __all__ = [
     "TCPAddress",
     "UnixAddress",
     "UpstreamTarget",
+    "admin_address",
     "dump",
     "load",
     "parse_address",
@@ -69,15 +70,8 @@ def load(
 
     Raises SettingsError with every problem of every source.
     """
-    given = Given()
     file = settings_file(path, environ)
-    if file:
-        # A sidecar is often set up by its environment alone, and need not pay for a parser of YAML: 1.2 MB.
-        from unbuffer.settings.document import read_file
-
-        read_file(given, file)
-    _take(given, _from_environ(given, environ))
-    _take(given, _from_flags(given, flags))
+    given = _given(file, environ, flags)
     if "listen.address" not in given.wheres and "PORT" in environ:
         _take(given, _from_port(given, environ["PORT"]))
     if "upstream.url" not in given.wheres and upstream is not None:
@@ -97,9 +91,36 @@ def load(
     return settings
 
 
+def admin_address(path: str | None, environ: Mapping[str, str], flags: Mapping[str, str | list[str]]) -> str | None:
+    """admin.address of the same sources, None where none has it, whatever else is wrong with them: a process can be
+    asked to drain while somebody edits its file.
+
+    Raises SettingsError with every problem where it cannot be known.
+    """
+    given = _given(settings_file(path, environ), environ, flags)
+    misspelled = any(problem.where.endswith(" admin") for problem in given.problems)
+    if misspelled or "admin.address" in given.refused:
+        raise SettingsError(given.problems)
+    address: str | None = given.values.get("admin.address")
+    return address
+
+
 def settings_file(path: str | None, environ: Mapping[str, str]) -> str | None:
     """The file to read, if any: the one that was named, else that of UNBUFFER_CONFIG."""
     return path if path is not None else environ.get("UNBUFFER_CONFIG")
+
+
+def _given(file: str | None, environ: Mapping[str, str], flags: Mapping[str, str | list[str]]) -> Given:
+    """What the file, the environment and the flags say."""
+    given = Given()
+    if file:
+        # A sidecar is often set up by its environment alone, and need not pay for a parser of YAML: 1.2 MB.
+        from unbuffer.settings.document import read_file
+
+        read_file(given, file)
+    _take(given, _from_environ(given, environ))
+    _take(given, _from_flags(given, flags))
+    return given
 
 
 def _from_environ(given: Given, environ: Mapping[str, str]) -> Iterator[Named]:
