@@ -165,9 +165,12 @@ class Clients:
 
     async def _all_closed(self, timeout: float) -> bool:
         assert self._empty is not None
-        if not self._idle:
-            try:
-                await asyncio.wait_for(self._empty.wait(), timeout)
-            except TimeoutError:
-                return False
+        try:
+            async with asyncio.timeout(timeout):
+                # A connection is gone a moment before its stream is one without a client: look once more.
+                while not self._idle:
+                    self._empty.clear()
+                    await self._empty.wait()
+        except TimeoutError:
+            return False
         return True
