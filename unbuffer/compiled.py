@@ -7,4 +7,4 @@ from unbuffer import record
 COMPILED: Final = not str(record.__file__).endswith(".py")
 
 YES_OR_NO: Final = "yes" if COMPILED else "no"
-"""As it is shown: by `unbuffer --version`, in the first line of a start, as a label of unbuffer_build_info."""
+"""As it is shown: by `unbuffer --version`, where a start names the upstream, as a label of unbuffer_build_info."""
