@@ -45,9 +45,9 @@ class Outcome(Enum):
         "stream_unknown",
         404,
         "http_request_error",
-        "There is no such stream to go on with, or none of this client's; see resume.",
+        "This stream is not kept here any more, or belongs to other credentials: begin a new request.",
     )
-    REQUEST_MALFORMED = Ending("request_malformed", 400, "http_request_error", "The request is not valid HTTP.")
+    REQUEST_MALFORMED = Ending("request_malformed", 400, "http_request_error", "The request is not valid.")
     REQUEST_TOO_LARGE = Ending(
         "request_too_large", 413, "http_request_error", "The request is larger than the limits allow."
     )

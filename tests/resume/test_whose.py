@@ -123,3 +123,29 @@ async def test_a_name_that_is_none_is_unknown(relay: Relay, query: bytes) -> Non
     await relay.start(resume=Resume(window=60.0))
     _, answer = await back(relay, request(b"GET", b"/chat?" + query, MINE))
     assert answer.startswith(b"HTTP/1.1 404 ")
+
+
+@pytest.mark.parametrize("query", [b"after=x", b"after=", b"after=-1", b"after=1&after=2", b"after=%s" % (b"1" * 16)])
+async def test_after_what_is_no_number_is_refused_with_what_is_wanted(relay: Relay, query: bytes) -> None:
+    """Whoever's stream it is."""
+    await relay.start(resume=Resume(window=60.0))
+    _, upstream, head, _ = await begun(relay, request(b"POST", b"/chat", MINE), event("secret"))
+    for name in (field(head, b"Unbuffer-Stream"), UNKNOWN):
+        for fields in (MINE, b""):
+            url = b"/chat?unbuffer-stream=%b&%b" % (name, query)
+            client, answer = await back(relay, request(b"GET", url, fields))
+            assert answer.startswith(b"HTTP/1.1 400 ")
+            assert await client.read(int(field(answer, b"Content-Length"))) == (
+                b"400 Bad Request: The request is not valid. (after must be the number of the last event that the "
+                b"client has; after=0 asks for all)\n"
+            )
+    assert relay.upstream.untaken == 0
+    await upstream.send(LAST)
+
+
+async def test_the_refusal_is_one_sentence_that_says_what_to_do(relay: Relay) -> None:
+    await relay.start(resume=Resume(window=60.0))
+    client, answer = await back(relay, request(b"GET", b"/chat?unbuffer-stream=%b" % UNKNOWN, MINE))
+    assert await client.read(int(field(answer, b"Content-Length"))) == (
+        b"404 Not Found: This stream is not kept here any more, or belongs to other credentials: begin a new request.\n"
+    )

@@ -33,6 +33,7 @@ _LAST_EVENT_ID: Final = b"last-event-id"
 _OURS: Final = frozenset((_LAST_EVENT_ID,))
 _SAFE: Final = (b"GET", b"HEAD")
 _ALLOWED: Final = b"access-control-"
+_NO_NUMBER: Final = "after must be the number of the last event that the client has; after=0 asks for all"
 
 
 def take(registry: "Registry", exchange: Exchange) -> bool:
@@ -41,21 +42,28 @@ def take(registry: "Registry", exchange: Exchange) -> bool:
     if not exchange.request_over:
         exchange.watch(exchange.record.started, exchange.policy.request_body_timeout)
     asked = naming.read_query(request.target)
+    last = value_of(request.fields, _LAST_EVENT_ID)
+    ours = naming.read_id(last) if last else None
     if asked is not None:
         name, number = asked
-        return _find(registry, name, Coming(registry, exchange, name, number, b"", True))
-    last = value_of(request.fields, _LAST_EVENT_ID)
+        if number < 0:
+            exchange.finish(Outcome.REQUEST_MALFORMED, _NO_NUMBER)
+            return True
+        if ours is not None and ours[0] == name:
+            # An EventSource of this URL has come further than its URL says.
+            return _find(registry, name, Coming(registry, exchange, name, ours[1], b"", True, True))
+        own = last if ours is None else b""
+        return _find(registry, name, Coming(registry, exchange, name, number, own, True, False))
     if not last:
         return False
-    ours = naming.read_id(last)
     if ours is not None:
         name, number = ours
-        return _find(registry, name, Coming(registry, exchange, name, number, b"", False))
+        return _find(registry, name, Coming(registry, exchange, name, number, b"", False, True))
     name = value_of(request.fields, naming.FIELD.lower())
     if naming.is_name(name):
-        return _find(registry, name, Coming(registry, exchange, name, -1, last, False))
+        return _find(registry, name, Coming(registry, exchange, name, -1, last, False, True))
     kept = registry.the_one_with(exchange, last)
-    return kept is not None and Coming(registry, exchange, kept.about.name, -1, last, False).settle(kept)
+    return kept is not None and Coming(registry, exchange, kept.about.name, -1, last, False, True).settle(kept)
 
 
 def _find(registry: "Registry", name: bytes, coming: "Coming") -> bool:
@@ -69,19 +77,28 @@ def _find(registry: "Registry", name: bytes, coming: "Coming") -> bool:
 class Coming(Reading):
     """A request for a stream, until it is known what becomes of it."""
 
-    __slots__ = ("_by_url", "_exchange", "_name", "_number", "_own", "_registry", "_waits")
+    __slots__ = ("_by_id", "_by_url", "_exchange", "_name", "_number", "_own", "_registry", "_waits")
 
     def __init__(
-        self, registry: "Registry", exchange: Exchange, name: bytes, number: int, own: bytes, by_url: bool
+        self,
+        registry: "Registry",
+        exchange: Exchange,
+        name: bytes,
+        number: int,
+        own: bytes,
+        by_url: bool,
+        by_id: bool,
     ) -> None:
-        """number: of the latest event that the client has; below 0: own is the id that the application gave it. by_url:
-        the target names the stream, and not a field of the request."""
+        """number: of the latest event that the client has; below 0: only own can say. own: the id that the application
+        gave that event, empty where it gave none. by_url: the target names the stream, and not a field of the request.
+        by_id: number is that of Last-Event-ID."""
         self._registry = registry
         self._exchange: Exchange | None = exchange
         self._name = name
         self._number = number
         self._own = own
         self._by_url = by_url
+        self._by_id = by_id
         self._waits = False
 
     # -- while a store looks for it
@@ -133,24 +150,27 @@ class Coming(Reading):
             gone = kept is None and name in registry.gone
             registry.count(FOREIGN if kept is not None else EXPIRED if gone else UNKNOWN)
             return self._miss(exchange)
-        method, number = exchange.request.method, self._number
+        method, number, by_id = exchange.request.method, self._number, self._by_id
         if method == b"DELETE" and self._by_url:
             registry.count(HIT)
             kept.cancel(Outcome.CANCELLED)
             _no_content(exchange, kept)
             return True
-        if number < 0 and self._own:
-            number = kept.number_of(self._own)
-            if number == kept.count and kept.ended_at:
+        own = kept.number_of(self._own) if self._own else -1
+        if own >= 0:
+            number, by_id = own, True
+            if number == kept.count and kept.ended_at and not self._by_url:
                 return False  # the application knows what follows its own id
         has_all = number == kept.count and kept.ended_at > 0.0
-        if has_all and not self._by_url and method == kept.about.method == b"GET":
-            registry.count(HIT)
+        if has_all and by_id and method == b"GET":
             if kept.rests:
+                registry.count(HIT)
                 _no_content(exchange, kept)  # an EventSource comes back for ever after anything else
                 return True
-            # It has all there was, and has seen it break: the application may be there again.
-            return self._begin_anew(exchange)
+            if kept.about.method == b"GET" and not self._by_url:
+                # It has all there was, and has seen it break: the application may be there again.
+                registry.count(HIT)
+                return self._begin_anew(exchange)
         position = kept.after(number)
         if position < 0:
             registry.count(EXPIRED)
@@ -182,7 +202,7 @@ class Coming(Reading):
                 return False
             if exchange.request.method in _SAFE and exchange.request_over:
                 return self._begin_anew(exchange)
-        exchange.finish(Outcome.STREAM_UNKNOWN, "it is not known here, or no longer")
+        exchange.finish(Outcome.STREAM_UNKNOWN)
         return True
 
     def _begin_anew(self, exchange: Exchange) -> bool:

@@ -48,8 +48,8 @@ def link(name: bytes) -> bytes:
 
 
 def read_query(target: bytes) -> tuple[bytes, int] | None:
-    """The name and the number in the query of such a URL; None where the query names no stream, and a number below 0
-    where it has none that can be read."""
+    """The name and the number in the query of such a URL; None where the query names no stream, an empty name where it
+    has none that can be one, and a number below 0 where it has none that can be read."""
     if target.find(STREAM) < 0:
         return None
     rest, names = take_parameter(target, STREAM)
@@ -57,6 +57,5 @@ def read_query(target: bytes) -> tuple[bytes, int] | None:
         return None
     _, numbers = take_parameter(rest, AFTER)
     number = numbers[0] if len(numbers) == 1 else b"" if numbers else b"0"
-    if len(names) > 1 or not is_name(names[0]) or not number.isdigit() or len(number) > 15:
-        return b"", -1
-    return names[0], int(number)
+    name = names[0] if len(names) == 1 and is_name(names[0]) else b""
+    return name, int(number) if number.isdigit() and len(number) <= 15 else -1
