@@ -15,6 +15,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from tests.observe.collector import Collector, collecting
 from tests.observe.test_spans import a_record
 from tests.peers import eventually
+from unbuffer.observe import complaints
 from unbuffer.observe import push as module
 from unbuffer.observe.family import Snapshot
 from unbuffer.observe.metrics import FAMILIES
@@ -218,15 +219,62 @@ def test_opentelemetry_can_be_switched_off_as_everywhere(monkeypatch: pytest.Mon
 async def test_a_collector_that_is_not_there_is_told_of_with_the_reason(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # More than the first pause between two tries, which is 1.2 s at the most, and less than the second.
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
+    # Before the tries are over, which takes longer than anybody waits at the end of the process.
+    monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.5)
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
-        await Sidecar(f"http://127.0.0.1:{holder.getsockname()[1]}").push.export()
+        where = f"127.0.0.1:{holder.getsockname()[1]}"
+        sidecar = Sidecar(f"http://{where}", interval=0.01)
+        sidecar.push.start()
+        await eventually(lambda: caplog.records)
+        await sidecar.push.close()
+    assert [(line.name, line.levelno, line.getMessage()) for line in caplog.records] == [
+        ("unbuffer", logging.WARNING, f"metrics.otlp: {text}: cannot connect to {where}: Connection refused")
+        for text in ("the collector did not take the metrics", "the last numbers could not be exported in time")
+    ]
+
+
+class Failed(OSError):
+    """As that of requests, which knows what was asked for."""
+
+    request = SimpleNamespace(url="http://user:secret@collector:4318/v1/metrics")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            socket.gaierror(-2, "Name or service not known"),
+            "cannot connect to collector:4318: Name or service not known",
+        ),
+        (OSError(113, "No route to host"), "cannot connect to collector:4318: No route to host"),
+        (TimeoutError("timed out"), "no answer from collector:4318 in time"),
+        (ConnectionResetError(104, "Connection reset by peer"), "collector:4318 broke off the connection: Connection"),
+        (ValueError("what the library says"), "Failed: what the library says"),
+    ],
+)
+def test_a_collector_that_cannot_be_reached_is_told_of_as_the_upstream_is(error: Exception, reason: str) -> None:
+    complaint = complaints.Complaints("some.exporter", "it failed")
+    logging.getLogger("some.exporter").error("Failed: %s", Failed(error))
+    assert complaint.reason.startswith(reason)
+
+
+def test_what_a_proxy_has_to_do_with_it_only_the_library_says() -> None:
+    complaint = complaints.Complaints("some.exporter", "it failed")
+    error = Failed("Unable to connect to proxy", ConnectionRefusedError(111, "Connection refused"))
+    logging.getLogger("some.exporter").error("Failed: %s", error)
+    assert complaint.reason.startswith("Failed: ")
+    assert "Unable to connect to proxy" in complaint.reason
+
+
+async def test_a_failure_that_the_exporter_does_not_call_an_error_is_told_of(
+    collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    sidecar = Sidecar(collector.url)
+    sidecar.push._exporter.shutdown()  # it says so as a warning, as it does of a push of more than 64 MiB
+    await sidecar.push.export()
     (line,) = caplog.records
-    assert (line.name, line.levelno) == ("unbuffer", logging.WARNING)
-    assert line.getMessage().startswith("metrics.otlp: ")
-    assert "refused" in line.getMessage()
+    assert "metrics.otlp: the collector did not take the metrics: Exporter already shutdown" in line.getMessage()
 
 
 async def test_a_collector_that_refuses_is_told_of_once_a_minute(
@@ -237,7 +285,7 @@ async def test_a_collector_that_refuses_is_told_of_once_a_minute(
     await sidecar.push.export()
     await sidecar.push.export()
     assert len(caplog.records) == 1
-    monkeypatch.setattr(module, "COMPLAINT_EVERY", 0.0)
+    monkeypatch.setattr(complaints, "COMPLAINT_EVERY", 0.0)
     await sidecar.push.close()
     first, second = caplog.records
     assert first.getMessage() == second.getMessage()

@@ -227,7 +227,7 @@ def test_a_collector_that_never_answers_holds_up_nobody(
     spans.add(a_record())
     spans.close()
     assert [record.getMessage() for record in caplog.records if record.name == "unbuffer"] == [
-        "tracing: the last spans could not be exported in time"
+        "tracing.otlp: the last spans could not be exported in time"
     ]
     collector.answer.set()
     for thread in threading.enumerate():
@@ -238,13 +238,19 @@ def test_a_collector_that_never_answers_holds_up_nobody(
 def test_a_collector_that_is_not_there_is_told_of_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    # More than the first pause between two tries, which is 1.2 s at the most, and less than the second.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
-        spans = Spans.to(f"http://127.0.0.1:{holder.getsockname()[1]}")
+        where = f"127.0.0.1:{holder.getsockname()[1]}"
+        spans = Spans.to(f"http://{where}")
         spans.add(a_record())
         spans.close()
-    assert [r.levelno for r in caplog.records if r.name.startswith("opentelemetry.exporter")] == [logging.ERROR]
+    (line,) = [line for line in caplog.records if "did not take" in line.getMessage()]
+    assert (line.name, line.levelno) == ("unbuffer", logging.WARNING)
+    assert line.getMessage() == (
+        f"tracing.otlp: the collector did not take the spans: cannot connect to {where}: Connection refused"
+    )
 
 
 async def test_nothing_of_it_waits_on_the_event_loop(collector: Collector) -> None:

@@ -31,6 +31,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from unbuffer import __version__
 from unbuffer.histogram import Histogram
+from unbuffer.observe.complaints import Complaints
 from unbuffer.observe.family import Family, Snapshot
 from unbuffer.observe.metrics import FAMILIES
 from unbuffer.observe.process_usage import usage
@@ -41,9 +42,6 @@ log = logging.getLogger("unbuffer")
 
 CLOSE_PATIENCE = 2.0
 """Seconds for the last numbers when the process ends."""
-
-COMPLAINT_EVERY = 60.0
-"""Seconds between two lines about a collector that does not take what it is sent."""
 
 STEP = 8
 """Data points after which the event loop turns: up to 40 µs each, for a histogram."""
@@ -76,7 +74,7 @@ class Push:
         self._interval = interval
         self._temporality = AggregationTemporality.DELTA if delta else AggregationTemporality.CUMULATIVE
         self._resource = resource()
-        self._complained = -COMPLAINT_EVERY
+        self._complaints = Complaints(metric_exporter.__name__, "metrics.otlp: the collector did not take the metrics")
         self._since = time.time_ns()
         self._sent: dict[object, Sequence[float]] = {}
         """With delta: what the collector has, by name and labels."""
@@ -102,11 +100,7 @@ class Push:
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return None
         exporter = metric_exporter.OTLPMetricExporter(endpoint=endpoint(where, "/v1/metrics"))
-        push = cls(exporter, snapshot, durations, scheme, interval or _interval(), _is_delta(temporality))
-        complaints = logging.getLogger(metric_exporter.__name__)
-        complaints.setLevel(logging.WARNING)
-        complaints.addFilter(_said)
-        return push
+        return cls(exporter, snapshot, durations, scheme, interval or _interval(), _is_delta(temporality))
 
     def start(self) -> None:
         """Export from now on. Where the event loop runs."""
@@ -125,7 +119,8 @@ class Push:
             async with asyncio.timeout(CLOSE_PATIENCE):
                 await self.export()
         except TimeoutError:
-            log.warning("metrics.otlp: the last numbers could not be exported in time")
+            why = f": {self._complaints.reason}" if self._complaints.reason else ""
+            log.warning("metrics.otlp: the last numbers could not be exported in time%s", why)
         self._exporter.shutdown()
 
     async def export(self) -> None:
@@ -146,10 +141,6 @@ class Push:
             self._sent = self._now
             if self._temporality is AggregationTemporality.DELTA:
                 self._since = now
-        elif time.monotonic() - self._complained >= COMPLAINT_EVERY:
-            self._complained = time.monotonic()
-            reason = _said.text or "no reason given"
-            log.warning("metrics.otlp: the collector did not take the metrics: %s", reason)
 
     async def _metric(self, name: str, unit: str, kind: Kind, values: Values, now: int) -> Metric | None:
         """The data points of one metric; None without any."""
@@ -215,31 +206,19 @@ class Push:
                 taken.set_result(result)
 
         def send() -> None:
-            _said.text = ""
+            self._complaints.begin()
             try:
                 result = self._exporter.export(data) is MetricExportResult.SUCCESS
             except Exception as error:  # whatever an exporter may come up with
-                _said.text, result = str(error), False
+                self._complaints.reason, result = str(error), False
+            if not result:
+                self._complaints.failed()
             if not loop.is_closed():
                 loop.call_soon_threadsafe(tell, result)
 
         # A thread that nobody waits for at the end: the collector may be there and say nothing.
         threading.Thread(target=send, name="metrics", daemon=True).start()
         return await taken
-
-
-class _FirstLine(logging.Filter):
-    """Keeps a logger's first line of each export in place of writing any: it has the cause, the last one says that all
-    tries are over."""
-
-    text = ""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        self.text = self.text or " ".join(record.getMessage().split())[:400]
-        return False
-
-
-_said = _FirstLine()
 
 
 def _named(family: Family) -> tuple[str, str]:

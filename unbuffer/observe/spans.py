@@ -9,7 +9,7 @@ import time
 
 from msgspec import UNSET
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import (
@@ -22,6 +22,7 @@ from opentelemetry.trace import (
 )
 
 from unbuffer import __version__
+from unbuffer.observe.complaints import Complaints
 from unbuffer.observe.request_durations import error_type
 from unbuffer.observe.resource import endpoint, resource
 from unbuffer.observe.stream_fields import FIELDS
@@ -48,6 +49,7 @@ class Spans:
     def __init__(self, exporter: SpanExporter, scheme: str = "http") -> None:
         """scheme: of the listener, `http` or `https`."""
         self._scheme = scheme
+        self._complaints = Complaints(trace_exporter.__name__, "tracing.otlp: the collector did not take the spans")
         self._provider = TracerProvider(resource=resource(), shutdown_on_exit=False)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("unbuffer", __version__)
@@ -56,11 +58,9 @@ class Spans:
     def to(cls, where: str, scheme: str = "http") -> "Spans":
         """Spans for the collector at this URL, or for the one that the variables OTEL_... name (`env`); they say the
         rest."""
-        # It warns of every try; whether spans were lost is what counts.
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.ERROR)
         for name in _READS_VARIABLES:
             logging.getLogger(name).addFilter(_without_traceback)
-        return cls(OTLPSpanExporter(endpoint=endpoint(where, "/v1/traces")), scheme)
+        return cls(trace_exporter.OTLPSpanExporter(endpoint=endpoint(where, "/v1/traces")), scheme)
 
     def add(self, record: Record) -> None:
         """Take a stream that has ended. On the event loop."""
@@ -96,12 +96,14 @@ class Spans:
 
     def close(self) -> None:
         """Export what is left, for `CLOSE_PATIENCE` seconds at the most."""
+        self._complaints.begin()
         # A thread of its own: the collector may be there and say nothing.
         closing = threading.Thread(target=self._provider.shutdown, name="spans", daemon=True)
         closing.start()
         closing.join(CLOSE_PATIENCE)
         if closing.is_alive():
-            log.warning("tracing: the last spans could not be exported in time")
+            why = f": {self._complaints.reason}" if self._complaints.reason else ""
+            log.warning("tracing.otlp: the last spans could not be exported in time%s", why)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
