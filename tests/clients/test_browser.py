@@ -230,7 +230,7 @@ def test_with_http_11_the_seventh_event_source_waits_until_another_one_ends(
     browser: Browser, authority: trustme.CA, behind: Instances, app: App, tmp_path: Path
 ) -> None:
     gates = [app.gate() for _ in range(7)]
-    with running_balancer("nginx", authority, behind, tmp_path, {" ssl http2;": " ssl;"}) as front:
+    with running_balancer("nginx-1.31", authority, behind, tmp_path, {"        http2 on;\n": ""}) as front:
         page = Page(browser, front.url)
         assert page.protocol == "http/1.1"
         numbers = [page.run(EVENT_SOURCE, gate.path("sse")) for gate in gates]

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 # These serve the applications, are part of what LiteLLM's proxy needs, or look at pages.
 SUPPORT = {
     *("apscheduler", "backoff", "expression", "fastapi", "fastapi-sso", "gradio-client", "orjson", "redis"),
-    *("axe-core", "soundfile", "uv", "uvicorn", "websockets"),
+    *("axe-core", "cloudcoil-models-keda", "soundfile", "uv", "uvicorn", "websockets"),
 }
 
 
