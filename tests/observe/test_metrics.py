@@ -26,7 +26,7 @@ from unbuffer.relay.plane import Plane
 from unbuffer.relay.templates import Templates
 from unbuffer.settings.model import Metrics, Settings
 from unbuffer.settings.route import Route
-from unbuffer.totals import KINDS, ODDITIES, TTFB_BOUNDS, Totals
+from unbuffer.totals import KINDS, ODDITIES, STORE_ERRORS, TTFB_BOUNDS, Totals
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.2,*/*;q=0.1"
 
@@ -152,6 +152,8 @@ def script() -> tuple[Totals, Samples]:
     totals.resume_held = 18
     totals.resume_replayed = 19
     totals.resume_attaches["foreign"] = 20
+    totals.resume_store_errors["slow"] = 21
+    totals.resume_store_delay.observe(0.3)
     totals.client_connections = 10
     totals.http2_connections = 4
     totals.upstream_active = 11
@@ -199,6 +201,7 @@ def script() -> tuple[Totals, Samples]:
         | one("unbuffer_resumable_streams", 17)
         | one("unbuffer_resume_held_bytes", 18)
         | one("unbuffer_resume_replayed_events_total", 19)
+        | histogram("unbuffer_resume_store_delay_seconds", totals.resume_store_delay.bounds, (0.3,))
         | one("unbuffer_upstream_stalls_total", 14, scope="upstream")
         | one("unbuffer_upstream_stalls_total", 0, scope="stream")
         | one("unbuffer_client_connections", 10)
@@ -209,6 +212,8 @@ def script() -> tuple[Totals, Samples]:
     )
     for result in ("hit", "expired", "foreign", "unknown"):
         expected |= one("unbuffer_resume_attaches_total", 20 if result == "foreign" else 0, result=result)
+    for reason in STORE_ERRORS:
+        expected |= one("unbuffer_resume_store_errors_total", 21 if reason == "slow" else 0, reason=reason)
     for verdict in Verdict:
         expected |= one("unbuffer_stream_verdicts_total", 13 if verdict == "lump" else 0, route="chat", verdict=verdict)
         expected |= one("unbuffer_stream_verdicts_total", 0, route="_other", verdict=verdict)
