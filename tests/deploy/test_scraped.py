@@ -39,6 +39,7 @@ FIRING = {
     ("UnbufferRelaySlow", "unbuffer-throttled"),
     ("UnbufferReloadFailed", "unbuffer-reloaded"),
     ("UnbufferRouteOverflow", "unbuffer-reloaded"),
+    ("UnbufferResumeMisses", "unbuffer-forgetful"),
 }
 """Which alert fires for whom."""
 
@@ -103,9 +104,11 @@ def _loiter(port: int, over: threading.Event) -> Callable[[], object]:
 
 def test_every_panel_shows_something(tmp_path: Path) -> None:
     over = threading.Event()
+    file = tmp_path / "unbuffer.yaml"
+    file.write_text("routes: [{name: kept, prefix: /sse, resume: {window: 5s, linger: 200ms}}]\n")
     with (
         _application() as app,
-        unbuffer(app, "--set", "sse.heartbeat=250ms", "--set", "probe.enabled=true") as proxy,
+        unbuffer(app, "-c", str(file), "--set", "sse.heartbeat=250ms", "--set", "probe.enabled=true") as proxy,
         _again_and_again(
             _get(f"{proxy.url}/sse?delay=0.01"),
             _get(f"{proxy.url}/slow"),
@@ -113,7 +116,8 @@ def test_every_panel_shows_something(tmp_path: Path) -> None:
             _get(f"{proxy.url}/held/sse?delay=0.02"),
             _get(f"{proxy.url}/cut"),
             _get(f"{proxy.url}/_unbuffer/probe"),
-            _leave(f"{proxy.url}/sse?delay=0.01"),
+            _leave(f"{proxy.url}/sse?delay=0.01"),  # nobody comes back for it
+            _leave(f"{proxy.url}/text?delay=0.01"),
             _loiter(proxy.port, over),
             lambda: httpx.post(f"{proxy.url}/upload", content=b"x" * 100, trust_env=False, timeout=PATIENCE),
         ),
@@ -171,6 +175,9 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
     file = tmp_path / "unbuffer.yaml"
     two_routes = "metrics: {max_routes: 1}\nroutes: [{name: a, prefix: /sse}, {name: b, prefix: /text}]\n"
     file.write_text(two_routes)
+    resuming = tmp_path / "resuming.yaml"
+    resuming.write_text("routes: [{name: kept, prefix: /text, resume: {window: 2m}}]\n")
+    unknown = {"Last-Event-ID": f"ub.{'A' * 22}.1"}
     admins: dict[str, str] = {}
     with ExitStack() as everything:
         enter = everything.enter_context
@@ -192,6 +199,7 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
         paused = sidecar("unbuffer-paused", app)
         throttled = sidecar("unbuffer-throttled", app)
         reloaded = sidecar("unbuffer-reloaded", app, "-c", str(file))
+        forgetful = sidecar("unbuffer-forgetful", app, "-c", str(resuming))
         for _ in range(FEW_ENDS):
             _get(f"{cut.url}/parting")()
         enter(
@@ -208,6 +216,7 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
                 *[_get(f"{limited.url}/sse?delay=0.02")] * 2,
                 _get(f"{reloaded.url}/text?delay=0.02"),
                 _get(f"{throttled.url}/packed"),
+                lambda: httpx.get(f"{forgetful.url}/text?delay=0.005", headers=unknown, trust_env=False),
             )
         )
         enter(_paused(paused, 0.6, 0.3))

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from tests.settings.conftest import Problems, Write
 from tests.settings.test_addresses import ADDRESSES, UPSTREAMS
-from unbuffer.settings import model, route
+from unbuffer.settings import model, resume, route
 from unbuffer.settings.kinds import Section
 from unbuffer.settings.load import dump, load
 from unbuffer.settings.model import Settings
@@ -122,7 +122,7 @@ def test_every_form_of_an_upstream_fits(url: str) -> None:
 def test_every_section_is_closed() -> None:
     """An editor marks what the loader would refuse as unknown."""
     sections = [schema(), *schema()["$defs"].values()]
-    modelled = {one for module in (model, route) for one in vars(module).values() if isinstance(one, type)}
+    modelled = {one for module in (model, resume, route) for one in vars(module).values() if isinstance(one, type)}
     assert len(sections) == len([one for one in modelled if issubclass(one, Section)]) - 1  # without Section itself
     assert all(section["additionalProperties"] is False for section in sections)
 
