@@ -71,13 +71,25 @@ REJECT_REASONS = (
 """Why a request or connection is refused before the upstream sees it, in the order of the exposition."""
 
 
-ATTACH_RESULTS = ("hit", "expired", "foreign", "unknown")
-"""What becomes of a request for a resumable stream."""
+HIT: Final = "hit"
+EXPIRED: Final = "expired"
+FOREIGN: Final = "foreign"
+UNKNOWN_NAME: Final = "unknown"
+ATTACH_RESULTS = (HIT, EXPIRED, FOREIGN, UNKNOWN_NAME)
+"""What becomes of a request for a resumable stream. The three that fail look alike to whoever asked, and in the log."""
 
-STORE_ERRORS = (
-    "unreachable", "slow", "full", "read_only", "denied", "gone", "refused", "overflow", "total",
-)  # fmt: skip
-"""Why a store of resumable streams did not do what it was asked to."""
+UNREACHABLE: Final = "unreachable"
+SLOW: Final = "slow"
+FULL: Final = "full"
+READ_ONLY: Final = "read_only"
+DENIED: Final = "denied"
+GONE: Final = "gone"
+REFUSED: Final = "refused"
+OVERFLOW: Final = "overflow"
+FORGOTTEN: Final = "total"
+STORE_ERRORS = (UNREACHABLE, SLOW, FULL, READ_ONLY, DENIED, GONE, REFUSED, OVERFLOW, FORGOTTEN)
+"""Why a store of resumable streams did not do what it was asked to; overflow: more waits for it than may, total: it has
+as much of this process as it may."""
 
 
 FEW_ENDS: Final = 50

@@ -18,16 +18,10 @@ from unbuffer.resume import naming
 from unbuffer.resume.credentials import digest, path_of
 from unbuffer.resume.kept import Kept
 from unbuffer.resume.readers import Returned
+from unbuffer.totals import EXPIRED, FOREIGN, HIT, UNKNOWN_NAME
 
 if TYPE_CHECKING:
     from unbuffer.resume.registry import Registry
-
-HIT: Final = "hit"
-EXPIRED: Final = "expired"
-FOREIGN: Final = "foreign"
-UNKNOWN: Final = "unknown"
-"""What becomes of a request that asks for a stream, as the metric has it. The three that fail look alike to whoever
-asked, and in the log."""
 
 _LAST_EVENT_ID: Final = b"last-event-id"
 _OURS: Final = frozenset((_LAST_EVENT_ID,))
@@ -148,7 +142,7 @@ class Coming(Reading):
         if not self._may(kept, exchange) or kept is None:
             name = self._name
             gone = kept is None and name in registry.gone
-            registry.count(FOREIGN if kept is not None else EXPIRED if gone else UNKNOWN)
+            registry.count(FOREIGN if kept is not None else EXPIRED if gone else UNKNOWN_NAME)
             return self._miss(exchange)
         method, number, by_id = exchange.request.method, self._number, self._by_id
         if method == b"DELETE" and self._by_url:

@@ -14,7 +14,7 @@ from unbuffer.resume.script import WRITE, Keys
 from unbuffer.resume.store import StoreError
 from unbuffer.settings.resume import ResumeStore
 from unbuffer.settings.store_url import parse_store
-from unbuffer.totals import Totals
+from unbuffer.totals import DENIED, FULL, GONE, READ_ONLY, REFUSED, SLOW, UNREACHABLE, Totals
 
 log = logging.getLogger("unbuffer")
 
@@ -23,18 +23,6 @@ TIMEOUT: Final = 2.0
 
 _QUIET: Final = 60.0
 """Seconds between two lines of the log that say that the store has trouble."""
-
-UNREACHABLE: Final = "unreachable"
-SLOW: Final = "slow"
-FULL: Final = "full"
-READ_ONLY: Final = "read_only"
-DENIED: Final = "denied"
-GONE: Final = "gone"
-REFUSED: Final = "refused"
-OVERFLOW: Final = "overflow"
-FORGOTTEN: Final = "total"
-"""What can be wrong with a store, as the metric has it; overflow: more waits for it than may,
-total: it has as much of this process as it may."""
 
 _RIGHTS: Final = "its user may not do all that is needed; docs/resume.md has the line of an ACL that does"
 
@@ -67,8 +55,7 @@ class Trouble(Exception):
 
 
 class Server:
-    """One server, as one process uses it. process: the name of this one. answered_at: when it last did what it was
-    asked to, since when there was no trouble; 0.0 = there is."""
+    """One server, as one process uses it. process: the name of this one."""
 
     def __init__(self, settings: ResumeStore, totals: Totals, process: bytes) -> None:
         self.keys = Keys(settings.prefix)

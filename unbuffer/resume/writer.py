@@ -10,9 +10,9 @@ from typing import Final
 
 from unbuffer.resume.copies import Collector, StoredCopy
 from unbuffer.resume.script import INBOX_NOTES, INBOX_TTL
-from unbuffer.resume.server import FORGOTTEN, OVERFLOW, Server, Trouble, reason_of
+from unbuffer.resume.server import Server, Trouble, reason_of
 from unbuffer.resume.store import About, Running
-from unbuffer.totals import Totals
+from unbuffer.totals import FORGOTTEN, OVERFLOW, Totals
 
 TICK: Final = 0.015
 """Seconds between two batches, so that nothing is sent later than 20 ms after it came."""
@@ -238,13 +238,13 @@ class Writer(Collector):
             except Trouble as trouble:
                 server.trouble(trouble.reason, str(trouble))
                 if not trouble.lost or self._closing:
-                    self._lose_all()
+                    self.give_up()
                     return
             await asyncio.sleep(pause)
             pause = min(2 * pause, 1.0)
             if time.monotonic() - since > _SILENCE:
                 # It may have been started anew, empty: a batch that is that old is of no use.
-                self._lose_all()
+                self.give_up()
                 return
         now = time.monotonic()
         self._totals.resume_store_delay.observe(now - since)
@@ -269,8 +269,8 @@ class Writer(Collector):
             server.trouble(reason, text)
             self._anew_at = now + _AGAIN
 
-    def _lose_all(self) -> None:
-        """Nobody knows what is there."""
+    def give_up(self) -> None:
+        """Nobody knows what is there: have it made anew."""
         for copy in list(self.copies.values()):
             if copy.running is not None:
                 copy.lose()
