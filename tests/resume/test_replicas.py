@@ -10,6 +10,7 @@ from tests.resume.servers import KeyServer
 from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, event, field, last_id
 from tests.resume.test_coming_back import back, begun, with_id
 from unbuffer.outcome import Outcome
+from unbuffer.resume.script import Keys
 from unbuffer.settings.resume import Resume, ResumeStore
 
 
@@ -251,3 +252,37 @@ async def test_a_server_that_became_a_replica_costs_no_stream_anything(relay: Re
     await upstream.send(chunk(event("2")))
     assert (await client.chunk()).startswith(b"data: 2")
     await eventually(lambda: relay.totals.resume_store_errors["read_only"])
+
+
+async def test_what_another_program_has_written_is_unknown(
+    relay: Relay, other: Relay, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await both(relay, other, server)
+    keys, name = Keys(ResumeStore().prefix), b"A" * 22
+    server.redis.xadd(keys.events(name), {b"d": b"data: 1\n\n", b"c": b"0"})
+    for about in (b"[1,2,3,4,5,6,7,8,9]", b"7", b"[]", b"{}", b"text"):
+        server.redis.set(keys.about(name), about)
+        _, head = await back(other, with_id(POST, b"ub.%b.1" % name))
+        assert head.startswith(b"HTTP/1.1 404 ")
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_a_mistake_costs_what_was_under_way_and_no_more(
+    relay: Relay, other: Relay, server: KeyServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Here by an end that nobody can read: who reads the stream sees it break, and the next one is found."""
+    await both(relay, other, server)
+    client, _, head, first = await begun_there(relay, server, GET + b"\r\n", event("1"))
+    client.reset()
+    again, _ = await back(other, with_id(GET, last_id(first)))
+    key = Keys(ResumeStore().prefix).events(field(head, b"Unbuffer-Stream"))
+    (latest, _), *_ = server.redis.xrevrange(key, count=1)
+    server.redis.xadd(key, {b"e": b"no JSON"}, id=b"%d-0" % (int(latest.partition(b"-")[0]) + 1))
+    assert not (await again.rest()).endswith(b"0\r\n\r\n")
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "resume.store: an unexpected error; what was under way is given up"
+    ]
+    _, upstream, _, first = await begun_there(relay, server, POST + b"\r\n{}", event("1"))
+    await upstream.send(chunk(event("2")) + LAST)
+    again, _ = await back(other, with_id(POST, last_id(first)))
+    assert text_of(await body_of(again)) == "2"

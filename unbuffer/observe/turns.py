@@ -11,7 +11,7 @@ WAIT: Final = 0.5
 """Seconds of a wait that a person notices."""
 
 AT_ITS_END: Final = 0.1
-"""Seconds behind the end of the one within which the head of the other comes."""
+"""Seconds after the end of the one within which the head of the other comes."""
 
 CHUNKS: Final = 3
 """Chunks of a stream from which on it is one that others can wait for."""

@@ -16,20 +16,23 @@ def pack(about: About, process: bytes) -> bytes:
 
 def unpack(name: bytes, text: bytes) -> tuple[About, bytes]:
     """The other way round, for the stream of this name. Raises ValueError for what another version has written."""
-    version, process, method, digest, credentials, window, size, reason, fields = json.loads(text)
-    if version != 1:
-        raise ValueError(f"version {version}")
-    about = About(
-        name=name,
-        method=method.encode("latin-1"),
-        digest=bytes.fromhex(digest),
-        credentials=tuple(one.encode("latin-1") for one in credentials),
-        window=float(window),
-        size=int(size),
-        reason=reason.encode("latin-1"),
-        fields=[(one.encode("latin-1"), value.encode("latin-1")) for one, value in fields],
-    )
-    return about, process.encode()
+    try:
+        version, process, method, digest, credentials, window, size, reason, fields = json.loads(text)
+        if version != 1:
+            raise ValueError(f"version {version}")
+        about = About(
+            name=name,
+            method=method.encode("latin-1"),
+            digest=bytes.fromhex(digest),
+            credentials=tuple(one.encode("latin-1") for one in credentials),
+            window=float(window),
+            size=int(size),
+            reason=reason.encode("latin-1"),
+            fields=[(one.encode("latin-1"), value.encode("latin-1")) for one, value in fields],
+        )
+        return about, process.encode()
+    except (TypeError, AttributeError) as error:  # JSON, but of other things
+        raise ValueError(str(error)) from None
 
 
 def pack_end(end: End) -> bytes:

@@ -29,9 +29,9 @@ Note = Callable[[bytes, bytes], None]
 
 
 class Tail(Source):
-    """One stream that is read here. after: the number of the latest entry that was read. news: there may be more."""
+    """One stream that is read here. after: the number of the latest entry that was read."""
 
-    __slots__ = ("_follower", "after", "followed", "name", "news", "paused", "process", "ready")
+    __slots__ = ("_follower", "after", "followed", "name", "paused", "process", "ready")
 
     def __init__(self, follower: "Follower", name: bytes, process: bytes) -> None:
         """process: who serves it."""
@@ -42,7 +42,6 @@ class Tail(Source):
         self.followed: Followed | None = None
         """None once it is over."""
         self.ready = False
-        self.news = True
         self.paused = False
 
     def pause(self) -> None:
@@ -74,9 +73,10 @@ class Tail(Source):
                 return False
             self.after = number
             if fields[0] == b"e":
+                end = unpack_end(fields[1])
                 self.followed = None
                 self._follower.left(self)
-                followed.over(unpack_end(fields[1]))
+                followed.over(end)
                 return False
             if fields[1]:
                 followed.add(fields[1])
@@ -133,7 +133,6 @@ class Follower:
 
     def go_on(self, tail: Tail) -> None:
         """Read it."""
-        tail.news = True
         if not tail.paused:
             self._news[tail.name] = tail
             self._work.set()
@@ -204,9 +203,9 @@ class Follower:
             commands.append((b"GET", keys.about(name)))
             commands.append((b"XRANGE", keys.events(name), b"-", b"+", b"COUNT", _ENTRIES))
         answers = await self._server.ask_all(commands)
-        del self._searches[: len(searches)]
         for index, (_, name, search) in enumerate(searches):
             self._found(name, search, answers[2 * index], answers[2 * index + 1])
+            del self._searches[0]  # not before: who is looked up when something goes wrong has to be answered
 
     def _found(self, name: bytes, search: Search, about: bytes | None, entries: list[Any]) -> None:
         was_all = len(entries) < _ENTRIES
@@ -218,12 +217,12 @@ class Follower:
             return
         try:
             described, process = unpack(name, about)
-        except ValueError:
+            first = int(entries[0][1][3])
+        except (ValueError, IndexError):
             search.missing()
             return
-        fields = entries[0][1]
         tail = Tail(self, name, process)
-        tail.followed = search.found(described, tail, int(fields[3]))
+        tail.followed = search.found(described, tail, first)
         self.tails[name] = tail
         self.note(process, b"read %b %b" % (self._server.process, name))
         if tail.take(entries):
@@ -236,7 +235,6 @@ class Follower:
     async def _read(self) -> None:
         tails = list(self._news.values())[:_STREAMS]
         for tail in tails:
-            tail.news = False
             self._news.pop(tail.name, None)
         try:
             await self._read_these(tails)

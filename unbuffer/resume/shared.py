@@ -4,7 +4,8 @@ import asyncio
 import logging
 import secrets
 import time
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 from unbuffer.resume.follow import Follower
 from unbuffer.resume.server import Server, Trouble
@@ -19,6 +20,9 @@ _BLOCK: Final = 1000
 """Milliseconds that the server holds the question for notes; less than it may take to answer."""
 
 _NOTES: Final = 512
+_AFTER_A_MISTAKE: Final = 1.0
+"""Seconds until work goes on that has failed."""
+
 _PATIENCE: Final = 2.0
 """Seconds that what waits to be written has at the end of the process."""
 
@@ -26,7 +30,7 @@ _PATIENCE: Final = 2.0
 class SharedStore(Store):
     """Of one process: what it serves is written there, and what others serve is read from there."""
 
-    __slots__ = ("_follower", "_lost_after", "_server", "_tasks", "_writer")
+    __slots__ = ("_follower", "_latest", "_server", "_tasks", "_writer")
 
     def __init__(self, settings: Resume, totals: Totals) -> None:
         super().__init__(shared=True)
@@ -36,6 +40,8 @@ class SharedStore(Store):
         self._writer = Writer(self._server, totals, settings.total, store.lost_after)
         self._follower = Follower(self._server, self._writer.note, store.lost_after)
         self._tasks: list[asyncio.Future[None]] = []
+        self._latest = b"0-0"
+        """The note that was read last."""
 
     async def start(self) -> None:
         """Try the server. One that is not there yet will be; StoreError where it is there and will never do."""
@@ -44,10 +50,12 @@ class SharedStore(Store):
 
     def _begin(self) -> None:
         if not self._tasks:
-            for work in (self._writer.run(), self._follower.run(), self._read_notes()):
-                task = asyncio.ensure_future(work)
-                task.add_done_callback(_told)
-                self._tasks.append(task)
+            for work, give_up in (
+                (self._writer.run, self._writer.give_up),
+                (self._follower.run, self._follower.close),
+                (self._read_notes, _nothing),
+            ):
+                self._tasks.append(asyncio.ensure_future(_carried_on(work, give_up)))
 
     def open(self, about: About, running: Running) -> Copy | None:
         self._begin()
@@ -77,17 +85,17 @@ class SharedStore(Store):
         """Do what other processes ask for. After a broken connection it goes on where it was."""
         server = self._server
         inbox = server.keys.inbox(server.process)
-        latest = b"0-0"
         while True:
             try:
-                answers = await server.ask(b"XREAD", b"COUNT", _NOTES, b"BLOCK", _BLOCK, b"STREAMS", inbox, latest)
+                since = self._latest
+                answers = await server.ask(b"XREAD", b"COUNT", _NOTES, b"BLOCK", _BLOCK, b"STREAMS", inbox, since)
             except Trouble as trouble:
                 server.trouble(trouble.reason, str(trouble))
                 await asyncio.sleep(0.5)
                 continue
             for _, entries in answers.items() if isinstance(answers, dict) else answers or ():
                 for entry, fields in entries:
-                    latest = entry
+                    self._latest = entry
                     self._heed(fields[1].split(b" "))
 
     def _heed(self, note: list[bytes]) -> None:
@@ -105,7 +113,17 @@ class SharedStore(Store):
                     copy.running.cancel()
 
 
-def _told(task: asyncio.Future[None]) -> None:
-    """A mistake of ours ends the copies, and no stream."""
-    if not task.cancelled() and task.exception() is not None:
-        log.error("resume.store: an unexpected error", exc_info=task.exception())
+async def _carried_on(work: Callable[[], Coroutine[Any, Any, None]], give_up: Callable[[], None]) -> None:
+    """Work that has to go on: a mistake of ours, or what somebody else has written there, costs what was under way, and
+    no stream and nobody's patience."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.exception("resume.store: an unexpected error; what was under way is given up")
+            give_up()
+            await asyncio.sleep(_AFTER_A_MISTAKE)
+
+
+def _nothing() -> None:
+    """A note that cannot be read is passed over."""
