@@ -52,7 +52,7 @@ def extensions() -> list[Extension]:
 
         # The dependencies are not there, and their types not needed: `make check` has seen to all of that.
         options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
-        return mypycify([*options, *MODULES], opt_level="3", debug_level="0")
+        return mypycify([*options, *MODULES], opt_level="2", debug_level="0")
     except (Exception, SystemExit) as error:  # an import that fails, or whatever another version of it does not like
         _go_on(error)
         return []
