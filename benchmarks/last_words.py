@@ -178,7 +178,7 @@ def tried(sort: Sort, count: int) -> tuple[int, int, int, int]:
 def main(count: int) -> None:
     """Print the table."""
     begun = time.monotonic()
-    print("| streams | whole | of these accused | cut cleanly | of these found |\n|---|---:|---:|---:|---:|")
+    print("| streams | whole | of these marked | cut cleanly | of these marked |\n|---|---:|---:|---:|---:|")
     for sort in SORTS:
         whole, accused, cut, found = tried(sort, count)
         print(f"| {sort.name} | {whole:,} | {accused} | {cut} | {found} |")
