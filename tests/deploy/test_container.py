@@ -34,6 +34,18 @@ def test_a_dockerfile_passes_its_linter(dockerfile: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_who_installs_this_project_copies_all_that_it_is_built_from() -> None:
+    """The image of unbuffer is built below. The demo application of Compose is not, so it has to copy the same."""
+
+    def copied(dockerfile: Path) -> set[str]:
+        lines = re.findall(r"^COPY (?!deploy/|--)(.*) \S+$", dockerfile.read_text(), re.MULTILINE)
+        return {source for line in lines for source in line.split()}
+
+    built = copied(FOLDER / "Dockerfile")
+    assert built >= {"pyproject.toml", "setup.py", "unbuffer"}
+    assert copied(ROOT / "deploy" / "compose" / "app.Dockerfile") == built
+
+
 def pins(file: str) -> dict[str, Requirement]:
     """What a file of requirements installs; every one has a hash."""
     lines = (FOLDER / file).read_text().replace("\\\n", " ").splitlines()
