@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +35,8 @@ def main() -> None:
         wheels = [str(file) for kind, file in files.items() if kind != "sdist"]
         print(python("twine", "check", "--strict", *map(str, files.values())))
         print(python("check_wheel_contents", *wheels))
-        print(python("auditwheel", "show", str(files["compiled wheel"])))
+        if sys.platform == "linux":
+            print(python("auditwheel", "show", str(files["compiled wheel"])))
         for kind, file in files.items():
             print(f"{kind}: {try_out(file, kind, Path(scratch, 'environment'))}")
     if not any(line.startswith("Project-URL:") for line in metadata(files["pure wheel"])):
@@ -69,7 +71,9 @@ def try_out(file: Path, kind: str, environment: Path) -> str:
 
 def metadata(wheel: Path) -> list[str]:
     """The lines of METADATA."""
-    return run("unzip", "-p", str(wheel), "*.dist-info/METADATA").splitlines()
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return archive.read(name).decode().splitlines()
 
 
 def digest(file: Path) -> str:
