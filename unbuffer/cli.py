@@ -97,7 +97,7 @@ def _open_standard_files() -> None:
 
 def _run(arguments: argparse.Namespace, read: "Read", app: "Sequence[str]" = ()) -> int:
     from unbuffer.server.errors import StartError
-    from unbuffer.server.worker import run
+    from unbuffer.server.process import run
     from unbuffer.settings.load import settings_file
 
     try:

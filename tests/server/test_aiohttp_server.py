@@ -46,7 +46,7 @@ def test_the_client_of_aiohttp_is_not_made_ready(tmp_path: Path, set_by_user: bo
         command = [sys.executable, "-c", LOADED.format(module=module)]
         return msgspec.json.decode(subprocess.check_output(command, env=environment), type=Loaded)
 
-    worker, plain = loaded("unbuffer.server.worker"), loaded("aiohttp.web")
+    worker, plain = loaded("unbuffer.server.process"), loaded("aiohttp.web")
 
     assert not any(worker.contexts)
     assert not worker.library

@@ -5,7 +5,7 @@ import sys
 
 
 def test_what_is_needed_now_and_then_is_loaded_then() -> None:
-    code = "import sys, unbuffer.cli, unbuffer.server.worker, unbuffer.settings.load; print(*sys.modules)"
+    code = "import sys, unbuffer.cli, unbuffer.server.process, unbuffer.settings.load; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "aiohttp.web" in loaded
     # A settings file, a child process, traces, the demo.
