@@ -3,36 +3,54 @@
 A stream that is cut cleanly looks whole on the wire; that its last word is missing is all there is to see.
 """
 
-import re
 from typing import Final
 
 KEPT: Final = 2048
 """Bytes that are kept of each of the two latest reads of a body: the last event of every API here fits into them."""
 
-_SPACE: Final = re.compile(rb"(?<=:)[ \t]+")
-
-_WORDS: Final[tuple[bytes, ...]] = (
-    b"data:[DONE]",  # OpenAI's chat completions, and whoever speaks like them
-    b'"finish_reason":"',  # the same without [DONE]; null until then
-    b'"type":"response.completed"',  # OpenAI's responses
-    b'"type":"response.incomplete"',
-    b'"type":"response.failed"',
-    b'"type":"message_stop"',  # Anthropic
-    b'"finishReason":"',  # Gemini, Vertex AI
-    b'"type":"message-end"',  # Cohere
-    b'"done":true',  # Ollama
-    b'"type":"RUN_FINISHED"',  # AG-UI
-    b'"type":"RUN_ERROR"',
-    b'"type":"finish"',  # Vercel's AI SDK
-    b'"event":"message_end"',  # Dify
-    b"event:end\n",  # LangServe
-    b"event:done\n",
+_WORDS: Final[tuple[tuple[bytes, tuple[bytes, ...]], ...]] = (
+    (b"data:", (b"[DONE]",)),  # OpenAI's chat completions, and whoever speaks like them
+    (b'"finish_reason":', (b'"',)),  # the same without [DONE]; null until then
+    (
+        b'"type":',
+        (
+            b'"response.completed"',  # OpenAI's responses
+            b'"response.incomplete"',
+            b'"response.failed"',
+            b'"message_stop"',  # Anthropic
+            b'"message-end"',  # Cohere
+            b'"RUN_FINISHED"',  # AG-UI
+            b'"RUN_ERROR"',
+            b'"finish"',  # Vercel's AI SDK
+        ),
+    ),
+    (b'"finishReason":', (b'"',)),  # Gemini, Vertex AI
+    (b'"done":', (b"true",)),  # Ollama
+    (b'"event":', (b'"message_end"',)),  # Dify
+    (b"event:", (b"end\n", b"done\n", b"end\r\n", b"done\r\n")),  # LangServe and others
 )
-"""Without the white space that JSON and event-streams allow after a colon. Inside a string of JSON the quotes are
-escaped, so what a model writes about these words is none of them."""
+"""What names a word, and the words. Inside a string of JSON the quotes are escaped, so what a model writes about these
+words is none of them."""
+
+_SPACE: Final = (b" ", b"\t")
 
 
 def has_last_word(end: bytes) -> bool:
-    """Whether this end of an event-stream, or of lines of JSON, has a last word in it."""
-    end = _SPACE.sub(b"", end).replace(b"\r\n", b"\n")
-    return any(word in end for word in _WORDS)
+    """Whether this end of an event-stream, or of lines of JSON, has a last word in it. JSON and event-streams allow
+    white space after a colon.
+
+    Every stream ends with this. To see that bytes are nowhere takes a hundredth of the time of a pattern, so a name is
+    looked at only where one of its words is there as well.
+    """
+    for name, words in _WORDS:
+        if name not in end or not any(word in end for word in words):
+            continue
+        at = end.rfind(name)
+        while at >= 0:
+            value = at + len(name)
+            while end[value : value + 1] in _SPACE:
+                value += 1
+            if end.startswith(words, value):
+                return True
+            at = end.rfind(name, 0, at)
+    return False

@@ -94,10 +94,10 @@ def note(record: Record, verdict: Verdict, totals: Totals) -> None:
         totals.collected[key] = True
 
 
-def explained(judgement: Judgement | None, record: Record, totals: Totals) -> Judgement | None:
-    """The judgement with its causes, the likeliest first; unchanged where nothing was collected."""
-    if judgement is None:
-        return None
+def explained(judgement: Judgement | None, record: Record, totals: Totals, sure: bool = False) -> Judgement | None:
+    """The judgement with its causes, the likeliest first, and how sure it is; unchanged where nothing was collected."""
+    if judgement is None or not judgement.finding:
+        return judgement
     match judgement.verdict:
         case Verdict.HEADERS_WITHHELD:
             found = _of_a_withheld_head(record, totals)
@@ -107,12 +107,10 @@ def explained(judgement: Judgement | None, record: Record, totals: Totals) -> Ju
             found = _of_bursts(record, judgement.seen)
         case Verdict.FIRST_BYTES_HELD:
             found = _of_first_bytes(record)
-        case Verdict.BLOCKED_LOOP:
+        case _:  # a blocked loop
             found = iter((Cause.BLOCKING_CALL,))
-        case _:
-            return judgement
     # Each at its first place.
-    return replace(judgement, causes=tuple(dict.fromkeys(found))[:MOST_CAUSES])
+    return replace(judgement, causes=tuple(dict.fromkeys(found))[:MOST_CAUSES], sure=sure)
 
 
 def _others(seen: dict[tuple[str, str], bool], record: Record, events: bool | None = None) -> list[bool]:

@@ -1,6 +1,6 @@
 """What is done with the record of a stream that has ended; the relay tells this one place."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from unbuffer.judgement import Judgement, Verdict
@@ -42,10 +42,10 @@ class Observer:
                 judgement = Judgement(Verdict.BLOCKED_LOOP, "together with the others")
             verdict = judgement.verdict
             key = record.route, record.kind
-            judgement = replace(judgement, sure=self.totals.latest.get(key) is verdict)
+            sure = self.totals.latest.get(key) is verdict
             self.totals.latest[key] = verdict
             self.totals.verdicts[record.route, verdict] += 1
-            record.judgement = explained(judgement, record, self.totals)
+            record.judgement = explained(judgement, record, self.totals, sure)
             note(record, verdict, self.totals)
         self.access_log.log(record)
         self.recent.add(record)
