@@ -29,10 +29,12 @@ MODULES = [
     "unbuffer/timeline.py",
     "unbuffer/totals.py",
     "unbuffer/observe/access_log.py",
+    "unbuffer/observe/causes.py",
     "unbuffer/observe/log_writer.py",
     "unbuffer/observe/observer.py",
     "unbuffer/observe/recent.py",
     "unbuffer/observe/stream_line.py",
+    "unbuffer/observe/turns.py",
     "unbuffer/observe/verdict.py",
     *(
         str(path)
