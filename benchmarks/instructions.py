@@ -19,6 +19,9 @@ from pathlib import Path
 
 from benchmarks.unwired import Unwired
 from unbuffer.compiled import YES_OR_NO
+from unbuffer.observe.access_log import AccessLog
+from unbuffer.observe.observer import Observer
+from unbuffer.observe.recent import Recent
 from unbuffer.observe.stream_line import StreamLine, WallClock
 from unbuffer.settings.model import SSE, Settings
 from unbuffer.settings.resume import Resume
@@ -77,6 +80,14 @@ def _lines(count: int) -> None:
         lines.clear()
 
 
+def _ends(count: int) -> None:
+    with Unwired() as relay:
+        record = relay.play("sse", 0.01, [(0.02, EVENT), (0.04, EVENT), (0.06, EVENT)])
+        observer = Observer(relay.totals, AccessLog("off", sys.stdout.buffer), Recent())
+        for _ in range(count):
+            observer.ended(record)
+
+
 SCENES: dict[str, tuple[int, Callable[[int], None]]] = {
     "request": (1000, _requests),
     "stream of three events": (500, _streams),
@@ -88,6 +99,7 @@ SCENES: dict[str, tuple[int, Callable[[int], None]]] = {
     "request by HTTP/2": (200, _requests_by_http2),
     "event by HTTP/2": (5000, _chunks("sse", EVENT, http2=True)),
     "chunk of 64 KiB by HTTP/2": (1000, _chunks("stream", b"x" * 65536, http2=True)),
+    "verdict on a stream": (5000, _ends),
     "log line": (5000, _lines),
 }
 """What is counted, and how often it is done for that."""
