@@ -329,6 +329,24 @@ async def test_a_websocket_is_tunnelled(relay: Relay, http2: Connect) -> None:
     assert record.kind == "upgrade"
 
 
+async def test_a_websocket_that_its_server_has_closed_is_over(relay: Relay, http2: Connect) -> None:
+    """undici's client then waits for the end of both directions, and does not end its own."""
+    await relay.start()
+    client = await http2()
+    await client.request(1, [*request(method=b"CONNECT"), (b":protocol", b"websocket")], end=False)
+    upstream = await relay.upstream.accept()
+    await upstream.send(switching(await upstream.head()))
+    await client.head(1)
+    await client.data(1, b"\x88\x82\0\0\0\0\x03\xe8")
+    assert await upstream.read(8) == b"\x88\x82\0\0\0\0\x03\xe8"
+    await upstream.send(b"\x88\x02\x03\xe8")
+    upstream.eof()
+    assert await client.body(1) == b"\x88\x02\x03\xe8"
+    assert (await client.frame(RstStreamFrame, 1)).error_code == NO_ERROR
+    await upstream.ended()
+    await finished(relay, Outcome.COMPLETED, 101)
+
+
 @pytest.mark.parametrize("key", [b"dGhlIHNhbXBsZSBub25jZQ==", b"none", b""])
 async def test_a_client_that_sends_a_key_is_told_what_it_looks_for(relay: Relay, http2: Connect, key: bytes) -> None:
     """RFC 8441, section 5, has no key. undici sends one, and gives up if nothing answers it."""

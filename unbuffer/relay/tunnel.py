@@ -34,6 +34,11 @@ class Tunnel:
         self._upstream_over = False
         """The upstream has: its client was told, and can be told nothing more."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client has the server's Close frame, of a WebSocket, after which it hears nothing more."""
+        return self._farewell == _LEFT or (self._frames is not None and self._frames.closed)
+
     def up(self, data: bytes) -> None:
         """Bytes of the client for the upstream."""
         self._stream.record.bytes_up += len(data)
@@ -91,6 +96,4 @@ class Tunnel:
     def ends_with(self, exc: Exception | None) -> bool:
         """Whether the loss of a connection is the tunnel's ordinary end: closed, or reset after one side had said
         everything. A WebSocket's server has with its Close frame: some reset the connection when the answer comes."""
-        if exc is None or self._half_closed:
-            return True
-        return self._frames is not None and (self._frames.closed or self._farewell == _LEFT)
+        return exc is None or self._half_closed or self.closed

@@ -30,8 +30,7 @@ class Http2Stream(Client):
     """A stream whose request was understood.
 
     exchange: None before and after it, and where none is needed. ended: the client has said everything. is_malformed:
-    what the client sent is no request after all.
-    number: the stream's identifier.
+    what the client sent is no request after all. number: the stream's identifier.
     """
 
     __slots__ = (
@@ -82,7 +81,7 @@ class Http2Stream(Client):
         """Until the client has read what there is, before the stream breaks."""
         self._drop_since = 0.0
         self._drop_until = 0.0
-        """Of the rest of a request that has its answer: the latest of it, and when it is given up in any case."""
+        """Of the rest of a request that is answered: the latest of it, and when it is given up in any case."""
         self._stall_at = 0.0
         self._stall_size = 0
 
@@ -177,14 +176,11 @@ class Http2Stream(Client):
             self._open_window()
 
     def begin_tunnel(self) -> None:
-        early, self._early = self._early, []
-        exchange = self.exchange
+        exchange, early = self.exchange, b"".join(self._early)
+        self._early = []
         self.reading_paused = False
         if exchange is not None and exchange.tunnel is not None:
-            if early:
-                exchange.tunnel.up(b"".join(early))
-            if self.ended and not exchange.tunnel.client_eof() and self.exchange is not None:
-                exchange.client_lost(None)
+            self._tunnel_up(exchange, early, self.ended)
         if not self.reading_paused:
             self._open_window()
 
@@ -232,16 +228,22 @@ class Http2Stream(Client):
         self.reading_paused = False
         self._open_window()
         self._connection.plane.watchdog.watch(self, now + patience.LINGER)
+        if self.exchange is not None and self.exchange.tunnel is not None and self.exchange.tunnel.closed:
+            # The client has said so before (RFC 6455, section 7.1.1), and some wait for the end of both directions.
+            self._reset_soon(NO_ERROR)
 
     def _break(self) -> None:
-        """What has come is delivered, then the stream breaks: see READ_FIRST. (Chromium and curl throw away what they
-        read together with a reset.)"""
+        """What has come is delivered, then the stream breaks."""
         self._cut = True
         if self._writer.pending:
             self._watch_stall()  # `has_room` comes back here
-        elif self._breaking is None:
-            loop = self._connection.plane.loop
-            self._breaking = loop.call_later(patience.READ_FIRST, self.reset, INTERNAL_ERROR)
+        else:
+            self._reset_soon(INTERNAL_ERROR)
+
+    def _reset_soon(self, code: int) -> None:
+        """See READ_FIRST. (Chromium and curl throw away what they read together with a reset.)"""
+        if self._breaking is None:
+            self._breaking = self._connection.plane.loop.call_later(patience.READ_FIRST, self.reset, code)
 
     # -- the client takes it, or not
 
@@ -272,9 +274,8 @@ class Http2Stream(Client):
 
     @property
     def _stall_timeout(self) -> float:
-        if self.exchange is not None:
-            return self.exchange.policy.client_stall_timeout
-        return self._connection.plane.settings.timeouts.client_stall
+        exchange, settings = self.exchange, self._connection.plane.settings
+        return exchange.policy.client_stall_timeout if exchange is not None else settings.timeouts.client_stall
 
     # -- endings
 
@@ -301,6 +302,8 @@ class Http2Stream(Client):
         self.ended = True
         if open_still:
             self._connection.output.reset(self.number, code)
+        if self.exchange is not None:
+            self.exchange.client_lost(None)
         self._connection.forget_if_over(self)
 
     def close(self) -> None:
@@ -337,18 +340,15 @@ class Http2Stream(Client):
     def look(self, now: float) -> float:
         """Compare the deadlines with the clock; the watchdog calls this."""
         try:
-            return self._look(now)
+            exchange = self.exchange
+            due = exchange.look(now) if exchange is not None else self._look_rest(now)
+            if not self.stalled or (exchange is not None and exchange.record.outcome is not None):
+                return due
+            stall = self._look_stall(now)
+            return min(due, stall) if due and stall else due or stall
         except Exception as error:
             self.fail(error)
             return 0.0
-
-    def _look(self, now: float) -> float:
-        exchange = self.exchange
-        due = exchange.look(now) if exchange is not None else self._look_rest(now)
-        if not self.stalled or (exchange is not None and exchange.record.outcome is not None):
-            return due
-        stall = self._look_stall(now)
-        return min(due, stall) if due and stall else due or stall
 
     def _look_rest(self, now: float) -> float:
         """The rest of a request that has its answer."""
