@@ -36,6 +36,14 @@ async def complete(relay: Relay, request: bytes, *events: bytes) -> tuple[bytes,
     return field(head, b"Unbuffer-Stream"), body
 
 
+async def broken(relay: Relay, request: bytes) -> tuple[bytes, bytes]:
+    """A stream whose upstream broke after one event: its name and its body."""
+    _, upstream, head, body = await begun(relay, request, event("1"))
+    upstream.reset()
+    await relay.outcome()
+    return field(head, b"Unbuffer-Stream"), body
+
+
 async def texts(client: Peer) -> str:
     reader = EventReader()
     reader.feed(await body_of(client))
@@ -89,19 +97,28 @@ async def test_who_comes_back_by_get_with_all_of_it_rests_whatever_began_it(rela
     assert relay.upstream.untaken == 0
 
 
-@pytest.mark.parametrize("asked", ["field", "url"])
+@pytest.mark.parametrize("asked", ["field", "number"])
 async def test_a_get_that_has_all_of_a_post_sees_it_break_again(relay: Relay, asked: str) -> None:
     """The application knows nothing of it: GET would be another request to it."""
     await relay.start(resume=ON)
-    _, upstream, head, body = await begun(relay, BEGUN["POST"], event("1"))
-    upstream.reset()
-    await relay.outcome()
-    name, last = field(head, b"Unbuffer-Stream"), last_id(body)
-    client, head = await back(relay, by_field(last) if asked == "field" else by_url(name, 0, last))
+    name, body = await broken(relay, BEGUN["POST"])
+    client, head = await back(relay, by_field(last_id(body)) if asked == "field" else by_url(name, 1))
     assert head.startswith(b"HTTP/1.1 200 ")
     rest = await client.rest()
     assert b"data:" not in rest
     assert not rest.endswith(LAST)
+    assert relay.upstream.untaken == 0
+
+
+@pytest.mark.parametrize("method", BEGUN)
+async def test_an_event_source_of_the_link_that_has_all_of_a_broken_stream_rests(relay: Relay, method: str) -> None:
+    """Any status but 200 ends it; a break would bring it back every few seconds, as long as the window is."""
+    await relay.start(resume=ON)
+    name, body = await broken(relay, BEGUN[method])
+    client, head = await back(relay, by_url(name, 0, last_id(body)))
+    assert head.startswith(b"HTTP/1.1 404 ")
+    text = await client.read(int(field(head, b"Content-Length")))
+    assert b"(it broke after its event 1, which the client has)" in text
     assert relay.upstream.untaken == 0
 
 

@@ -104,6 +104,28 @@ async def test_a_stream_of_somebody_else_is_as_unknown_there_as_one_that_never_w
     assert other.totals.resume_attaches["foreign"] == other.totals.resume_attaches["unknown"] == 1
 
 
+async def test_a_stranger_waits_for_the_same_whether_there_is_a_stream_or_not(
+    relay: Relay, other: Relay, server: KeyServer
+) -> None:
+    """However much there is of it, and at the replica that serves it as well."""
+    await both(relay, other, server)
+    _, _, head, _ = await begun_there(relay, server, POST + b"\r\n{}", event("1"))
+    name = field(head, b"Unbuffer-Stream")
+    with server.redis.pipeline(transaction=False) as more:  # than is read at once
+        for number in range(10, 310):
+            more.xadd(b"unbuffer:s:" + name, {b"d": event("2"), b"c": b"1"}, id=f"{number}-0")
+        more.execute()
+    asked = []
+    for one in (name, b"A" * 22):
+        for replica in (relay, other):
+            server.redis.config_resetstat()
+            _, head = await back(replica, with_id(POST.replace(b"Bearer me", b"Bearer you"), b"ub.%b.1" % one))
+            assert head.startswith(b"HTTP/1.1 404 ")
+            counts = server.redis.info("commandstats")
+            asked.append([counts.get(f"cmdstat_{command}", {}).get("calls", 0) for command in ("get", "xrange")])
+    assert asked == [[1, 0]] * 4
+
+
 async def test_a_delete_at_the_other_replica_cancels(relay: Relay, other: Relay, server: KeyServer) -> None:
     await both(relay, other, server)
     client, upstream, head, _ = await begun_there(relay, server, GET + b"\r\n", event("1"))

@@ -15,6 +15,9 @@ class Asking(Search):
     def __init__(self) -> None:
         self.answers: list[bool] = []
 
+    def may(self, about: About) -> bool:
+        raise AssertionError("nothing can be found")
+
     def found(self, about: About, source: Source, first: int) -> Followed:
         raise AssertionError("nothing can be found")
 

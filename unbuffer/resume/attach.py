@@ -15,9 +15,10 @@ from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.replay import Replay
 from unbuffer.relay.resumable import Reading
 from unbuffer.resume import naming
-from unbuffer.resume.credentials import digest, path_of
 from unbuffer.resume.kept import Kept
 from unbuffer.resume.readers import Returned
+from unbuffer.resume.store import About
+from unbuffer.resume.whose import digest, path_of
 from unbuffer.totals import EXPIRED, FOREIGN, HIT, UNKNOWN_NAME
 
 if TYPE_CHECKING:
@@ -61,9 +62,10 @@ def take(registry: "Registry", exchange: Exchange) -> bool:
 
 
 def _find(registry: "Registry", name: bytes, coming: "Coming") -> bool:
-    """Have the request answered, or not, by what is here or, where a store is shared, by what is found there."""
+    """Have the request answered, or not, by what is here or, where a store is shared, by what is found there. A
+    stranger waits for the store as well, so that the time does not tell him what is here."""
     kept = registry.streams.get(name)
-    if kept is not None or not registry.store.shared or not name:
+    if not registry.store.shared or not name or (kept is not None and coming.may(kept.about)):
         return coming.settle(kept)
     return coming.wait(registry, name)
 
@@ -71,7 +73,7 @@ def _find(registry: "Registry", name: bytes, coming: "Coming") -> bool:
 class Coming(Reading):
     """A request for a stream, until it is known what becomes of it."""
 
-    __slots__ = ("_by_id", "_by_url", "_exchange", "_name", "_number", "_own", "_registry", "_waits")
+    __slots__ = ("_by_id", "_by_url", "_exchange", "_foreign", "_name", "_number", "_own", "_registry", "_waits")
 
     def __init__(
         self,
@@ -93,6 +95,8 @@ class Coming(Reading):
         self._own = own
         self._by_url = by_url
         self._by_id = by_id
+        self._foreign = False
+        """Whether there was one, and somebody else's."""
         self._waits = False
 
     # -- while a store looks for it
@@ -139,10 +143,8 @@ class Coming(Reading):
         """Answer, now that it is known what there is. False: the request is for the upstream."""
         registry, exchange = self._registry, self._exchange
         assert exchange is not None
-        if not self._may(kept, exchange) or kept is None:
-            name = self._name
-            gone = kept is None and name in registry.gone
-            registry.count(FOREIGN if kept is not None else EXPIRED if gone else UNKNOWN_NAME)
+        if not self.may(kept.about if kept is not None else None) or kept is None:
+            registry.count(FOREIGN if self._foreign else EXPIRED if self._name in registry.gone else UNKNOWN_NAME)
             return self._miss(exchange)
         method, number, by_id = exchange.request.method, self._number, self._by_id
         if method == b"DELETE" and self._by_url:
@@ -161,7 +163,12 @@ class Coming(Reading):
                 registry.count(HIT)
                 _no_content(exchange, kept)  # an EventSource comes back for ever after anything else
                 return True
-            if kept.about.method == b"GET" and not self._by_url:
+            if self._by_url:
+                # An EventSource of this URL has seen it break and would come back to see it again, every 3 s.
+                registry.count(HIT)
+                exchange.finish(Outcome.STREAM_UNKNOWN, f"it broke after its event {number}, which the client has")
+                return True
+            if kept.about.method == b"GET":
                 # It has all there was, and has seen it break: the application may be there again.
                 registry.count(HIT)
                 return self._begin_anew(exchange)
@@ -176,17 +183,22 @@ class Coming(Reading):
             reader.begin()
         return True
 
-    def _may(self, kept: Kept | None, exchange: Exchange) -> bool:
-        """Whether the stream is this client's. As much is done where there is none."""
+    def may(self, about: About | None) -> bool:
+        """Whether this stream is this client's. As much is done where there is none."""
+        exchange = self._exchange
+        if exchange is None:
+            return False
         request, policy, registry = exchange.request, exchange.policy.resume, self._registry
-        if kept is not None:
-            credentials, right = kept.about.credentials, kept.about.digest
+        if about is not None:
+            credentials, right = about.credentials, about.digest
         else:
             credentials, right = policy.credentials if policy is not None else (), registry.nobody
         same = hmac.compare_digest(digest(self._name, path_of(request), request, credentials), right)
         method = request.method
-        fits = method == b"GET" or (kept is not None and method == kept.about.method)
-        return same and (fits or (self._by_url and method == b"DELETE"))
+        fits = method == b"GET" or (about is not None and method == about.method)
+        may = same and (fits or (self._by_url and method == b"DELETE"))
+        self._foreign = self._foreign or (about is not None and not may)
+        return may
 
     def _miss(self, exchange: Exchange) -> bool:
         """There is nothing for this client. GET begins anew, as it would have without us; what may cost money a second

@@ -84,6 +84,15 @@ class Finding(Search):
         self._name = name
         self.coming: list[Coming] = []
 
+    def may(self, about: About) -> bool:
+        coming, self.coming = self.coming, []
+        for one in coming:
+            if one.may(about):
+                self.coming.append(one)
+            else:
+                one.resolve(None)
+        return bool(self.coming)
+
     def found(self, about: About, source: Source, first: int) -> Followed:
         return Feed(self, Elsewhere(self._registry, about, first, source), first)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from unbuffer.resume.about import unpack, unpack_end
 from unbuffer.resume.server import TIMEOUT, Server, Trouble
-from unbuffer.resume.store import Followed, Search, Source
+from unbuffer.resume.store import About, Followed, Search, Source
 
 _ENTRIES: Final = 256
 _STREAMS: Final = 16
@@ -198,37 +198,50 @@ class Follower:
 
     async def _look_up(self, searches: list[tuple[float, bytes, Search]]) -> None:
         keys = self._server.keys
-        commands: list[tuple[Any, ...]] = []
-        for _, name, _ in searches:
-            commands.append((b"GET", keys.about(name)))
-            commands.append((b"XRANGE", keys.events(name), b"-", b"+", b"COUNT", _ENTRIES))
-        answers = await self._server.ask_all(commands)
-        for index, (_, name, search) in enumerate(searches):
-            self._found(name, search, answers[2 * index], answers[2 * index + 1])
-            del self._searches[0]  # not before: who is looked up when something goes wrong has to be answered
+        texts = await self._server.ask_all([(b"GET", keys.about(name)) for _, name, _ in searches])
+        there: list[tuple[tuple[float, bytes, Search], About, bytes]] = []
+        for one, text in zip(searches, texts, strict=True):
+            _, name, search = one
+            try:
+                about, process = unpack(name, text or b"")
+            except ValueError:
+                self._missed(one)
+                continue
+            if search.may(about):
+                there.append((one, about, process))
+            else:
+                self._missed(one)
+        if not there:
+            return
+        whole = (b"-", b"+", b"COUNT", _ENTRIES)
+        read = await self._server.ask_all([(b"XRANGE", keys.events(about.name), *whole) for _, about, _ in there])
+        for (one, about, process), entries in zip(there, read, strict=True):
+            self._found(one, about, process, entries)
 
-    def _found(self, name: bytes, search: Search, about: bytes | None, entries: list[Any]) -> None:
+    def _missed(self, one: tuple[float, bytes, Search]) -> None:
+        self._searches.remove(one)
+        one[2].missing()
+
+    def _found(self, one: tuple[float, bytes, Search], about: About, process: bytes, entries: list[Any]) -> None:
+        name, search = about.name, one[2]
         was_all = len(entries) < _ENTRIES
         # What is in the middle of an event belongs to one whose beginning is not kept any more.
         while entries and entries[0][1][0] == b"m":
             entries = entries[1:]
-        if about is None or not entries:
-            search.missing()
-            return
         try:
-            described, process = unpack(name, about)
             first = int(entries[0][1][3])
         except (ValueError, IndexError):
-            search.missing()
+            self._missed(one)
             return
         tail = Tail(self, name, process)
-        tail.followed = search.found(described, tail, first)
+        tail.followed = search.found(about, tail, first)
         self.tails[name] = tail
         self.note(process, b"read %b %b" % (self._server.process, name))
         if tail.take(entries):
             if was_all:
                 tail.told()
             self.go_on(tail)
+        self._searches.remove(one)  # not before: who is looked up when something goes wrong has to be answered
 
     # -- what comes
 

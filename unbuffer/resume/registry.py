@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from heapq import heappop, heappush
 from typing import Final
 
+from unbuffer.http.coded import value_of
 from unbuffer.http.response import ResponseHead
 from unbuffer.managed import HOP_BY_HOP
 from unbuffer.outcome import Outcome
@@ -17,14 +18,17 @@ from unbuffer.relay.stream import Stream
 from unbuffer.relay.watchdog import NOT_WATCHED
 from unbuffer.resume import naming
 from unbuffer.resume.attach import take
-from unbuffer.resume.credentials import cancels_by_closing, digest, path_of, shows_any
 from unbuffer.resume.elsewhere import Finding
 from unbuffer.resume.kept import Kept
 from unbuffer.resume.served import Handle, Served
 from unbuffer.resume.store import About
 from unbuffer.resume.stores import store_of
+from unbuffer.resume.whose import digest, path_of, shows_any
 
 _FIELD: Final = naming.FIELD.lower()
+
+_CANCELS_BY_CLOSING: Final = b"2026-07-28"
+"""The first version of MCP in which a client cancels by closing the connection."""
 
 _NOT_KEPT: Final = HOP_BY_HOP | {b"content-encoding", b"date", b"set-cookie", b"set-cookie2"}
 """Of the head: what belongs to the first connection alone. A cookie may have been replaced since."""
@@ -88,7 +92,9 @@ class Registry(Resumption):
     def open(self, stream: Stream, head: ResponseHead) -> Resumable | None:
         assert isinstance(stream, Exchange)
         policy, request = stream.policy.resume, stream.request
-        if policy is None or self.closed or head.status != 200 or head.framing >= 0 or cancels_by_closing(request):
+        if policy is None or self.closed or head.status != 200 or head.framing >= 0:
+            return None
+        if value_of(request.fields, b"mcp-protocol-version") >= _CANCELS_BY_CLOSING:
             return None
         if any(name.lower() == _FIELD for name, _ in head.fields):
             return None  # the upstream is an unbuffer that does it

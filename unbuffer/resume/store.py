@@ -23,7 +23,7 @@ class About:
     """What is known of a stream from its head on, and the same for all who read it.
 
     name: 22 characters of base64url, unguessable. method: of the request that began it. digest: 32 bytes that whoever
-    comes back must have the credentials for, see `credentials.digest`. credentials: the fields that it is made of, in
+    comes back must have the credentials for, see `whose.digest`. credentials: the fields that it is made of, in
     lower case. window: seconds that the stream is kept after its end. size: bytes of its latest events that are kept.
     reason, fields: of the head, status 200, as the first client got them.
     """
@@ -128,9 +128,14 @@ class Source:
 
 
 class Search:
-    """Who waits for what `Store.find` finds. Exactly one of the two is called, once."""
+    """Who waits for what `Store.find` finds. Exactly one of `found` and `missing` is called, once."""
 
     __slots__ = ()
+
+    @abstractmethod
+    def may(self, about: About) -> bool:
+        """It is there: whether anybody who waits may have it. Asked before anything of it is read, so that strangers
+        have the same number of questions to wait for, whether it is there or not; where False, `missing` follows."""
 
     @abstractmethod
     def found(self, about: About, source: Source, first: int) -> Followed:

@@ -2,13 +2,8 @@
 
 import hmac
 from hashlib import sha256
-from typing import Final
 
-from unbuffer.http.coded import value_of
 from unbuffer.http.request import RequestHead
-
-_CANCELS: Final = b"2026-07-28"
-"""The first version of MCP in which a client cancels by closing the connection."""
 
 
 def digest(key: bytes, path: bytes, request: RequestHead, credentials: tuple[bytes, ...]) -> bytes:
@@ -29,8 +24,3 @@ def path_of(request: RequestHead) -> bytes:
 def shows_any(request: RequestHead, credentials: tuple[bytes, ...]) -> bool:
     """Whether it has one of these fields at all."""
     return any(value and name.lower() in credentials for name, value in request.fields)
-
-
-def cancels_by_closing(request: RequestHead) -> bool:
-    """Whether the client means to cancel when it closes the connection: MCP says so from 2026-07-28 on."""
-    return value_of(request.fields, b"mcp-protocol-version") >= _CANCELS
