@@ -12,7 +12,7 @@ from unbuffer.judgement import Verdict
 from unbuffer.observe.family import Snapshot
 from unbuffer.observe.metrics import FAMILIES
 from unbuffer.outcome import Outcome
-from unbuffer.totals import ATTACH_RESULTS, CONNECT_RESULTS, KINDS, REJECT_REASONS, Totals
+from unbuffer.totals import ATTACH_RESULTS, CONNECT_RESULTS, KINDS, REJECT_REASONS, STORE_ERRORS, Totals
 
 _TARGET = {"job", "instance"}
 
@@ -22,7 +22,7 @@ _OTHERS = ("up", "process_cpu_seconds_total", "process_resident_memory_bytes", "
 VALUES = {
     "kind": KINDS,
     "outcome": [outcome.label for outcome in Outcome],
-    "reason": REJECT_REASONS,
+    "reason": (*REJECT_REASONS, *STORE_ERRORS),
     "result": (*CONNECT_RESULTS, *ATTACH_RESULTS, "ok", "error", "passed_through"),
     "scope": ("stream", "upstream"),
     "state": ("active", "idle"),

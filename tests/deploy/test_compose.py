@@ -1,4 +1,4 @@
-"""Both compose files: as the specification has them, with files that exist and ports that something listens on."""
+"""The compose files: as the specification has them, with files that exist and ports that something listens on."""
 
 import subprocess
 import sys
@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.deploy.balancers import installed
 from tests.deploy.containers import ROOT
 from unbuffer.settings.load import load
 from unbuffer.settings.model import Settings
+from unbuffer.settings.store_url import parse_store
 from unbuffer.settings.values import parse_duration
 
 FOLDER = ROOT / "deploy" / "compose"
-IN_FRONT, SIDECAR = "compose.yaml", "compose.sidecar.yaml"
+IN_FRONT, SIDECAR, REPLICAS = "compose.yaml", "compose.sidecar.yaml", "compose.replicas.yaml"
 
 Service = dict[str, Any]
 
-each_file = pytest.mark.parametrize("name", [IN_FRONT, SIDECAR])
+each_file = pytest.mark.parametrize("name", [IN_FRONT, SIDECAR, REPLICAS])
 
 
 def services(name: str) -> dict[str, Service]:
@@ -90,10 +92,11 @@ def test_clients_reach_unbuffer_and_nobody_else(name: str) -> None:
     found = services(name)
     app, unbuffer = found["app"], found["unbuffer"]
     own = settings(unbuffer)
-    public, private = (unbuffer, app) if name == IN_FRONT else (app, unbuffer)
+    public = {IN_FRONT: unbuffer, SIDECAR: app, REPLICAS: found.get("balancer")}[name]
+    assert public is not None
     assert public["ports"] == [f"8080{own.listen.address[0]}"]
-    assert "ports" not in private
-    if name == IN_FRONT:
+    assert not [one for one in found.values() if one is not public and "ports" in one and "profiles" not in one]
+    if name != SIDECAR:
         assert own.upstream.url == "http://app:8000"
         return
     assert unbuffer["network_mode"] == "service:app"
@@ -113,12 +116,39 @@ def test_docker_waits_longer_than_the_drain(name: str) -> None:
 
 @each_file
 def test_nothing_runs_with_more_rights_than_it_needs(name: str) -> None:
-    for own in (services(name)["app"], services(name)["unbuffer"]):
+    found = services(name)
+    for own in (service for service in found.values() if "profiles" not in service):
         assert (own["read_only"], own["cap_drop"]) == (True, ["ALL"])
         assert own["security_opt"] == ["no-new-privileges:true"]
+    for own in (found["app"], found["unbuffer"]):
         assert own["healthcheck"]["test"][0] == "CMD", "no shell"
 
 
 @each_file
 def test_the_image_has_the_version(name: str) -> None:
     assert services(name)["unbuffer"]["image"].startswith("unbuffer:")
+
+
+def test_the_replicas_share_a_store_that_has_room_for_both() -> None:
+    found = services(REPLICAS)
+    own, valkey = settings(found["unbuffer"]), found["valkey"]
+    target = parse_store(own.resume.store.url)
+    assert found[target.host] is valkey
+    assert target.port == 6379
+    assert own.resume.window
+    command = valkey["command"]
+    most = int(command[command.index("--maxmemory") + 1].removesuffix("mb")) << 20
+    assert most >= 1.5 * found["unbuffer"]["deploy"]["replicas"] * own.resume.total
+
+
+@pytest.mark.process
+def test_haproxy_knows_every_line_and_asks_the_admin_port_of_all_replicas() -> None:
+    file = FOLDER / "haproxy.cfg"
+    done = subprocess.run([installed("haproxy"), "-c", "-f", str(file)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    replicas = services(REPLICAS)["unbuffer"]
+    own, text = settings(replicas), file.read_text()
+    count = replicas["deploy"]["replicas"]
+    assert f"server-template unbuffer- {count} unbuffer{own.listen.address[0]} resolvers docker" in text
+    assert f"check port {own.admin.address.removeprefix(':')} inter 2s fall 2" in text
+    assert own.drain.delay >= 2 * 2.0

@@ -64,7 +64,8 @@ def pins(file: str) -> dict[str, Requirement]:
 def test_what_is_pinned_is_what_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     pinned = pins("requirements.txt")
-    for text in project["project"]["dependencies"]:
+    asked = project["project"]
+    for text in (*asked["dependencies"], *asked["optional-dependencies"]["resume"]):
         wanted = Requirement(text)
         pin = pinned[canonicalize_name(wanted.name)]
         (version,) = pin.specifier

@@ -151,7 +151,7 @@ def test_every_variable_is_used_and_defined() -> None:
 
 def test_quantiles_are_asked_of_classic_and_of_native_histograms() -> None:
     queries = [target["expr"] for panel in PANELS for target in panel["targets"] if "quantile" in target["expr"]]
-    assert len(queries) == 20
+    assert len(queries) == 22
     for query in queries:
         names = [selector.name or "" for selector in selectors(query.replace("$__rate_interval", "1m"))]
         assert names == [f"{names[1]}_bucket", names[1]]

@@ -40,6 +40,7 @@ FIRING = {
     ("UnbufferReloadFailed", "unbuffer-reloaded"),
     ("UnbufferRouteOverflow", "unbuffer-reloaded"),
     ("UnbufferResumeMisses", "unbuffer-forgetful"),
+    ("UnbufferResumeStoreErrors", "unbuffer-storeless"),
 }
 """Which alert fires for whom."""
 
@@ -200,6 +201,7 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
         throttled = sidecar("unbuffer-throttled", app)
         reloaded = sidecar("unbuffer-reloaded", app, "-c", str(file))
         forgetful = sidecar("unbuffer-forgetful", app, "-c", str(resuming))
+        sidecar("unbuffer-storeless", app, "-c", str(resuming), "--set", f"resume.store.url=redis://127.0.0.1:{nobody}")
         for _ in range(FEW_ENDS):
             _get(f"{cut.url}/parting")()
         enter(
