@@ -176,6 +176,12 @@ async def moved(request: Request) -> Response:
     return RedirectResponse(f"/tokens?{request.url.query}", 307)
 
 
+async def around(request: Request) -> Response:
+    """A redirect to itself, to where nobody can go, or to nothing at all."""
+    where = {"/around": "/around", "/elsewhere": "ftp://a/"}.get(request.url.path)
+    return Response(status_code=302, headers={"location": where} if where else {})
+
+
 ROUTES = [
     Route("/probe", probe, methods=["GET", "POST"]),
     Route("/_unbuffer/probe", probe, methods=["GET", "POST"]),
@@ -194,6 +200,7 @@ ROUTES = [
     Route("/never", never),
     Route("/plain", plain),
     Route("/moved", moved),
+    *(Route(path, around) for path in ("/around", "/elsewhere", "/nowhere")),
 ]
 
 

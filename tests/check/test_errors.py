@@ -16,7 +16,14 @@ pytestmark = pytest.mark.process
         ((), "name the URL of a stream"),
         (("ftp://a/",), "unknown scheme 'ftp'"),
         (("http:///x",), "has no host"),
-        (("http://a:b/",), "is no URL"),
+        (("http://a:b/",), "its port is no number from 1 to 65535"),
+        (("http://a:0/",), "its port is no number from 1 to 65535"),
+        (("http://a/", "--method", "GE T"), "--method: want a method such as POST"),
+        (("http://a/", "--header", "a b: c"), "--header: want 'NAME: VALUE'"),
+        (("http://a/", "--resolve", "a:99999:127.0.0.1"), "--resolve: want HOST:PORT:ADDRESS"),
+        (("http://a/", "--resolve", "a:80:b"), "with an IP address"),
+        (("http://a/", "--proxy", "socks5://p/"), "--proxy: want an http:// proxy, got socks5://"),
+        (("http://a/", "http://b/", "--direct", "http://c/"), "--direct: name one URL"),
         (("http://a/b c",), "has spaces or letters beyond ASCII"),
         (("http://a/", "--header", "nonsense"), "--header: want 'NAME: VALUE'"),
         (("http://a/", "--resolve", "a"), "--resolve: want HOST:PORT:ADDRESS"),
@@ -43,6 +50,29 @@ def test_a_redirect_is_followed_if_that_is_asked_for(check: Run, app: str) -> No
     answer = check("--ci", "--quick", "-L", f"{app}/moved?count=12")
     assert answer.code == 0
     assert answer.out.startswith(f"ok {app}/tokens streams: ")
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("/around", "10 redirects were followed before it"),
+        ("/elsewhere", "unknown scheme 'ftp'"),
+        ("/nowhere", "it answers 302 and does not say where to"),
+    ],
+)
+def test_a_redirect_that_cannot_be_followed_is_no_mistake_of_the_user(
+    check: Run, app: str, place: str, told: str
+) -> None:
+    answer = check("--ci", "-L", f"{app}{place}")
+    assert answer.code == 3
+    assert told in answer.out
+
+
+def test_a_proxy_that_is_not_there_is_called_one(check: Run) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        answer = check("--ci", "--proxy", f"127.0.0.1:{holder.getsockname()[1]}", "http://a/")
+    assert "cannot connect to the proxy 127.0.0.1:" in answer.out
 
 
 def test_a_body_that_never_begins_is_waited_for_as_long_as_asked(check: Run, app: str) -> None:

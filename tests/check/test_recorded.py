@@ -107,3 +107,16 @@ def test_two_points_side_by_side_name_what_is_between_them() -> None:
     assert {finding.where for finding in diagnosis.findings if finding.name in ("steps", "held_to_the_end")} == {
         "at http://caddy_buffers/ or behind it"
     }
+
+
+def test_urls_that_are_not_points_of_one_way_are_judged_each_by_itself() -> None:
+    outer, inner = (loads((FOLDER / f"{name}.json").read_text()) for name in ("nginx_1_0", "unbuffer_probe"))
+    diagnosis = diagnose([*outer, *inner], one_way=False)
+    assert [view.url for view in diagnosis.views] == ["http://nginx_1_0/", "http://unbuffer_probe/"]
+    assert not [finding.where for finding in diagnosis.findings if finding.where.startswith("between")]
+
+
+def test_a_point_that_gives_no_stream_tells_nothing_of_those_beside_it() -> None:
+    outer, nobody = (loads((FOLDER / f"{name}.json").read_text()) for name in ("nginx_1_0", "nobody"))
+    (steps,) = [finding for finding in diagnose([*outer, *nobody]).findings if finding.name == "steps"]
+    assert "http://nobody/" not in steps.where

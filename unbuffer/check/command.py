@@ -6,8 +6,10 @@ Exit codes: 0 everything streams, 1 something is buffered, cut or withheld, 2 us
 
 import argparse
 import asyncio
+import re
 import sys
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 from unbuffer.check.diagnosis import Diagnosis, diagnose
@@ -20,6 +22,9 @@ from unbuffer.check.target import Target, UsageError, target_of
 from unbuffer.check.terminal import Terminal
 from unbuffer.check.wire import Way
 from unbuffer.settings.values import parse_duration
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""RFC 9110, section 5.6.2."""
 
 STREAMED, BUFFERED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -41,7 +46,7 @@ def check(arguments: argparse.Namespace) -> int:
         print(f"unbuffer check: {error}", file=sys.stderr)
         return USAGE
     run.told("")
-    diagnosis = diagnose(run.kept, run.noticed)
+    diagnosis = diagnose(run.kept, run.noticed, one_way=bool(arguments.direct))
     try:
         _report(arguments, diagnosis)
     except OSError as error:
@@ -85,6 +90,8 @@ def wanted_of(arguments: argparse.Namespace) -> Wanted:
         raise UsageError(
             "name the URL of a stream, such as https://app.example/chat or https://app.example/_unbuffer/probe"
         )
+    if arguments.direct and len(arguments.urls) > 1:
+        raise UsageError("--direct: name one URL, and points of the same way by --direct; others one after the other")
     if arguments.several < 1 or arguments.several > 32:
         raise UsageError("--several: want 1 to 32")
     targets = list(dict.fromkeys(target_of(url) for url in (*arguments.urls, *arguments.direct)))
@@ -101,7 +108,7 @@ def wanted_of(arguments: argparse.Namespace) -> Wanted:
             unix_socket=arguments.unix_socket,
             proxy=_proxy(arguments.proxy) if arguments.proxy else None,
         ),
-        method=(arguments.method or ("POST" if body else "GET")).upper(),
+        method=_method(arguments.method) if arguments.method else "POST" if body else "GET",
         fields=tuple(fields),
         body=body,
         patience=patience or 30.0,
@@ -138,7 +145,7 @@ def _seconds(name: str, text: str) -> float:
 
 def _field(text: str) -> tuple[str, str]:
     name, colon, value = text.partition(":")
-    if not colon or not name.strip() or any(character in text for character in "\r\n"):
+    if not colon or not _TOKEN.fullmatch(name.strip()) or any(character in text for character in "\r\n"):
         raise UsageError(f"--header: want 'NAME: VALUE', got {text.partition(':')[0]!r}")
     return name.strip(), value.strip()
 
@@ -155,16 +162,27 @@ def _data(text: str) -> bytes:
 def _resolve(text: str) -> tuple[tuple[str, int], str]:
     host, _, rest = text.partition(":")
     port, _, address = rest.partition(":")
-    if not host or not port.isdigit() or not address:
-        raise UsageError(f"--resolve: want HOST:PORT:ADDRESS, got {text!r}")
-    return (host.lower(), int(port)), address.strip("[]")
+    address = address.strip("[]")
+    try:
+        ip_address(address)
+    except ValueError:
+        address = ""
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536 or not address:
+        raise UsageError(f"--resolve: want HOST:PORT:ADDRESS with an IP address, got {text!r}")
+    return (host.lower(), int(port)), address
 
 
 def _proxy(url: str) -> Target:
-    target = target_of(url)
-    if target.tls:
-        raise UsageError("--proxy: want an http:// proxy; over TLS to the proxy itself nothing is asked")
-    return target
+    scheme, colon, _ = url.partition("://")
+    if colon and scheme.lower() != "http":
+        raise UsageError(f"--proxy: want an http:// proxy, got {scheme}://; neither TLS to the proxy itself nor SOCKS")
+    return target_of(url)
+
+
+def _method(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise UsageError(f"--method: want a method such as POST, got {text!r}")
+    return text.upper()
 
 
 class _Progress:

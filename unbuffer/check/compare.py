@@ -49,12 +49,12 @@ _ALSO = ("head_withheld", "heartbeats_swallowed", "cut", "truncated", "blocked_l
 
 
 def between(name: str, url: str, urls: Sequence[str], found: Sequence[Found]) -> str:
-    """Where this finding comes from, if several points were asked: the outermost first, the innermost last.
+    """Where this finding comes from, if several points gave streams: the outermost first, the innermost last.
 
     Empty = it is no matter of place, or there is only one point.
     """
     alike = _HOLDS if name in _HOLDS else (name,) if name in _ALSO else ()
-    if not alike or len(urls) < 2:
+    if not alike or len(urls) < 2 or url not in urls:
         return ""
     has = {finding.url for finding in found if finding.name in alike}
     at = urls.index(url)

@@ -1,6 +1,6 @@
 """From observations to findings: a pure function. What each finding means and what to change is in `signatures.py`."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
@@ -75,10 +75,16 @@ class Diagnosis:
         return next((level for level in (Level.BUFFERED, Level.ERROR) if level in levels), None)
 
 
-def diagnose(observations: Sequence[Observation], noticed: Sequence[Finding] = ()) -> Diagnosis:
-    """What these observations tell, of one URL or several; of several the first is the outermost. noticed: what was
-    found without looking at a response."""
+def diagnose(observations: Sequence[Observation], noticed: Sequence[Finding] = (), one_way: bool = True) -> Diagnosis:
+    """What these observations tell, of one URL or several.
+
+    noticed: what was found without looking at a response. one_way: the URLs are points of the same way, the first one
+    the outermost; else each is judged by itself.
+    """
     urls = list(dict.fromkeys(one.url for one in observations))
+    if not one_way:
+        parts = [diagnose([one for one in observations if one.url == url], noticed) for url in urls]
+        return Diagnosis(tuple(part.views[0] for part in parts), _ordered(f for part in parts for f in part.findings))
     shapes = dict(compare.beside([(one, shape(one)) for one in observations]))
     views = []
     for url in urls:
@@ -90,9 +96,16 @@ def diagnose(observations: Sequence[Observation], noticed: Sequence[Finding] = (
         own_findings = [finding for look in LOOKS for finding in look(view)]
         own_findings += [finding for finding in noticed if finding.url == view.url]
         found += [_explained(view, finding) for finding in _once(own_findings)]
-    found = [_placed(finding, compare.between(finding.name, finding.url, urls, found)) for finding in found]
+    # A point that gave no stream tells nothing of those beside it.
+    failed = {finding.url for finding in found if finding.level is Level.ERROR}
+    points = [url for url in urls if url not in failed]
+    found = [_placed(finding, compare.between(finding.name, finding.url, points, found)) for finding in found]
+    return Diagnosis(tuple(views), _ordered(found))
+
+
+def _ordered(found: Iterable[Finding]) -> tuple[Finding, ...]:
     order = list(Level)
-    return Diagnosis(tuple(views), tuple(sorted(found, key=lambda finding: order.index(finding.level))))
+    return tuple(sorted(found, key=lambda finding: order.index(finding.level)))
 
 
 def _placed(finding: Finding, where: str) -> Finding:
@@ -154,7 +167,10 @@ def _status(view: View) -> Iterator[Finding]:
     for one, _ in view.seen:
         if 300 <= one.status < 400:
             where = one.value("location").partition("?")[0]
-            yield _failure(view, one, "redirect", f"it answers {one.status}, to {where or 'nowhere'}")
+            said = f"it answers {one.status}{f', to {where}' if where else ' and does not say where to'}"
+            said += f"; {one.detail}" if one.detail else ""
+            cures = ("Follow it: -L.",) if where and not one.detail else ()
+            yield replace(_failure(view, one, "redirect", said), cures=cures)
         elif one.status and not 200 <= one.status < 300:
             yield _failure(view, one, "status", f"it answers {one.status}{_advice(one)}")
 
@@ -172,7 +188,9 @@ def _advice(one: Observation) -> str:
         401: "; send a credential, as in --header 'Authorization: Bearer ...'",
         404: "; is the path right?",
         405: f"; allowed are {allowed}, see --method" if allowed else "; see --method",
-        501: "; Caddy with response_buffers says so of `Incremental`, which unbuffer sends" if one.plan else "",
+        501: "; Caddy with response_buffers says so of `Incremental`, which unbuffer sends"
+        if one.plan or "caddy" in one.value("server").lower()
+        else "",
         503: "; the limit of streams or of probe.streams may be reached" if one.plan else "",
     }.get(one.status, "")
 

@@ -67,7 +67,7 @@ def _coded(text: str) -> str:
 
 
 def _picture(view: View) -> str:
-    seen = [one for one, _ in view.seen if one.reads]
+    seen = [one for one, _ in view.seen if one.reads and one.status < 300]
     seconds = span(seen) or 1.0
     height = _ROW * len(seen) + 24
     rows = "".join(line for number, one in enumerate(seen) for line in _row(one, number * _ROW + 8, seconds))

@@ -80,14 +80,19 @@ class Check:
 
     async def _first(self, target: Target, variant: Variant) -> tuple[Target, Observation]:
         """The request that is alone; redirects are followed if the user wants that. Returns where it ended."""
-        for _ in range(MOST_REDIRECTS):
+        followed = 0
+        while True:
             self.told(f"{target.shown}: {variant.name}, {variant.why}")
             one = await measure(target, variant, self.wanted.asking, self.kept)
             if not (self.wanted.follow and 300 <= one.status < 400 and one.value("location")):
                 return target, one
+            try:
+                there = _redirected(target, one.value("location"), variant, followed)
+            except UsageError as error:
+                self.kept[self.kept.index(one)] = one = replace(one, detail=str(error))
+                return target, one
             self.kept.remove(one)
-            target = _redirected(target, one.value("location"), variant)
-        raise UsageError(f"{target.shown}: more than {MOST_REDIRECTS} redirects")
+            target, followed = there, followed + 1
 
     async def _together(self, target: Target, variants: Sequence[Variant]) -> None:
         names = dict.fromkeys(variant.name for variant in variants)
@@ -107,8 +112,13 @@ class Check:
             self.noticed.append(Finding("proxy_environment", target.shown, f"{given[0]} is set"))
 
 
-def _redirected(target: Target, location: str, variant: Variant) -> Target:
-    """The target that a redirect names. A probe's parameters come from its plan again."""
+def _redirected(target: Target, location: str, variant: Variant, followed: int) -> Target:
+    """The target that a redirect names. A probe's parameters come from its plan again. followed: redirects before it.
+
+    Raises UsageError if it cannot be followed.
+    """
+    if followed == MOST_REDIRECTS:
+        raise UsageError(f"{MOST_REDIRECTS} redirects were followed before it")
     base = f"{target.scheme}://{target.authority}{target.asking(variant.plan)}"
     there = target_of(urljoin(base, location))
     same = (there.scheme, there.authority) == (target.scheme, target.authority)

@@ -164,7 +164,7 @@ TABLE: dict[str, Signature] = {
     "no_answer": Signature(Level.ERROR, "there was no HTTP response", ()),
     "silent": Signature(Level.ERROR, "nothing came for as long as was waited", ("Wait longer: --patience 90s.",)),
     "status": Signature(Level.ERROR, "the answer is no stream", ()),
-    "redirect": Signature(Level.ERROR, "the answer is a redirect, which was not followed", ("Follow it: -L.",)),
+    "redirect": Signature(Level.ERROR, "the answer is a redirect, which was not followed"),
     "no_probe": Signature(
         Level.ERROR, "what answers here is not unbuffer's probe",
         ("Switch it on in the sidecar: `probe: true`, or UNBUFFER_PROBE=true.",),

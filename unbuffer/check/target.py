@@ -61,7 +61,10 @@ def target_of(url: str) -> Target:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise UsageError(f"{shown(url)} is no URL: {error}") from None
+        why = "its port is no number from 1 to 65535" if str(error).startswith("Port ") else error
+        raise UsageError(f"{shown(url)} is no URL: {why}") from None
+    if port == 0:
+        raise UsageError(f"{shown(url)} is no URL: its port is no number from 1 to 65535")
     if parts.scheme not in PORTS:
         raise UsageError(f"{shown(url)}: unknown scheme {parts.scheme!r}; want http:// or https://")
     if not host:

@@ -111,7 +111,7 @@ def _different(view: View, named: set[str]) -> tuple[list[Observation], dict[str
     shown: dict[str, Observation] = {}
     alike: dict[str, list[str]] = {}
     for one, form in view.seen:
-        if not one.reads:
+        if not one.reads or one.status >= 300:
             continue
         if one.group:
             key = f"several {one.group}" if one.variant in named and not form.held else form.kind

@@ -85,7 +85,8 @@ class Wire(asyncio.Protocol):
 
 async def connect(target: Target, way: Way, protocols: tuple[str, ...]) -> Wire:
     """A connection to this server, over TLS where its URL has https. protocols: for ALPN. Raises UnreachableError."""
-    where = way.unix_socket or (way.proxy or target).authority
+    role = "the proxy " if way.proxy is not None and not way.unix_socket else ""
+    where = way.unix_socket or f"{role}{(way.proxy or target).authority}"
     try:
         async with asyncio.timeout(CONNECT):
             return await _connect(target, way, _tls(way, protocols) if target.tls else None)
@@ -102,7 +103,7 @@ async def connect(target: Target, way: Way, protocols: tuple[str, ...]) -> Wire:
         )
         raise UnreachableError(f"TLS with {target.authority} failed: {error.reason or error}{hint}") from None
     except (socket.gaierror, UnicodeError) as error:
-        name = (way.proxy or target).host
+        name = f"of {role}{way.proxy.host}" if way.proxy is not None else target.host
         raise UnreachableError(f"the name {name} does not resolve: {getattr(error, 'strerror', error)}") from None
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)

@@ -6,6 +6,15 @@ from unbuffer.check.diagnosis import Diagnosis, Finding, View
 from unbuffer.check.shape import lags
 from unbuffer.check.signatures import Level
 
+_WORDS = {
+    "cut": "",
+    "truncated": "truncated",
+    "blocked_loop": "blocked event loop",
+    "head_withheld": "head withheld",
+    "heartbeats_swallowed": "heartbeats swallowed",
+}
+"""What a verdict calls a finding, where it is not that something is buffered; a cut says it itself."""
+
 
 def verdict(diagnosis: Diagnosis, view: View) -> str:
     """What is to be said of this URL, in one sentence."""
@@ -15,7 +24,10 @@ def verdict(diagnosis: Diagnosis, view: View) -> str:
     graves = [finding for finding in diagnosis.of(view) if finding.level is worst]
     if worst is Level.ERROR:
         return graves[0].said
-    return f"buffered: {'; '.join(finding.said for finding in graves)}"
+    said: dict[str, list[str]] = {}
+    for finding in graves:
+        said.setdefault(_WORDS.get(finding.name, "buffered"), []).append(finding.said)
+    return "; ".join(f"{word}: {'; '.join(texts)}" if word else "; ".join(texts) for word, texts in said.items())
 
 
 def promptness(view: View) -> str:
@@ -31,7 +43,11 @@ def promptness(view: View) -> str:
     if not one.reads:
         return "nothing came"
     gap = max((later.at - earlier.at for earlier, later in pairwise(one.reads)), default=0.0)
-    return f"first bytes after {_ms(one.reads[0].at)}, {len(one.reads)} reads, largest gap {_ms(gap)}"
+    return f"first bytes after {_ms(one.reads[0].at)}, {_counted(len(one.reads))}, largest gap {_ms(gap)}"
+
+
+def _counted(reads: int) -> str:
+    return "1 read" if reads == 1 else f"{reads} reads"
 
 
 def _ms(seconds: float) -> str:

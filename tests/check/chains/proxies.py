@@ -127,7 +127,7 @@ CADDY = """
     persist_config off
     storage file_system {directory}/caddy
 }}
-http://{host}:{port} {{
+http://:{port} {{
     bind {host}
     {site}
     reverse_proxy {upstream} {{
