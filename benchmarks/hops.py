@@ -54,6 +54,7 @@ def _chain(name: str, path: str, *hops: Any, server: str = "uvicorn", neighbour:
 LUMP = ("lump",)
 BURSTS = ("bursts",)
 HEAD = ("headers_withheld",)
+WHOLE = ("whole",)
 CUT = ("cut",)
 
 SHAPES = (
@@ -111,9 +112,9 @@ SHAPES = (
         "proxy_http_version 1.1; proxy_buffering off; proxy_read_timeout 3s;")), CUT),
     Shape(_chain("an application that dies", "/breaks/_unbuffer/probe?count=30"), CUT),
     # -- what had no word
-    Shape(_chain("lighttpd as it comes, text", TEXT, proxies.lighttpd), ("held_whole",), HOP, has_word=False),
+    Shape(_chain("lighttpd as it comes, text", TEXT, proxies.lighttpd), WHOLE, HOP, has_word=False),
     Shape(_chain("a collecting middleware, text, with a length", "/collected/_unbuffer/probe?type=plain"),
-          ("held_whole",), APP, has_word=False),
+          WHOLE, APP, has_word=False),
     Shape(_chain("HAProxy, wait-for-body 4k", SSE, partial(
         proxies.haproxy, directives="option http-no-delay\n    http-response wait-for-body time 30s at-least 4k")),
         ("first_bytes_held",), HOP, has_word=False),

@@ -1,16 +1,19 @@
 """`python -m benchmarks.stalls`: how often silences are taken for a blocked upstream, and the other way round.
 
 Streams of a simulated upstream pause as models do: tokens, silences in which a model thinks or a tool runs, an end and
-a new beginning. Now and then its event loop is blocked, and what would be written waits until it is free again.
+a new beginning. Now and then its event loop is blocked, and what would be written waits until it is free again. The
+second table has short blocks in a row, as a neighbour makes them, and what becomes of the verdicts.
 """
 
 import argparse
 import heapq
 import sys
+from dataclasses import dataclass, field
 from random import Random
 
+from unbuffer.observe.verdict import STILLS
 from unbuffer.record import Record
-from unbuffer.relay.silences import SILENCE, Silences
+from unbuffer.relay.silences import LOOK, Silences
 from unbuffer.rhythm import Rhythm
 from unbuffer.totals import Totals
 
@@ -18,45 +21,85 @@ SECONDS = 3600.0
 """Simulated, for each row."""
 
 
-def _pause(random: Random, silent: float) -> float:
-    if random.random() < silent:
-        return random.uniform(1.0, 20.0)
-    return random.lognormvariate(-3.2, 0.6)  # a median of 40 ms
+@dataclass(slots=True)
+class Load:
+    """What comes. thinks: share of the tokens before which the model is silent, and for how long, seconds. blocks: when
+    the loop is blocked, for `lasts` seconds each."""
+
+    streams: int
+    thinks: float
+    silence: tuple[float, float] = (1.0, 20.0)
+    blocks: list[float] = field(default_factory=list)
+    lasts: float = 2.0
+
+    def pause(self, random: Random) -> float:
+        """Seconds to the next token."""
+        if random.random() < self.thinks:
+            return random.uniform(*self.silence)
+        return random.lognormvariate(-3.2, 0.6)  # a median of 40 ms
 
 
-def _run(random: Random, streams: int, silent: float, blocked: float) -> tuple[int, int, int]:
-    """An hour. blocked: how many times in it. Returns blocks that hit a stream, upstream silences, stream silences."""
-    totals = Totals()
-    records: list[Record] = []
+@dataclass(slots=True)
+class Found:
+    """hit: blocks that stopped a stream. upstream, stream: silences by scope. answers: streams that ended; held: those
+    that were stopped twice or more, and blamed: those that the verdict says this of."""
+
+    hit: int = 0
+    upstream: int = 0
+    stream: int = 0
+    answers: int = 0
+    held: int = 0
+    held_and_blamed: int = 0
+    blamed: int = 0
+
+
+def _fresh(record: Record) -> None:
+    record.rhythm = Rhythm("sse")
+    record.last_at = 0.0
+
+
+def _run(random: Random, load: Load) -> Found:
+    """An hour."""
+    totals, found = Totals(), Found()
+    records = [Record(0.0, "GET", "/", "1.1", "", "default") for _ in range(load.streams)]
     silences = Silences(totals, lambda: records)
-    blocks = sorted(random.uniform(0.0, SECONDS) for _ in range(round(blocked)))
+    blocks = sorted(load.blocks)
     hit: set[float] = set()
+    stopped: dict[int, set[float]] = {number: set() for number in range(load.streams)}
     due: list[tuple[float, int]] = []
-    for number in range(streams):
-        record = Record(0.0, "GET", "/", "1.1", "", "default")
-        record.rhythm = Rhythm("sse")
-        records.append(record)
+    for number, record in enumerate(records):
+        _fresh(record)
         heapq.heappush(due, (random.uniform(0.0, 5.0), number))
     now = 0.0
     while now < SECONDS:
         now, number = heapq.heappop(due)
-        while blocks and blocks[0] + 2.0 <= now:
+        while blocks and blocks[0] + load.lasts <= now:
             blocks.pop(0)
-        if blocks and now >= blocks[0]:  # nothing moves for two seconds; then all of it comes, one after another
-            hit.add(blocks[0])
-            heapq.heappush(due, (blocks[0] + 2.0 + number * 0.0002, number))
-            continue
         record = records[number]
-        if record.last_at and now - record.last_at >= SILENCE:
+        if blocks and now >= blocks[0]:  # nothing moves meanwhile; then all of it comes, one after another
+            hit.add(blocks[0])
+            if record.last_at:
+                stopped[number].add(blocks[0])
+            heapq.heappush(due, (blocks[0] + load.lasts + number * 0.0002, number))
+            continue
+        if record.last_at and now - record.last_at >= LOOK:
             silences.over(record, record.last_at, now)
         record.last_at = now
-        if random.random() < 0.003:  # an answer has some 300 tokens; the next one begins a little later
-            silences.ended_at = now
-            record.last_at = 0.0
-            heapq.heappush(due, (now + random.uniform(0.1, 5.0), number))
-        else:
-            heapq.heappush(due, (now + _pause(random, silent), number))
-    return len(hit), totals.upstream_silences["upstream"], totals.upstream_silences["stream"]
+        if random.random() >= 0.003:  # an answer has some 300 tokens; the next one begins a little later
+            heapq.heappush(due, (now + load.pause(random), number))
+            continue
+        silences.ended_at = now
+        assert record.rhythm is not None
+        held, blamed = len(stopped[number]) >= STILLS, record.rhythm.stills >= STILLS
+        found.answers += 1
+        found.held += held
+        found.blamed += blamed
+        found.held_and_blamed += held and blamed
+        stopped[number].clear()
+        _fresh(record)
+        heapq.heappush(due, (now + random.uniform(0.1, 5.0), number))
+    found.hit, found.upstream, found.stream = len(hit), *reversed(totals.upstream_silences.values())
+    return found
 
 
 def main() -> int:
@@ -69,8 +112,22 @@ def main() -> int:
     for streams in (1, 2, 3, 5, 10, 30, 100):
         for silent in (0.0, 0.02, 0.1):
             for blocked in (0, 60):
-                hit, upstream, stream = _run(random, streams, silent, blocked)
-                print(f"| {streams} | {silent:.0%} of the tokens | {hit} | {upstream} | {stream} |", flush=True)
+                blocks = [random.uniform(0.0, SECONDS) for _ in range(blocked)]
+                found = _run(random, Load(streams, silent, blocks=blocks))
+                row = (streams, f"{silent:.0%} of the tokens", found.hit, found.upstream, found.stream)
+                print("| " + " | ".join(map(str, row)) + " |", flush=True)
+    print("\n| streams | silences of 0.5 to 1 s | blocks of 0.7 s | answers | stopped twice | seen | blamed wrongly |")
+    print("|---:|---:|---|---:|---:|---:|---:|")
+    for streams in (2, 3, 5, 10):
+        for silent in (0.0, 0.02, 0.1):
+            for every in (0.0, 1.6):
+                blocks = [number * every for number in range(int(SECONDS / every))] if every else []
+                found = _run(random, Load(streams, silent, (0.5, 1.0), blocks, 0.7))
+                cells = (
+                    streams, f"{silent:.0%} of the tokens", f"every {every} s" if every else "none", found.answers,
+                    found.held, found.held_and_blamed, found.blamed - found.held_and_blamed,
+                )  # fmt: skip
+                print("| " + " | ".join(map(str, cells)) + " |", flush=True)
     return 0
 
 

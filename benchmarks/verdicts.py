@@ -20,7 +20,9 @@ from unbuffer.observe.verdict import judge
 Writes = list[tuple[float, bytes]]
 """When something was written, in seconds since the request, and what."""
 
-BLAMES = (Verdict.LUMP, Verdict.BURSTS, Verdict.HEADERS_WITHHELD)
+BLAMES = (
+    Verdict.LUMP, Verdict.BURSTS, Verdict.HEADERS_WITHHELD, Verdict.FIRST_BYTES_HELD, Verdict.BLOCKED_LOOP,
+)  # fmt: skip
 ONE_BREATH = 0.0004
 """Seconds within which two writes come in one read, as the event loop has its turn."""
 
@@ -119,6 +121,18 @@ def _speculative(random: Random) -> Stream:
     return _tokens(random, _first(random), pauses())
 
 
+def _batches(random: Random) -> Stream:
+    """The same by a large model: two to five tokens every 120 ms."""
+
+    def pauses() -> Iterator[float]:
+        while True:
+            yield random.gauss(0.12, 0.004)
+            for _ in range(random.randint(2, 5) - 1):
+                yield random.uniform(0.00003, 0.0002)
+
+    return _tokens(random, _first(random), pauses())
+
+
 def _tool_call(random: Random) -> Stream:
     """Words, a silence while a tool runs, and what it found, written in one go."""
     stream = _lognormal(random)
@@ -178,6 +192,46 @@ def _blocks(random: Random) -> Stream:
     return Stream(stream.kind, stream.head_at, [*writes, (more[-1][0], held or b"\n")])
 
 
+def _few_blocks(random: Random) -> Stream:
+    """A program that reads 8 KiB, and an answer that makes two or three of them and a rest."""
+    stream = _tokens(random, _first(random), _forever(lambda: random.lognormvariate(-3.6, 0.4)))
+    size, held = 8192, b""
+    writes: Writes = []
+    whole = size * random.randint(2, 3)
+    again = 1 + whole // sum(len(data) for _, data in stream.writes)
+    for at, data in [(stream.writes[-1][0] * n + at, data) for n in range(again) for at, data in stream.writes]:
+        held += data
+        while len(held) >= size and len(writes) * size < whole:
+            writes.append((at, held[:size]))
+            held = held[size:]
+        if len(writes) * size >= whole:
+            break
+    return Stream(stream.kind, stream.head_at, [*writes, (writes[-1][0] + random.uniform(0.1, 1.0), held or b"\n")])
+
+
+def _first_bytes(random: Random) -> Stream:
+    """A hop that waits for so many bytes, and lets all that follows go."""
+    stream = _tokens(random, _first(random), _forever(lambda: random.lognormvariate(-3.6, 0.4)), least=150)
+    least, held, number = random.choice((2048, 4096, 8192)), b"", 0
+    while len(held) < least:
+        at, data = stream.writes[number]
+        held, number = held + data, number + 1
+    return Stream(stream.kind, stream.head_at, [(at, held), *stream.writes[number:]])
+
+
+def _held_by_timer(random: Random) -> Stream:
+    """A timer that begins with the first byte it holds: HAProxy's and Apache's."""
+    mean, period = random.uniform(-4.8, -3.5), random.choice((0.207, 0.37))
+    stream = _tokens(random, _first(random), _forever(lambda: random.lognormvariate(mean, 0.5)), least=100)
+    due = 0.0
+    writes: Writes = []
+    for at, data in stream.writes:
+        if at >= due:
+            due = at + max(random.gauss(period, 0.003), 0.0)
+        writes.append((due, data))
+    return Stream(stream.kind, stream.head_at, writes)
+
+
 def _timer(random: Random) -> Stream:
     """A flush on a beat."""
     mean, period = random.uniform(-4.8, -3.5), random.choice((0.1, 0.2, 0.25, 0.5, 1.0))
@@ -204,13 +258,17 @@ MODELS = (
     Model("answers of 1 to 12 tokens", None, _short),
     Model("tokens with silences of 1 to 20 s", None, _thinking),
     Model("speculative decoding, 1 to 4 tokens a step", None, _speculative),
+    Model("speculative decoding, 2 to 5 tokens each 120 ms", None, _batches),
     Model("tokens through a network with hiccups", None, _hiccups),
     Model("tokens, then a result in one go", None, _tool_call),
     Model("progress on a timer", None, _progress),
     Model("database rows", None, _rows),
     Model("collected to the end", Verdict.LUMP, _collected),
     Model("a buffer of 2 to 16 KiB", Verdict.BURSTS, _blocks),
+    Model("8 KiB, two or three times", Verdict.BURSTS, _few_blocks),
+    Model("a timer of 207 or 370 ms from the first byte on", Verdict.BURSTS, _held_by_timer),
     Model("a flush every 0.1 to 1 s", Verdict.BURSTS, _timer),
+    Model("the first 2 to 8 KiB wait", Verdict.FIRST_BYTES_HELD, _first_bytes),
     Model("the head waits for the first token", Verdict.HEADERS_WITHHELD, _withheld),
 )
 

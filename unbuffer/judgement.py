@@ -13,6 +13,7 @@ class Verdict(StrEnum):
     HEADERS_WITHHELD = "headers_withheld"
     FIRST_BYTES_HELD = "first_bytes_held"
     BLOCKED_LOOP = "blocked_loop"
+    WHOLE = "whole"
     SHORT = "short"
 
 
@@ -21,7 +22,8 @@ class Judgement:
     """A verdict, and what it was seen by: a size, a beat, or how long something was held; empty where it is nobody's.
 
     causes: what most likely made it so, the likeliest first, as `observe.causes` finds them. sure: whether the stream
-    before it, of the same route and kind, was found to be the same; one alone is likely.
+    before it, of the same route and kind, was found to be the same; one alone is likely. What is whole may always
+    be an ordinary answer.
     """
 
     verdict: Verdict
@@ -42,5 +44,6 @@ FINDINGS = {
     Verdict.HEADERS_WITHHELD: "head_withheld",
     Verdict.FIRST_BYTES_HELD: "first_bytes_held",
     Verdict.BLOCKED_LOOP: "blocked_loop",
+    Verdict.WHOLE: "length_on_stream",
 }
 """The names of `unbuffer check` for what has one."""

@@ -85,6 +85,7 @@ class Record:
         "trace",
         "varies",
         "version",
+        "whole",
     )
 
     def __init__(self, started: float, method: str, path: str, version: str, client: str, route: str) -> None:
@@ -129,6 +130,9 @@ class Record:
         """Who says he has made the answer to a stream: its Server field, 64 bytes at most."""
         self.varies = False
         """Whether it says that it depends on Accept-Encoding, as compressors do that have left it alone."""
+        self.whole = False
+        """Whether it is text of a known length, and no stored document, whose head took long: perhaps a stream that
+        somebody held until he knew its length."""
         self.last_word = UNKNOWN
         """What the end of a stream that ended well was found to say: one of the constants above."""
         self.judgement: Judgement | None = None

@@ -24,11 +24,12 @@ class Rhythm:
     ends           events that ended in the first reads, decoded; 0 where they cannot be told (kind "stream")
     sampled        bytes in which they were counted
     opening        bytes of the first read; opening_ends: events that ended in it
+    stills         silences that another stream began with it and ended in the same moment (`relay.silences`)
     """
 
     __slots__ = (
         "_kind", "alike", "aside", "begun", "clump", "clumps", "ends", "given", "offset", "opening", "opening_ends",
-        "pauses", "sampled", "squares",
+        "pauses", "sampled", "squares", "stills",
     )  # fmt: skip
 
     def __init__(self, kind: str) -> None:
@@ -42,6 +43,7 @@ class Rhythm:
         self.sampled = 0
         self.opening = 0
         self.opening_ends = 0
+        self.stills = 0
         self.offset = 0
         self.begun = 0.0
         self.aside = 0

@@ -4,7 +4,7 @@ import pytest
 
 from unbuffer.http.framing import CHUNKED, UNTIL_CLOSE, FramingError
 from unbuffer.http.request import Fields
-from unbuffer.http.response import ResponseHead, maker
+from unbuffer.http.response import ResponseHead, is_fresh_text, maker
 
 Field = tuple[bytes, bytes]
 
@@ -123,3 +123,19 @@ def test_the_fields_are_kept_as_they_came() -> None:
 )
 def test_who_made_it(fields: Fields, expected: tuple[bytes, bool]) -> None:
     assert maker(fields) == expected
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ([(b"Content-Type", b"text/plain")], True),
+        ([(b"content-type", b"Text/Plain; charset=utf-8"), (b"Server", b"x")], True),
+        ([(b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8")], False),
+        ([(b"Content-Type", b"text/html")], False),
+        ([(b"Content-Type", b"text/plain"), (b"ETag", b'"1"')], False),
+        ([(b"last-modified", b"Thu, 01 Jan 1970 00:00:00 GMT"), (b"Content-Type", b"text/plain")], False),
+        ([], False),
+    ],
+)
+def test_text_that_was_made_for_this_request(fields: Fields, expected: bool) -> None:
+    assert is_fresh_text(fields) is expected

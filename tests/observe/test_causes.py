@@ -7,7 +7,10 @@ from unbuffer.observe.causes import MOST_CAUSES, REMEDIES, Cause, explained, not
 from unbuffer.record import Record
 from unbuffer.totals import Totals
 
-COLLECTED = (Verdict.HEADERS_WITHHELD, Verdict.LUMP, Verdict.BURSTS, Verdict.FIRST_BYTES_HELD, Verdict.BLOCKED_LOOP)
+COLLECTED = (
+    Verdict.HEADERS_WITHHELD, Verdict.LUMP, Verdict.BURSTS, Verdict.FIRST_BYTES_HELD, Verdict.BLOCKED_LOOP,
+    Verdict.WHOLE,
+)  # fmt: skip
 
 
 def a_record(route: str = "chat", kind: str = "sse", server: bytes = b"uvicorn", varies: bool = False) -> Record:
@@ -117,6 +120,11 @@ def test_a_lump_among_lumps_is_of_what_they_share_and_one_among_streams_its_own(
     assert causes(a_record(), Verdict.LUMP, totals)[:2] == [Cause.HOP_OR_APPLICATION, Cause.MIDDLEWARE]
     saw(totals, Verdict.STREAMED, "third")
     assert causes(a_record(), Verdict.LUMP, totals)[:2] == [Cause.MADE_AT_ONCE, Cause.MIDDLEWARE]
+
+
+def test_whose_it_is_that_a_text_comes_whole_is_said_where_a_proxy_says_so_and_else_left_open() -> None:
+    assert causes(a_record(kind="plain"), Verdict.WHOLE, Totals())[0] is Cause.HOP_OR_APPLICATION
+    assert causes(a_record(kind="plain", server=b"nginx"), Verdict.WHOLE, Totals())[0] is Cause.PROXY
 
 
 def test_who_waited_for_his_turn_waited_for_a_blocking_call() -> None:

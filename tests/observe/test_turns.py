@@ -22,6 +22,9 @@ FIRST = ended(100.0, 100.1, 101.5)
     [
         ([FIRST], ended(100.2, 101.51, 103.0), 1.3),
         ([FIRST, ended(100.1, 101.51, 103.0)], ended(100.2, 103.01, 104.0), 2.8),
+        # It was asked for first, and came second; its head takes as long as that of the other one did.
+        ([FIRST], ended(99.95, 101.51, 103.0), 1.55),
+        ([ended(100.0, 100.3, 101.5)], ended(100.2, 101.85, 103.0), 1.3),
         # Nobody was there before, it waited for something else, it did not wait, or what it waited for was no stream.
         ([], ended(100.2, 101.51, 103.0), 0.0),
         ([FIRST], ended(100.2, 101.8, 103.0), 0.0),

@@ -147,6 +147,45 @@ def test_an_event_of_several_lines_is_one(relay: Unwired) -> None:
     assert verdict(relay, [(0.4 + n * 0.2, event * 2) for n in range(20)]) is Verdict.STREAMED
 
 
+def text(relay: Unwired, head_at: float, fields: bytes = b"", rest: float = 0.0) -> Judgement | None:
+    """The verdict on plain text of a known length; rest: seconds until its second half."""
+    exchange, asked = relay.begin()
+    half = b"It was a dark and stormy night. " * 20
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\n%b\r\n"
+    relay.push(head % (2 * len(half), fields) + half, asked + head_at)
+    relay.push(half, asked + head_at + rest)
+    return judge(exchange.record)
+
+
+def test_text_that_comes_with_its_length_after_a_wait_is_whole_and_nobody_is_blamed(relay: Unwired) -> None:
+    assert text(relay, 1.2) == Judgement(Verdict.WHOLE, "after 1.2 s")
+
+
+@pytest.mark.parametrize(
+    ("head_at", "fields", "rest"),
+    [
+        (0.2, b"", 0.0),
+        # Its end was not there yet, or it lay in a file.
+        (1.2, b"", 0.3),
+        (1.2, b'ETag: "1"\r\n', 0.0),
+        (1.2, b"Last-Modified: Thu, 01 Jan 1970 00:00:00 GMT\r\n", 0.0),
+    ],
+)
+def test_text_that_nobody_can_have_held_has_no_verdict(
+    relay: Unwired, head_at: float, fields: bytes, rest: float
+) -> None:
+    assert text(relay, head_at, fields, rest) is None
+
+
+def test_who_was_stopped_together_with_others_twice_met_a_blocked_loop(relay: Unwired) -> None:
+    record = relay.play("sse", 0.01, paced(EVENT))
+    assert record.rhythm is not None
+    record.rhythm.stills = 1
+    assert judge(record) == Judgement(Verdict.STREAMED)
+    record.rhythm.stills = 2
+    assert judge(record) == Judgement(Verdict.BLOCKED_LOOP, "2 times together with others")
+
+
 def test_what_is_no_stream_has_no_verdict() -> None:
     assert judge(Record(1.0, "GET", "/", "1.1", "", "default")) is None
 

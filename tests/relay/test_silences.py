@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import pytest
+
 from unbuffer.record import Record
 from unbuffer.relay.silences import LOOKS, MOST_LOOKS, Silences, blocked
 from unbuffer.rhythm import Rhythm
@@ -138,7 +140,52 @@ def test_a_crowd_that_pauses_all_the_time_is_not_compared_with_all_of_it_each_ti
     for number in range(crowd):
         streams.speaks(number, T + 14 + number / 1e5)
     assert streams.counted == (1, 5 * crowd)
-    assert looks <= crowd
+    assert looks <= 2 * crowd + 10  # once for all, and once for who was silent together
+
+
+def stills(streams: Streams) -> list[int]:
+    """Of each stream, how many silences it had together with another one."""
+    return [record.rhythm.stills for record in streams.records if record.rhythm is not None]
+
+
+def test_silences_that_begin_and_end_together_are_counted_by_each_stream() -> None:
+    streams = Streams(T, T + 0.1, T + 0.03)
+    for again in (0, 1):
+        for number in range(3):
+            streams.speaks(number, T + 0.75 + again * 0.8 + number / 500)
+    assert stills(streams) == [2, 2, 2]
+    assert streams.counted == (0, 0)  # a second is long enough to count for all, and this is less
+
+
+@pytest.mark.parametrize(
+    ("last", "speaks"),
+    [
+        # They fall silent, or speak again, one after the other, as models do that think.
+        ((T, T + 0.3), (0.9, 0.905)),
+        ((T, T + 0.05), (0.8, 0.83)),
+        # Another one spoke meanwhile, or heard that it is answered.
+        ((T, T + 0.05, T + 0.5), (0.8, 0.805)),
+    ],
+)
+def test_whom_nobody_stopped_is_not_said_to_have_been(last: tuple[float, ...], speaks: tuple[float, ...]) -> None:
+    streams = Streams(*last)
+    for number, at in enumerate(speaks):
+        streams.speaks(number, T + at)
+    assert sum(stills(streams)) == 0
+
+
+@pytest.mark.parametrize("what", ["head", "end", "this process"])
+def test_what_shows_that_the_upstream_was_not_stopped(what: str) -> None:
+    streams = Streams(T, T, 0.0)
+    if what == "head":
+        streams.records[2].head_at = T + 0.5
+    elif what == "end":
+        streams.silences.ended_at = T + 0.5
+    else:
+        streams.totals.on_time_at = T + 0.4
+    streams.speaks(0, T + 0.8)
+    streams.speaks(1, T + 0.801)
+    assert sum(stills(streams)) == 0
 
 
 def test_blocked_now_is_seen_while_it_lasts() -> None:

@@ -16,6 +16,9 @@ _READ: Final = frozenset((b"connection", b"content-length", b"transfer-encoding"
 
 _NDJSON: Final = frozenset((b"application/x-ndjson", b"application/jsonl", b"application/stream+json"))
 
+_STORED: Final = frozenset((b"etag", b"last-modified", b"content-disposition"))
+"""Fields of what is stored somewhere, or handed out as a file. (Accept-Ranges is none: lighttpd adds it to all.)"""
+
 
 class ResponseHead:
     """A response head that was understood.
@@ -75,6 +78,20 @@ def maker(fields: Fields) -> tuple[bytes, bool]:
         elif key == b"vary":
             varies = varies or b"accept-encoding" in list_members(value)
     return server, varies
+
+
+def is_fresh_text(fields: Fields) -> bool:
+    """Whether a response is plain text that was made for it: neither a stored document (RFC 9110, section 8.8) nor in a
+    format with a version, as an exposition of metrics is."""
+    text = False
+    for name, value in fields:
+        key = name.lower()
+        if key in _STORED:
+            return False
+        if key == b"content-type":
+            media, _, parameters = value.lower().partition(b";")
+            text = media.strip() == b"text/plain" and b"version=" not in parameters
+    return text
 
 
 @lru_cache(maxsize=256)  # an application has a handful of media types

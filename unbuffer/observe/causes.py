@@ -105,8 +105,8 @@ def explained(judgement: Judgement | None, record: Record, totals: Totals, sure:
             found = _of_a_lump(record, totals)
         case Verdict.BURSTS:
             found = _of_bursts(record, judgement.seen)
-        case Verdict.FIRST_BYTES_HELD:
-            found = _of_first_bytes(record)
+        case Verdict.FIRST_BYTES_HELD | Verdict.WHOLE:
+            found = _where_evidence_ends(record)
         case _:  # a blocked loop
             found = iter((Cause.BLOCKING_CALL,))
     # Each at its first place.
@@ -176,7 +176,7 @@ def _of_bursts(record: Record, seen: str) -> Iterator[Cause]:
     yield Cause.COMPRESSION
 
 
-def _of_first_bytes(record: Record) -> Iterator[Cause]:
+def _where_evidence_ends(record: Record) -> Iterator[Cause]:
     yield from _of_the_head(record)
     yield Cause.HOP_OR_APPLICATION
     yield Cause.COMPRESSION

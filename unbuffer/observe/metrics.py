@@ -197,7 +197,7 @@ FAMILIES = (
         "Streams by how they came from the upstream: streamed = as they were made, lump = all at once after a wait, "
         "bursts = in clumps of one size or on one beat, headers_withheld = the head waited for the first chunk, "
         "first_bytes_held = the beginning waited for more bytes, blocked_loop = streams waited for one another, "
-        "short = too little to judge.",
+        "whole = text of a known length, after a wait: a slow answer or a held one, short = too little to judge.",
         "at the end of the stream",
         lambda now: _verdicts(now.totals),
     ),

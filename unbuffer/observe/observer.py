@@ -42,7 +42,7 @@ class Observer:
                 judgement = Judgement(Verdict.BLOCKED_LOOP, "together with the others")
             verdict = judgement.verdict
             key = record.route, record.kind
-            sure = self.totals.latest.get(key) is verdict
+            sure = verdict is not Verdict.WHOLE and self.totals.latest.get(key) is verdict
             self.totals.latest[key] = verdict
             self.totals.verdicts[record.route, verdict] += 1
             record.judgement = explained(judgement, record, self.totals, sure)

@@ -190,7 +190,7 @@ FIELDS = (
         "unbuffer.verdict",
         "unbuffer.verdict",
         "How a stream arrived from the upstream: `streamed`, `lump`, `bursts`, `headers_withheld`, `first_bytes_held`, "
-        "`blocked_loop` or `short`.",
+        "`blocked_loop`, `whole` or `short`.",
     ),
     Field(
         "seen",

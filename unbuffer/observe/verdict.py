@@ -62,6 +62,12 @@ MANY_PAUSES: Final = 8
 OPENING: Final = 8
 """Events of a first read from which on somebody kept them until he had enough bytes."""
 
+AT_ONCE: Final = 0.05
+"""Seconds within which a body of known length was there: whoever took longer to send it had not all of it."""
+
+STILLS: Final = 2
+"""Silences that a stream had together with others from which on somebody stopped them: one is chance."""
+
 FLOWS: Final = 1.5
 """Mean events of the clumps behind it, at the most."""
 
@@ -80,6 +86,10 @@ ADVICE = {
     Verdict.BLOCKED_LOOP: (
         "Streams waited for one another: a blocked event loop, or a server that takes one request at a time."
     ),
+    Verdict.WHOLE: (
+        "The text came whole, with its length, after a wait: an answer that took its time, or a stream that somebody "
+        "held until he knew its length."
+    ),
     Verdict.SHORT: "Too little, or too quick, to be judged.",
 }
 """What was seen, in a sentence; what to change is said by `observe.causes`."""
@@ -92,10 +102,15 @@ _SHORT: Final = Judgement(Verdict.SHORT)
 def judge(record: Record) -> Judgement | None:
     """How this stream arrived; None for what is no stream or has brought nothing, keep-alives aside."""
     rhythm = record.rhythm
-    if rhythm is None or not record.chunks:
+    if not record.chunks or (rhythm is None and not record.whole):
         return None
     # An answer that overtook the end of its request waited for nothing.
     asked = record.sent_at or record.first_at
+    if rhythm is None:
+        whole = record.last_at - record.head_at < AT_ONCE
+        return Judgement(Verdict.WHOLE, f"after {record.head_at - asked:.1f} s") if whole else None
+    if rhythm.stills >= STILLS:
+        return Judgement(Verdict.BLOCKED_LOOP, f"{rhythm.stills} times together with others")
     if _is_lump(record, rhythm, asked):
         return Judgement(Verdict.LUMP, f"after {(rhythm.begun or record.first_at) - asked:.1f} s")
     if collected_by := _collector(record, rhythm):

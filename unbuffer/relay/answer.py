@@ -10,14 +10,14 @@ from unbuffer.http.coded import without_coded
 from unbuffer.http.content import ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
 from unbuffer.http.request import Fields
-from unbuffer.http.response import ResponseHead, maker
+from unbuffer.http.response import ResponseHead, is_fresh_text, maker
 from unbuffer.http.sse import Tail, error_event, padded, reads_events, unmarked
 from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import SAID, UNSAID, Record
 from unbuffer.relay.client import Writer
 from unbuffer.relay.counting import count_keepalive, count_read, count_stall, count_write
 from unbuffer.relay.decoding import Decoding, Taker, decoding_of
-from unbuffer.relay.silences import SILENCE
+from unbuffer.relay.silences import LOOK
 from unbuffer.relay.stream import Stream
 from unbuffer.rhythm import SAMPLE, Rhythm
 from unbuffer.totals import Series
@@ -102,6 +102,9 @@ class Answer(Taker):
                 stream.watch(now, policy.heartbeat)
             if stream.shared.clients.on_stream is not None:
                 stream.shared.clients.on_stream(record)
+        elif head.framing > 0 and now - record.sent_at >= LOOK and head.status == 200 and record.sent_at:
+            record.whole = is_fresh_text(head.fields)
+            record.server, record.varies = maker(head.fields)
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx head: passed on at once."""
@@ -156,7 +159,7 @@ class Answer(Taker):
             self._kept_alive(size, len(data), now)
             chunks = SAMPLE  # it tells nothing of how large an event is
         else:
-            if chunks and now - record.last_at >= SILENCE and record.rhythm is not None:
+            if chunks and now - record.last_at >= LOOK and record.rhythm is not None:
                 self._silence_over(now)
             count_read(record, series, size, now)
         record.bytes_read += size
@@ -191,7 +194,7 @@ class Answer(Taker):
         """The upstream speaks again, or will no more. While the client takes nothing it is not asked to."""
         stream, record = self._stream, self.record
         since = max(record.last_at, record.sent_at, self._resumed_at)
-        if stream is not None and now - since >= SILENCE:
+        if stream is not None and now - since >= LOOK:
             stream.shared.silences.over(record, since, now)
 
     def _kept_alive(self, size: int, given: int, now: float) -> None:

@@ -12,6 +12,16 @@ from unbuffer.totals import Totals
 SILENCE: Final = 1.0
 """Seconds of silence that count; a boundary of the gap histogram. Token streams pause for a tenth of it."""
 
+LOOK: Final = 0.5
+"""Seconds of silence from which on it is looked at whether another stream was silent with it. One such silence is
+chance, several are not."""
+
+AT_ONCE = 0.015
+"""Seconds within which streams speak again that somebody had stopped; all that is due is sent in one turn of a loop."""
+
+ON_TIME = 0.25
+"""Seconds since this process was last seen on time that such a silence may have at the most."""
+
 SPREAD = 0.25
 """Seconds within which streams fall silent together, and speak again. Models that think fall silent one by one."""
 
@@ -58,13 +68,22 @@ class Silences:
         self._running = running
         self._blocked = (-1.0, -1.0)
         """Begin and end of the latest silence of all."""
+        self._first: Record | None = None
+        """The first stream that spoke again after the latest silence; None = others had spoken meanwhile."""
+        self._since = self._first_at = 0.0
+        """Since when it had been silent, and when it spoke."""
+        self._met = False
+        """Whether another one has spoken with it."""
         self._looks = float(MOST_LOOKS)
         """How many streams may still be looked at; the latest look may have taken more."""
         self._looked_at = 0.0
 
     def over(self, record: Record, since: float, now: float) -> None:
-        """A stream was silent from `since` until now, for SILENCE at least; its `last_at` is still of before."""
-        if self._totals.on_time_at and now - self._totals.on_time_at > STOOD_STILL:
+        """A stream was silent from `since` until now, for LOOK at least; its `last_at` is still of before."""
+        late = now - self._totals.on_time_at if self._totals.on_time_at else 0.0
+        if late <= ON_TIME:
+            self._meet(record, since, now)
+        if late > STOOD_STILL or now - since < SILENCE:
             return
         begin, end = self._blocked
         if abs(since - begin) <= SPREAD and now - end <= SPREAD:
@@ -75,6 +94,32 @@ class Silences:
             self._blocked = (since, now)
             self._totals.stood_still_at = now
         self._totals.upstream_silences[scope] += 1
+
+    def _meet(self, record: Record, since: float, now: float) -> None:
+        """Count the silence for those that had it together, unless somebody spoke meanwhile."""
+        if now - self._first_at > AT_ONCE or abs(since - self._since) > SPREAD:
+            self._first, self._since, self._first_at, self._met = record, since, now, False
+            return
+        first = self._first
+        if first is None or not self._may_look(now):
+            return
+        assert record.rhythm is not None
+        assert first.rhythm is not None
+        if not self._met:
+            self._met = True
+            if since + SPREAD < self.ended_at < now - AT_ONCE or self._anybody_spoke(record, since + SPREAD, now):
+                self._first = None
+                return
+            first.rhythm.stills += 1
+        record.rhythm.stills += 1
+
+    def _anybody_spoke(self, record: Record, since: float, now: float) -> bool:
+        """Whether any other stream brought something, if only a head, between `since` and a moment ago."""
+        for other in self._running():
+            self._looks -= 1
+            if since < max(other.last_at, other.head_at) < now - AT_ONCE and other is not record:
+                return True
+        return False
 
     def _may_look(self, now: float) -> bool:
         self._looks = min(self._looks + (now - self._looked_at) * LOOKS, MOST_LOOKS)

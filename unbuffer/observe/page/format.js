@@ -44,6 +44,7 @@ const words = {
   headers_withheld: "head withheld",
   first_bytes_held: "first bytes held",
   blocked_loop: "waited for others",
+  whole: "whole, after a wait",
   short: "too short to judge",
 };
 

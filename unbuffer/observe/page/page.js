@@ -167,7 +167,7 @@ function showSums() {
   const delays = last.relay.map((count, i) => count - first.relay[i]);
   const all = delays.reduce((a, b) => a + b, 0);
   put("relay", all ? within(delays, hello.relay_bounds, all * 0.99).replace("within ", "≤ ").replace("beyond ", "> ") : "–");
-  const judged = Object.entries(last.verdicts).filter(([name]) => name !== "short");
+  const judged = Object.entries(last.verdicts).filter(([name]) => name !== "short" && name !== "whole");
   const judgedCount = judged.reduce((sum, [, count]) => sum + count, 0);
   const buffered = judged.reduce((sum, [name, count]) => sum + (BUFFERED.includes(name) ? count : 0), 0);
   put("failed", number(last.failed), last.failed > 0);
