@@ -11,6 +11,9 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 # A link or an image of Markdown, without those that have a scheme or stay on the page.
 RELATIVE = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s]+)\)")
+# A drawing that there is for light pages and for dark ones, which Markdown cannot say.
+PICTURE = re.compile(r"<picture>.*?</picture>\n*", re.DOTALL)
+SOURCE = re.compile(r'(src|srcset)="([^"]+)"')
 
 
 def repository() -> str:
@@ -40,4 +43,7 @@ def description(text: str, address: str) -> str:
             return f"{image}[{label}]({address}/{'raw' if image else 'blob'}/HEAD/{target})"
         return "" if image else label
 
-    return RELATIVE.sub(absolute, text)
+    def picture(found: re.Match[str]) -> str:
+        return SOURCE.sub(rf'\1="{address}/raw/HEAD/\2"', found[0]) if address else ""
+
+    return RELATIVE.sub(absolute, PICTURE.sub(picture, text))

@@ -17,6 +17,8 @@ PAGES = SITE / "pages"
 FOLDERS = ("docs", "deploy", "benchmarks", "findings")
 LEFT_OUT = {"RELEASING.md"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?![a-z]+:|#)([^)\s#]+)(#[^)\s]*)?\)")
+# Of a drawing that there is for light pages and for dark ones, which Markdown cannot say.
+DRAWING = re.compile(r"""<(?:img|source)\b[^>]*?\b(?:src|srcset)="([^":]+)"[^>]*>""")
 FENCED = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 
 
@@ -54,16 +56,33 @@ def lay_out(page: Path) -> list[str]:
         elif there.is_dir() or there.name in LEFT_OUT:
             return label
         elif there.suffix != ".md":
-            copy = PAGES / there.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(there, copy)
+            with_page(there)
+        return found[0]
+
+    def drawn(found: re.Match[str]) -> str:
+        name, there = page.relative_to(ROOT), (page.parent / found[1]).resolve()
+        if found[0].startswith("<img") and not re.search(r'\balt="[^"]', found[0]):
+            complaints.append(f"{name}: {found[1]} has no description")
+        if there.is_relative_to(ROOT) and there.exists():
+            with_page(there)
+        else:
+            complaints.append(f"{name}: {found[1]} does not exist")
         return found[0]
 
     copy = PAGES / page.relative_to(ROOT)
     copy.parent.mkdir(parents=True, exist_ok=True)
     parts = FENCED.split(page.read_text())
-    copy.write_text("".join(part if part.startswith("```") else LINK.sub(led, part) for part in parts))
+    copy.write_text(
+        "".join(part if part.startswith("```") else DRAWING.sub(drawn, LINK.sub(led, part)) for part in parts)
+    )
     return complaints
+
+
+def with_page(file: Path) -> None:
+    """Copy a file that is no page."""
+    copy = PAGES / file.relative_to(ROOT)
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, copy)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def build_module(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
 def test_the_description_leads_nowhere_that_is_not(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     metadata = build_module(monkeypatch, "build_metadata")
     text = metadata.description((ROOT / "README.md").read_text(), address)
-    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    drawings = re.findall(r'(?:src|srcset)="([^"]+)"', text)
+    assert bool(drawings) == bool(address)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + drawings
     assert targets
     assert [target for target in targets if not re.match(r"https?://|#", target)] == []
     images = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", text)
