@@ -136,5 +136,6 @@ def test_without_its_packages_it_says_what_to_install(
 
     assert main(once=True) == 69
     assert capsys.readouterr().err == (
-        "unbuffer demo needs more packages (fastapi, sse-starlette): in a clone, pip install '.[demo]'\n"
+        "unbuffer demo needs more packages (fastapi, sse-starlette): "
+        "in a clone, pip install '.[demo]', or uvx --from '.[demo]' unbuffer demo\n"
     )

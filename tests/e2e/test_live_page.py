@@ -219,6 +219,15 @@ def test_a_stream_that_ended_before_anybody_looked_has_an_outline(
     browser.until(lambda: re.search(r"^An outline: .* 2 chunks, .*, the first", browser.text("#picture-text")))
     assert (marks(browser, "ups"), marks(browser, "downs")) == (2, 0)
     assert len(browser.all("#picture .unknown")) == 1
+    # And so it is with one that only ended while the page was open.
+    browser.open("about:blank")
+    with running(client, proxy, stack.gate()) as stream:
+        stream.go_on(2)
+        open_page(browser, proxy)
+        browser.until(lambda: browser.text("#stream-heading") == f"GET {stream.path}")
+        stream.end()
+    browser.until(lambda: re.search(r"^An outline: .* 3 chunks", browser.text("#picture-text")))
+    assert (marks(browser, "ups"), marks(browser, "downs")) == (2, 0)
 
 
 def test_the_keyboard_chooses_and_focus_stays(
@@ -357,7 +366,7 @@ def test_it_says_when_the_process_has_ended(browser: Browser, stack: Stack) -> N
     browser.until(lambda: browser.text("#state") == "no connection")
     assert browser.find("#state").get_attribute("data-state") == "lost"
     assert browser.find("#gone").aria_role == "alert"
-    assert "does not answer since" in browser.text("#gone")
+    assert "has not answered since" in browser.text("#gone")
     assert "grayscale" in browser.find("main").value_of_css_property("filter")
 
 

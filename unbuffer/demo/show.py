@@ -34,8 +34,8 @@ def main(once: bool) -> int:
     """
     needed = {name: importlib.util.find_spec(name) for name in ("fastapi", "sse_starlette", "uvicorn", "websockets")}
     if missing := [name.replace("_", "-") for name, found in needed.items() if found is None]:
-        text = f"unbuffer demo needs more packages ({', '.join(missing)}): in a clone, pip install '.[demo]'"
-        print(text, file=sys.stderr)
+        cure = "in a clone, pip install '.[demo]', or uvx --from '.[demo]' unbuffer demo"
+        print(f"unbuffer demo needs more packages ({', '.join(missing)}): {cure}", file=sys.stderr)
         return EX_UNAVAILABLE
     try:
         ended = asyncio.run(_until_stopped(once))

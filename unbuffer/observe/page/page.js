@@ -138,7 +138,7 @@ function gone() {
     write($("gone"), "unbuffer does not answer: it has ended, or too many of these pages are open.");
   } else {
     const then = clock.format(news.now * 1000);
-    write($("gone"), `${hello.host} does not answer since ${then}: unbuffer has ended, or cannot be reached. What stands here was so then.`);
+    write($("gone"), `${hello.host} has not answered since ${then}: unbuffer has ended, or cannot be reached. The page shows how things were then.`);
   }
   $("gone").hidden = false;
   document.body.classList.toggle("gone", Boolean(news));
@@ -183,15 +183,18 @@ function put(name, words, notable = false) {
 
 function showStream() {
   $("follow").hidden = !pinned;
-  $("window").hidden = !stream?.kept;
   if (!stream) {
+    $("window").hidden = true;
     picture.outline(null, "Its picture appears here as soon as one runs.");
     return;
   }
   const { row } = stream;
   write($("stream-heading"), `${row.method} ${row.path}`);
   showVerdict(row);
-  if (stream.kept) picture.draw(stream, Number(document.querySelector("#window input:checked").value));
+  // One that had all its chunks before the page was opened, and only ended since, has none to draw.
+  const drawable = stream.kept && (stream.marks.length || !row.outcome || !row.chunks);
+  $("window").hidden = !drawable;
+  if (drawable) picture.draw(stream, Number(document.querySelector("#window input:checked").value));
   else picture.outline(stream, unkept(row));
 }
 
