@@ -8,15 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from signal import SIGTERM
 
-import httpx
 import pytest
 
+from tests import local
 from tests.apps.installed import python
 from tests.deploy.balancers import free_port, hosts
 from tests.e2e.completions import completion
 from tests.e2e.processes import STARTED, running
 from tests.e2e.stack import App, Gate, Unbuffer, unbuffer, uvicorn
-from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -103,7 +102,7 @@ def after_the_first(front: Unbuffer, model: str, go_on: Callable[[], None]) -> l
     """The lines of a stream of this model from its second on, none of them empty; raises if it is cut."""
     question = {"model": model, "messages": [{"role": "user", "content": "count"}], "stream": True}
     url, key = f"{front.url}/v1/chat/completions", {"Authorization": f"Bearer {KEY}"}
-    with httpx.stream("POST", url, headers=key, json=question, trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("POST", url, headers=key, json=question) as response:
         lines = (line for line in response.iter_lines() if line)
         assert "event 0" in next(lines)
         go_on()

@@ -1,6 +1,5 @@
 """Bad input and bad luck: a clear sentence, the right exit code, and never a traceback."""
 
-import socket
 from pathlib import Path
 
 import pytest
@@ -81,13 +80,10 @@ def test_a_body_that_never_begins_is_waited_for_as_long_as_asked(check: Run, app
     assert answer.report["verdict"] == "no body came within 0.3 s"
 
 
-def test_a_server_that_is_not_there(check: Run) -> None:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        port = holder.getsockname()[1]
-        answer = check("--json", f"http://127.0.0.1:{port}/x")
+def test_a_server_that_is_not_there(check: Run, closed_port: int) -> None:
+    answer = check("--json", f"http://127.0.0.1:{closed_port}/x")
     assert (answer.code, answer.found) == (3, ["no_answer"])
-    assert answer.report["verdict"].startswith(f"cannot connect to 127.0.0.1:{port}: ")
+    assert answer.report["verdict"].startswith(f"cannot connect to 127.0.0.1:{closed_port}: ")
 
 
 def test_a_socket_that_is_not_there(check: Run, tmp_path: Path) -> None:

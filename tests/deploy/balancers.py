@@ -14,8 +14,8 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM
@@ -296,7 +296,7 @@ class Front:
 
     def context(self) -> ssl.SSLContext:
         """For a client that trusts it."""
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.authority.configure_trust(context)
         return context
 
@@ -318,22 +318,6 @@ def running_balancer(
         front = Front(name, f"https://{site.host}:{site.port}", authority, process)
         _listens(site, front)
         yield front
-
-
-@contextmanager
-def balancers_by_name(
-    authority: trustme.CA, behind: Instances, new_directory: Callable[[str], Path]
-) -> Iterator[Callable[[str], Front]]:
-    """Load balancers on their shipped files, each started when it is first asked for."""
-    fronts: dict[str, Front] = {}
-    with ExitStack() as started:
-
-        def get(name: str) -> Front:
-            if name not in fronts:
-                fronts[name] = started.enter_context(running_balancer(name, authority, behind, new_directory(name)))
-            return fronts[name]
-
-        yield get
 
 
 def _listens(site: Site, front: Front) -> None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import httpx
 import pytest
 import yaml
 
+from tests import local
 from tests.e2e.processes import running
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Prometheus:
 
     def ask(self, path: str, **parameters: str) -> Any:
         """The data of one answer of its API."""
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, trust_env=False, timeout=PATIENCE)
+        answer = local.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=PATIENCE)
         return answer.raise_for_status().json()["data"]
 
     def series(self, query: str) -> list[dict[str, str]]:

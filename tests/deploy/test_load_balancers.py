@@ -23,16 +23,14 @@ from tests.deploy.balancers import (
     Changes,
     Front,
     Instances,
-    balancers_by_name,
     checked,
     free_port,
     hosts,
     instance,
     instance_alone,
-    instances,
     running_balancer,
 )
-from tests.e2e.stack import App, Gate, Unbuffer, uvicorn, uvicorn_h11
+from tests.e2e.stack import App, Gate, Unbuffer, uvicorn_h11
 from tests.peers import PATIENCE, eventually
 
 pytestmark = pytest.mark.process
@@ -99,28 +97,10 @@ CARELESS: dict[str, Changes] = {
 
 
 @pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="session")
-def app() -> Iterator[App]:
-    with uvicorn() as app:
-        yield app
-
-
-@pytest.fixture(scope="session")
 def plain_app() -> Iterator[App]:
     """On h11, which sends each chunk as it comes, also to HTTP/1.0."""
     with uvicorn_h11() as app:
         yield app
-
-
-@pytest.fixture(scope="session")
-def behind(app: App) -> Iterator[Instances]:
-    """Two instances of unbuffer."""
-    with instances(app) as (both, _, _):
-        yield both
 
 
 @pytest.fixture(scope="session")
@@ -178,15 +158,6 @@ def start(authority: trustme.CA, tmp_path: Path) -> Iterator[Start]:
             merged = dict(itertools.chain.from_iterable(each.items() for each in changes))
             return running.enter_context(running_balancer(name, authority, behind, tmp_path, merged))
 
-        yield get
-
-
-@pytest.fixture(scope="session")
-def front_of(
-    authority: trustme.CA, behind: Instances, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], Front]]:
-    """A load balancer by its name, on its file as it is shipped."""
-    with balancers_by_name(authority, behind, tmp_path_factory.mktemp) as get:
         yield get
 
 

@@ -6,17 +6,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests import local
 from tests.deploy.balancers import free_port, hosts, installed, rewritten
 from tests.deploy.containers import ROOT
 from tests.e2e.processes import running
-from tests.e2e.stack import App, uvicorn
-from tests.peers import PATIENCE
+from tests.e2e.stack import App
 from unbuffer.settings.load import load
 
 FOLDER = ROOT / "deploy" / "systemd"
@@ -89,12 +87,6 @@ def test_the_service_comes_with_its_socket_and_stays_away_with_bad_settings() ->
     assert "Accept" not in Unit("unbuffer.socket")["Socket"], "one process serves every connection"
 
 
-@pytest.fixture(scope="module")
-def app() -> Iterator[App]:
-    with uvicorn() as app:
-        yield app
-
-
 @pytest.mark.process
 def test_the_activator_of_systemd_passes_a_socket(app: App, tmp_path: Path) -> None:
     """It waits for the first connection and becomes unbuffer, which serves it with a stream in lock-step."""
@@ -107,7 +99,7 @@ def test_the_activator_of_systemd_passes_a_socket(app: App, tmp_path: Path) -> N
     serve = (sys.executable, "-m", "unbuffer", "serve", "-c", str(settings))
     with (
         running(installed("systemd-socket-activate"), "-l", f"{host}:{port}", *serve) as process,
-        httpx.Client(base_url=f"http://{host}:{port}", trust_env=False, timeout=PATIENCE) as client,
+        local.client(f"http://{host}:{port}") as client,
     ):
         process.err.match("Listening on")
         gate = app.gate()

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
+import httpx
 import pytest
 
-from tests.e2e.stack import SERVERS, Stack, starters, unbuffer
+from tests import local
+from tests.e2e.stack import SERVERS, App, Stack, Unbuffer, starters, unbuffer
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +36,23 @@ def each_stack(stack_of: Callable[[str], Stack], request: pytest.FixtureRequest)
 def stack(stack_of: Callable[[str], Stack]) -> Stack:
     """Where the server makes no difference: uvicorn."""
     return stack_of("uvicorn")
+
+
+@pytest.fixture
+def app(stack: Stack) -> App:
+    """The application of that stack."""
+    return stack.app
+
+
+@pytest.fixture
+def proxy(app: App) -> Iterator[Unbuffer]:
+    """A sidecar that only this test uses: it has counted nothing, and its page is empty."""
+    with unbuffer(app.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    """A client whose connections are this test's own."""
+    with local.client() as client:
+        yield client

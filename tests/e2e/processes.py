@@ -17,10 +17,16 @@ T = TypeVar("T")
 STARTED = 60.0
 """Seconds within which a program that imports much says its first word, also on a busy machine."""
 
-# Settings of servers that the machine's user may have; they are not meant for those of the tests.
-_FOREIGN = ("UNBUFFER_", "UVICORN_", "GRANIAN_", "WEB_CONCURRENCY", "HYPERCORN_")
-# A test counts the requests that its application gets; unbuffer's own is for the tests of it.
-_OWN = {"PYTHONUNBUFFERED": "1", "UNBUFFER_METRICS__OPENAPI": "off"}
+_FOREIGN = re.compile("PORT$|UNBUFFER_|UVICORN_|GRANIAN_|WEB_CONCURRENCY|HYPERCORN_")
+
+
+def environment() -> dict[str, str]:
+    """That of this process, without settings that the machine's user may have for servers of their own.
+
+    unbuffer asks for no description of the API: a test counts the requests that its application gets.
+    """
+    kept = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
+    return kept | {"UNBUFFER_METRICS__OPENAPI": "off"}
 
 
 class Lines:
@@ -73,13 +79,12 @@ class Program:
     """A child process that runs."""
 
     def __init__(self, *command: str) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=environment | _OWN,
+            env=environment() | {"PYTHONUNBUFFERED": "1"},
         )
         assert self._process.stdout is not None
         assert self._process.stderr is not None

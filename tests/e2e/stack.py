@@ -13,8 +13,8 @@ import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import local
 from tests.e2e.processes import STARTED, Program, running
-from tests.peers import PATIENCE
 
 APP = "tests.e2e.app:app"
 SERVERS = ("uvicorn", "uvicorn-h11", "hypercorn", "granian")
@@ -83,7 +83,7 @@ class Unbuffer:
 
     def samples(self) -> dict[tuple[str, Labels], float]:
         """What /metrics says now, by name and labels."""
-        text = httpx.get(f"{self.admin}/metrics", trust_env=False, timeout=PATIENCE).raise_for_status().text
+        text = local.get(f"{self.admin}/metrics").raise_for_status().text
         families = text_string_to_metric_families(text)
         return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
@@ -123,9 +123,8 @@ class Stack:
 @contextmanager
 def _reached(url: str, process: Program, socket: str | None = None) -> Iterator[App]:
     # Both httpx and uvicorn keep a connection at rest for 5 s: one of them has to be the first to give it up.
-    transport = httpx.HTTPTransport(uds=socket, limits=httpx.Limits(keepalive_expiry=1))
-    base = "http://localhost" if socket else url
-    with httpx.Client(base_url=base, transport=transport, trust_env=False, timeout=PATIENCE) as client:
+    limits = httpx.Limits(keepalive_expiry=1)
+    with local.client("http://localhost" if socket else url, socket, limits=limits) as client:
         yield App(url, client, process)
 
 

@@ -16,6 +16,7 @@ from signal import SIGTERM
 import httpx
 import pytest
 
+from tests import local
 from tests.e2e.processes import running
 from tests.e2e.stack import Gate, Stack
 from tests.peers import PATIENCE, eventually
@@ -101,8 +102,7 @@ class Waiting:
         self._gate.taken(number + 1)
         # Every process on the way now has the event before it has these requests. The second one is there because a
         # process may see the event and the first request in the same moment, and take them in any order.
-        transport = httpx.HTTPTransport(uds=self._front)
-        with httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=PATIENCE) as other:
+        with local.client(socket=self._front) as other:
             for _ in range(2):
                 assert other.get("/plain/1").text == "x"
         readable, _, _ = select.select([self._socket], [], [], 0)
@@ -120,11 +120,7 @@ class Waiting:
 
 
 def passes_in_lockstep(front: str, gate: Gate, kind: str) -> None:
-    transport = httpx.HTTPTransport(uds=front)
-    with (
-        httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=PATIENCE) as client,
-        client.stream("GET", gate.path(kind)) as response,
-    ):
+    with local.client(socket=front) as client, client.stream("GET", gate.path(kind)) as response:
         parts = response.iter_raw()
         body = b""
         for number in range(5):
@@ -177,9 +173,7 @@ def test_a_stream_that_fails_behind_nginx_is_cut_for_its_client(stack: Stack, tm
     gate = stack.gate()
     with (
         nginx(tmp_path, stack.url) as front,
-        httpx.Client(
-            base_url="http://localhost", transport=httpx.HTTPTransport(uds=front), trust_env=False, timeout=PATIENCE
-        ) as client,
+        local.client(socket=front) as client,
         client.stream("GET", gate.path("text")) as response,
     ):
         parts = response.iter_raw()

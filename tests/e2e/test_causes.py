@@ -4,12 +4,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import httpx
 import msgspec
 import pytest
 
+from tests import local
 from tests.e2e.stack import App, granian, gunicorn, hypercorn, unbuffer, uvicorn
-from tests.peers import PATIENCE
 from unbuffer.observe.causes import Cause
 
 pytestmark = pytest.mark.process
@@ -51,7 +50,7 @@ def test_the_likeliest_cause_is_the_one_that_is_there(server: str, tmp_path: Pat
             # A sidecar for each: what the head says is enough.
             with unbuffer(app.url) as proxy:
                 for number in range(1, TRIES + 1):
-                    httpx.get(f"{proxy.url}{path}", trust_env=False, timeout=PATIENCE).raise_for_status()
+                    local.get(f"{proxy.url}{path}").raise_for_status()
                     line = proxy.lines(path, number)[-1]
                     seen = line["unbuffer.verdict"], line.get("unbuffer.cause")
                     if seen == expected:
@@ -65,9 +64,9 @@ def test_what_other_routes_do_tells_whose_fault_it_is_and_the_live_page_is_told(
     file.write_text("routes: [{name: late, prefix: /late}, {name: withheld, prefix: /withheld}]\n")
     with uvicorn(application=APPLICATION) as app, unbuffer(app.url, "-c", str(file)) as proxy:
         for path in ("/late/events", "/withheld"):
-            httpx.get(f"{proxy.url}{path}", trust_env=False, timeout=PATIENCE).raise_for_status()
+            local.get(f"{proxy.url}{path}").raise_for_status()
             proxy.lines(path)
-        page = httpx.stream("GET", f"{proxy.admin}/streams/updates", trust_env=False, timeout=PATIENCE)
+        page = local.stream("GET", f"{proxy.admin}/streams/updates")
         with page as response:
             news = next(line for line in response.iter_lines() if '"ended"' in line)
     (row,) = [row for row in msgspec.json.decode(news.removeprefix("data: "))["ended"] if row["path"] == "/withheld"]

@@ -8,6 +8,7 @@ import openai
 import pytest
 import requests
 
+from tests import local
 from tests.e2e.completions import completion
 from tests.e2e.processes import running
 from tests.e2e.stack import Gate, Stack
@@ -65,7 +66,7 @@ def httpx_text(response: httpx.Response) -> Iterator[str]:
 @pytest.mark.parametrize("read", [httpx_text, httpx.Response.iter_lines])
 def test_httpx(stack: Stack, read: Callable[[httpx.Response], Iterator[str]]) -> None:
     gate = stack.gate()
-    with httpx.stream("GET", stack.url + gate.path("text"), trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("GET", stack.url + gate.path("text")) as response:
         in_lockstep(gate, read(response))
 
 

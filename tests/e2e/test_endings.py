@@ -9,6 +9,7 @@ import openai
 import pytest
 import requests
 
+from tests import local
 from tests.e2e.completions import completion
 from tests.e2e.processes import running
 from tests.e2e.stack import Gate, Stack
@@ -25,7 +26,7 @@ FIRST = "event 0\n"
 @pytest.mark.parametrize("kind", ["sse", "sse-starlette", "text", "synchronous", "compressed"])
 def test_a_stream_that_fails_never_ends_cleanly(each_stack: Stack, kind: str) -> None:
     gate = each_stack.gate()
-    with httpx.stream("GET", each_stack.url + gate.path(kind), trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("GET", each_stack.url + gate.path(kind)) as response:
         parts = response.iter_raw()
         assert b"event 0" in next(parts)
         gate.fail()
@@ -87,7 +88,7 @@ def test_openai_raises(stack: Stack) -> None:
 
 def test_the_connection_of_a_stream_that_failed_is_not_used_again(stack: Stack) -> None:
     gate = stack.gate()
-    with httpx.Client(base_url=stack.url, trust_env=False, timeout=PATIENCE) as client:
+    with local.client(stack.url) as client:
         with client.stream("GET", gate.path("text")) as response:
             gate.fail()
             with pytest.raises(httpx.RemoteProtocolError):
@@ -102,7 +103,7 @@ def test_the_connection_of_a_stream_that_failed_is_not_used_again(stack: Stack) 
 @pytest.mark.parametrize("kind", ["sse", "sse-starlette", "ndjson", "text", "compressed"])
 def test_the_application_stops_when_the_client_leaves(each_stack: Stack, kind: str) -> None:
     gate = each_stack.gate()
-    with httpx.stream("GET", each_stack.url + gate.path(kind), trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("GET", each_stack.url + gate.path(kind)) as response:
         assert next(response.iter_raw())
 
     assert gate.over() == "cancelled"

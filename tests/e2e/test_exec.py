@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests import local
 from tests.e2e.processes import Program, running
 from tests.e2e.stack import APP
-from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -39,7 +39,7 @@ def executing(*arguments: str, port: int, own: tuple[str, ...] = ()) -> Iterator
     own += ("--upstream", f"http://127.0.0.1:{port}") if "{port}" in arguments else ()
     with running(*command, *own, "--set", "upstream.wait=20s", "--", sys.executable, *arguments) as process:
         url = process.err.match(r"listening on (http://\S+)")[1]
-        with httpx.Client(base_url=url, trust_env=False, timeout=PATIENCE) as client:
+        with local.client(url) as client:
             yield Executed(process, client)
 
 

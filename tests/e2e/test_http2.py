@@ -14,12 +14,12 @@ import httpx
 import pytest
 import trustme
 
+from tests import local
 from tests.deploy.balancers import free_port, hosts
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.processes import Program, running
 from tests.e2e.stack import Gate, Stack, unbuffer
 from tests.e2e.test_behind_proxies import program
-from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -77,8 +77,7 @@ def test_a_program_has_the_last_event_of_a_stream_that_breaks(stack: Stack, name
 
 
 def prior_knowledge() -> httpx.Client:
-    transport = httpx.HTTPTransport(http1=False, http2=True)
-    return httpx.Client(transport=transport, trust_env=False, timeout=PATIENCE)
+    return local.client(http1=False, http2=True)
 
 
 def test_httpx_reads_each_event(stack: Stack) -> None:
@@ -263,8 +262,7 @@ def front(
     host = stack_of("uvicorn").url.removeprefix("http://")
     with FRONTS[request.param](tmp_path_factory.mktemp(request.param), host) as place:
         url, socket = (place, None) if place.startswith("http:") else ("http://localhost", place)
-        transport = httpx.HTTPTransport(uds=socket)
-        with httpx.Client(base_url=url, transport=transport, trust_env=False, timeout=PATIENCE) as client:
+        with local.client(url, socket) as client:
             answers(client)
             yield client
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from tests import local
 from tests.e2e.stack import Unbuffer, unbuffer, uvicorn
-from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -28,7 +28,7 @@ def proxy() -> Iterator[Unbuffer]:
 def told(proxy: Unbuffer, path: str) -> list[str]:
     """Every line of a stream until it is broken off, empty ones aside."""
     lines: list[str] = []
-    with httpx.stream("GET", f"{proxy.url}{path}", trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("GET", f"{proxy.url}{path}") as response:
         try:
             for line in response.iter_lines():
                 lines += [line] if line else []

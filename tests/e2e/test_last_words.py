@@ -1,27 +1,22 @@
 """FastAPI's own EventSourceResponse ends a stream cleanly when the path operation raises: what is seen of it."""
 
-import signal
-import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests import local
 from tests.e2e.browser import chromium
-from tests.e2e.processes import running
-from tests.e2e.stack import Gate, Stack, unbuffer
-from tests.peers import PATIENCE
+from tests.e2e.stack import Gate, Stack, unbuffer, uvicorn
 from unbuffer.totals import FEW_ENDS
 
 pytestmark = pytest.mark.process
 
 
 def test_the_one_that_raised_among_those_that_did_not(tmp_path_factory: pytest.TempPathFactory) -> None:
-    command = (sys.executable, "-m", "uvicorn", "tests.observe.app:app", "--port", "0", "--no-access-log")
     with (
-        running(*command, "--timeout-graceful-shutdown", "1", code=-signal.SIGTERM) as process,
-        unbuffer(process.err.match(r"running on (http://\S+)")[1]) as proxy,
-        httpx.Client(base_url=proxy.url, trust_env=False, timeout=PATIENCE) as client,
+        uvicorn(application="tests.observe.app:app") as app,
+        unbuffer(app.url) as proxy,
+        local.client(proxy.url) as client,
         chromium(tmp_path_factory.mktemp("chromium")) as browser,
     ):
         for _ in range(FEW_ENDS):
@@ -45,7 +40,7 @@ def test_the_one_that_raised_among_those_that_did_not(tmp_path_factory: pytest.T
 
 def read(url: str, gate: Gate, *, fails: bool) -> str:
     """The whole stream, which ends or fails after its first event; raises if it is cut."""
-    with httpx.stream("GET", url + gate.path("fastapi"), trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("GET", url + gate.path("fastapi")) as response:
         parts = response.iter_text()
         first = next(parts)
         gate.fail() if fails else gate.end()

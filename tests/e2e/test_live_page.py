@@ -15,7 +15,6 @@ from selenium.webdriver.support.select import Select
 
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer, uvicorn
-from tests.peers import PATIENCE
 from unbuffer.rhythm import PAUSE
 
 pytestmark = pytest.mark.process
@@ -25,19 +24,6 @@ pytestmark = pytest.mark.process
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with chromium(tmp_path_factory.mktemp("chromium")) as browser:
         yield browser
-
-
-@pytest.fixture
-def proxy(stack: Stack) -> Iterator[Unbuffer]:
-    """A sidecar that only this test uses: its page is empty at first."""
-    with unbuffer(stack.app.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
-        yield client
 
 
 class Running:

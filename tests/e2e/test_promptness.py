@@ -3,12 +3,11 @@
 Whatever holds an event back on its way brings these tests to a stop.
 """
 
-import httpx
 import pytest
 
+from tests import local
 from tests.e2e.app import KINDS
 from tests.e2e.stack import Stack
-from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -30,7 +29,7 @@ def test_every_kind_of_stream_is_tried() -> None:
 def test_each_event_arrives_before_the_next_one_exists(each_stack: Stack, kind: str) -> None:
     gate = each_stack.gate()
     body = b""
-    with httpx.stream("GET", each_stack.url + gate.path(kind), trust_env=False, timeout=PATIENCE) as response:
+    with local.stream("GET", each_stack.url + gate.path(kind)) as response:
         parts = response.iter_raw()
         for number in range(5):
             expected = "".join(EVENTS[kind].format(n) for n in range(number + 1)).encode()

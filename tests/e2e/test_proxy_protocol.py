@@ -89,15 +89,6 @@ def behind() -> Iterator[Unbuffer]:
             thread.join()
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
-    """A port for a proxy that cannot be told to take a free one: held, but not listened on."""
-    with socket.socket() as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -128,15 +119,17 @@ def nginx(directory: Path, port: int | str, upstream: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("front", [haproxy("send-proxy"), haproxy("send-proxy-v2"), nginx], ids=["v1", "v2", "nginx"])
 async def test_the_address_of_a_proxys_client_arrives(
-    behind: Unbuffer, tmp_path: Path, port: int, front: Front
+    behind: Unbuffer, tmp_path: Path, closed_port: int, front: Front
 ) -> None:
     path = f"/{tmp_path.name}"
-    with front(tmp_path, port, behind.url.removeprefix("http://")):
-        await eventually(lambda: listens(port))
+    with front(tmp_path, closed_port, behind.url.removeprefix("http://")):
+        await eventually(lambda: listens(closed_port))
         transport = httpx.AsyncHTTPTransport(local_address=CLIENT)
         async with httpx.AsyncClient(transport=transport, timeout=PATIENCE) as client:
             for _ in range(2):
-                told = await client.get(f"http://127.0.0.1:{port}{path}", headers={"X-Forwarded-For": "203.0.113.9"})
+                told = await client.get(
+                    f"http://127.0.0.1:{closed_port}{path}", headers={"X-Forwarded-For": "203.0.113.9"}
+                )
                 assert told.text == f"{CLIENT} http"
     assert [line["client.address"] for line in behind.lines(path, 2)] == [CLIENT] * 2
 
@@ -144,31 +137,33 @@ async def test_the_address_of_a_proxys_client_arrives(
 @pytest.mark.parametrize("front", [haproxy("send-proxy-v2-ssl")], ids=["haproxy"])
 @pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
 async def test_the_scheme_of_a_proxys_client_arrives(
-    behind: Unbuffer, tmp_path: Path, port: int, front: Front, secure: bool
+    behind: Unbuffer, tmp_path: Path, closed_port: int, front: Front, secure: bool
 ) -> None:
     """HAProxy ends TLS and says so in its header; of a client in clear text it says nothing of TLS."""
     authority = trustme.CA()
-    trusted = ssl.create_default_context()
+    trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     authority.configure_trust(trusted)
     pem = tmp_path / "haproxy.pem"
     authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(pem)
-    listener = f"{port} ssl crt {pem} alpn http/1.1" if secure else port
+    listener = f"{closed_port} ssl crt {pem} alpn http/1.1" if secure else closed_port
     scheme = "https" if secure else "http"
     with front(tmp_path, listener, behind.url.removeprefix("http://")):
-        await eventually(lambda: listens(port))
+        await eventually(lambda: listens(closed_port))
         async with httpx.AsyncClient(verify=trusted, trust_env=False, timeout=PATIENCE) as client:
             for _ in range(2):
-                assert (await client.get(f"{scheme}://127.0.0.1:{port}/scheme")).text == f"127.0.0.1 {scheme}"
+                assert (await client.get(f"{scheme}://127.0.0.1:{closed_port}/scheme")).text == f"127.0.0.1 {scheme}"
 
 
 @pytest.mark.parametrize("send", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl"])
-async def test_a_proxys_health_checks_are_no_errors(behind: Unbuffer, tmp_path: Path, port: int, send: str) -> None:
+async def test_a_proxys_health_checks_are_no_errors(
+    behind: Unbuffer, tmp_path: Path, closed_port: int, send: str
+) -> None:
     before = behind.samples()[REFUSED]
-    with haproxy(f"{send} check inter 10ms fall 1 rise 1")(tmp_path, port, behind.url.removeprefix("http://")):
-        await eventually(lambda: listens(port))
-        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
+    with haproxy(f"{send} check inter 10ms fall 1 rise 1")(tmp_path, closed_port, behind.url.removeprefix("http://")):
+        await eventually(lambda: listens(closed_port))
+        async with httpx.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE) as client:
             for _ in range(20):
-                assert (await client.get(f"http://127.0.0.1:{port}/checked")).status_code == 200
+                assert (await client.get(f"http://127.0.0.1:{closed_port}/checked")).status_code == 200
     assert behind.samples()[REFUSED] == before
 
 

@@ -8,6 +8,7 @@ import httpx
 import msgspec
 import pytest
 
+from tests import local
 from tests.e2e.stack import Gate, Stack, Unbuffer, unbuffer
 from tests.peers import PATIENCE
 
@@ -76,7 +77,7 @@ class Script:
 def test_metrics_and_access_log_tell_the_script(stack: Stack) -> None:
     with (
         unbuffer(stack.app.url) as proxy,
-        httpx.Client(base_url=proxy.url, trust_env=False, timeout=PATIENCE) as client,
+        local.client(proxy.url) as client,
     ):
         script = Script(stack, proxy, client)
         script.plain("/plain/1000", 200)

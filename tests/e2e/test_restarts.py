@@ -8,17 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import local
 from tests.e2e.browser import chromium
 from tests.e2e.stack import App, Stack, Unbuffer, unbuffer, uvicorn
-from tests.peers import PATIENCE, eventually
+from tests.peers import eventually
 
 pytestmark = pytest.mark.process
-
-
-@pytest.fixture
-def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
-        yield client
 
 
 @pytest.fixture
@@ -26,12 +21,6 @@ def app() -> Iterator[App]:
     """An application that only this test uses, and may kill."""
     with uvicorn() as app:
         yield app
-
-
-@pytest.fixture
-def proxy(app: App) -> Iterator[Unbuffer]:
-    with unbuffer(app.url) as proxy:
-        yield proxy
 
 
 def port_of(app: App) -> int:
@@ -113,7 +102,7 @@ def test_a_running_stream_may_finish_when_unbuffer_is_asked_to_end(client: httpx
         gate.next()
         assert next(parts) == b"event 1\n"
         with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{proxy.url}/plain/1", trust_env=False, timeout=PATIENCE)
+            local.get(f"{proxy.url}/plain/1")
         gate.end()
         assert next(parts, None) is None
 
@@ -181,6 +170,6 @@ def test_an_event_source_comes_back_when_it_was_held_in_vain(app: App, tmp_path:
 
 
 def _refused(proxy: Unbuffer) -> bool:
-    text = httpx.get(f"{proxy.admin}/metrics", trust_env=False).text
+    text = local.get(f"{proxy.admin}/metrics").text
     found = re.search(r'^unbuffer_upstream_connects_total\{result="refused"\} ([0-9.]+)$', text, re.MULTILINE)
     return found is not None and float(found[1]) > 1

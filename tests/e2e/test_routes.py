@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from signal import SIGTERM
 
-import httpx
 import pytest
 
+from tests import local
 from tests.e2e.processes import running
 from tests.e2e.stack import APP, Stack, Unbuffer, unbuffer, uvicorn
 from tests.faults.story import until
@@ -20,7 +20,7 @@ def until_known(proxy: Unbuffer, path: str, route: str) -> None:
     """Ask for this path until it counts under the route: the first requests come before the document."""
 
     def known() -> bool:
-        httpx.get(proxy.url + path, trust_env=False)
+        local.get(proxy.url + path)
         return any(("route", route) in labels for (_, labels), count in proxy.samples().items() if count)
 
     until(known)
@@ -30,7 +30,7 @@ def test_streams_count_under_the_template_of_their_path(stack: Stack) -> None:
     with unbuffer(stack.app.url, *READ) as proxy:
         until_known(proxy, "/plain/3", "/plain/{size}")
         gate = stack.gate()
-        with httpx.stream("GET", proxy.url + gate.path("sse"), trust_env=False) as response:
+        with local.stream("GET", proxy.url + gate.path("sse")) as response:
             gate.end()
             response.read()
         assert proxy.line(gate.path("sse"))["http.route"] == "/stream/{name}/{kind}"
@@ -44,9 +44,9 @@ def test_a_route_of_the_settings_comes_first(stack: Stack, tmp_path: Path) -> No
     file.write_text("routes: [{name: streams, prefix: /stream}]\nmetrics: {max_routes: 2}\n")
     with unbuffer(stack.app.url, *READ, "-c", str(file)) as proxy:
         until_known(proxy, "/plain/3", "/plain/{size}")
-        httpx.post(f"{proxy.url}/upload", content=b"x", trust_env=False)
+        local.post(f"{proxy.url}/upload", content=b"x")
         gate = stack.gate()
-        with httpx.stream("GET", proxy.url + gate.path("sse"), trust_env=False) as response:
+        with local.stream("GET", proxy.url + gate.path("sse")) as response:
             gate.end()
             response.read()
         assert proxy.line(gate.path("sse"))["http.route"] == "streams"

@@ -17,6 +17,7 @@ import openai
 import pytest
 from selenium.common.exceptions import TimeoutException
 
+from tests import local
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.completions import completion
 from tests.e2e.processes import running
@@ -133,7 +134,7 @@ def test_an_event_source_hears_the_events_and_nothing_else(proxy: Unbuffer, app:
 def test_httpx_sse(proxy: Unbuffer, app: App) -> None:
     gate = app.gate()
     with (
-        httpx.Client(base_url=proxy.url, trust_env=False, timeout=PATIENCE) as client,
+        local.client(proxy.url) as client,
         httpx_sse.connect_sse(client, "GET", gate.path("identified")) as source,
     ):
         events = source.iter_sse()
@@ -202,9 +203,9 @@ def nginx_11(directory: Path, upstream: str) -> Iterator[str]:
 @contextmanager
 def listening(front: str, gate: Gate) -> Iterator[Iterator[str]]:
     """The lines of a stream of events through a balancer, asked for as EventSource does: heartbeats are comments."""
-    transport, accept = httpx.HTTPTransport(uds=front), {"Accept": "text/event-stream"}
+    accept = {"Accept": "text/event-stream"}
     with (
-        httpx.Client(base_url="http://localhost", transport=transport, trust_env=False, timeout=PATIENCE) as client,
+        local.client(socket=front) as client,
         client.stream("GET", gate.path("sse"), headers=accept) as response,
     ):
         lines = response.iter_lines()

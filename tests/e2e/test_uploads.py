@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import requests
 
+from tests import local
 from tests.e2e.processes import running
 from tests.e2e.stack import Stack
 from tests.peers import PATIENCE
@@ -32,7 +32,7 @@ def parts() -> Iterator[bytes]:
 
 def test_a_long_body_of_known_length_arrives_whole(each_stack: Stack, digest: str) -> None:
     url = each_stack.url + "/upload"
-    seen = httpx.post(url, content=PART * PARTS, trust_env=False, timeout=PATIENCE).raise_for_status().json()
+    seen = local.post(url, content=PART * PARTS).raise_for_status().json()
 
     assert (seen["size"], seen["sha256"]) == (SIZE, digest)
     assert seen["content-length"] == str(SIZE)
@@ -40,7 +40,7 @@ def test_a_long_body_of_known_length_arrives_whole(each_stack: Stack, digest: st
 
 def test_a_long_body_of_unknown_length_arrives_whole(each_stack: Stack, digest: str) -> None:
     url = each_stack.url + "/upload"
-    seen = httpx.post(url, content=parts(), trust_env=False, timeout=PATIENCE).raise_for_status().json()
+    seen = local.post(url, content=parts()).raise_for_status().json()
 
     assert (seen["size"], seen["sha256"]) == (SIZE, digest)
     assert seen["content-length"] is None

@@ -1,15 +1,12 @@
 """Real applications with real mistakes behind a real sidecar: each mistake is called by its name."""
 
-import signal
-import sys
 import threading
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
-from tests.e2e.processes import running
-from tests.e2e.stack import Unbuffer, unbuffer
+from tests import local
+from tests.e2e.stack import App, Unbuffer, uvicorn
 from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
@@ -18,15 +15,10 @@ TRIES = 5
 """A stream that is honest, or has a mistake, may look otherwise on a machine that has no time for it."""
 
 
-@pytest.fixture
-def proxy() -> Iterator[Unbuffer]:
-    """unbuffer in front of the applications of tests/observe/app.py."""
-    command = (sys.executable, "-m", "uvicorn", "tests.observe.app:app", "--port", "0", "--no-access-log")
-    with (
-        running(*command, "--timeout-graceful-shutdown", "1", code=-signal.SIGTERM) as process,
-        unbuffer(process.err.match(r"running on (http://\S+)")[1]) as proxy,
-    ):
-        yield proxy
+@pytest.fixture(scope="module")
+def app() -> Iterator[App]:
+    with uvicorn(application="tests.observe.app:app") as app:
+        yield app
 
 
 def verdicts(proxy: Unbuffer) -> dict[str, float]:
@@ -53,7 +45,7 @@ def stalls(proxy: Unbuffer) -> dict[str, float]:
 )
 def test_the_verdict_names_what_the_application_does(proxy: Unbuffer, path: str, verdict: str) -> None:
     for _ in range(TRIES):
-        httpx.get(f"{proxy.url}{path}", trust_env=False, timeout=PATIENCE).raise_for_status()
+        local.get(f"{proxy.url}{path}").raise_for_status()
         if verdict in verdicts(proxy):
             return
     raise AssertionError(verdicts(proxy))
@@ -65,7 +57,7 @@ def test_a_blocked_event_loop_is_the_upstreams_silence(proxy: Unbuffer) -> None:
         begun = threading.Barrier(4)
 
         def read(begun: threading.Barrier = begun) -> None:
-            with httpx.stream("GET", f"{proxy.url}/sse?delay=0.05", trust_env=False, timeout=PATIENCE) as response:
+            with local.stream("GET", f"{proxy.url}/sse?delay=0.05") as response:
                 parts = response.iter_raw()
                 next(parts)
                 begun.wait(PATIENCE)
@@ -76,7 +68,7 @@ def test_a_blocked_event_loop_is_the_upstreams_silence(proxy: Unbuffer) -> None:
         for thread in threads:
             thread.start()
         begun.wait(PATIENCE)
-        httpx.get(f"{proxy.url}/blocking?delay=0.05", trust_env=False, timeout=PATIENCE).raise_for_status()
+        local.get(f"{proxy.url}/blocking?delay=0.05").raise_for_status()
         for thread in threads:
             thread.join(PATIENCE)
         if stalls(proxy)["upstream"]:
@@ -85,5 +77,5 @@ def test_a_blocked_event_loop_is_the_upstreams_silence(proxy: Unbuffer) -> None:
 
 
 def test_one_slow_stream_is_its_own_silence(proxy: Unbuffer) -> None:
-    httpx.get(f"{proxy.url}/slow", trust_env=False, timeout=PATIENCE).raise_for_status()
+    local.get(f"{proxy.url}/slow").raise_for_status()
     assert stalls(proxy) == {"stream": 1, "upstream": 0}

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import local
 from tests.e2e.processes import Program, running
 from tests.peers import PATIENCE
 
@@ -50,9 +50,9 @@ class App:
 
     def next(self, name: str) -> None:
         """Let a stream give one event more; told past unbuffer."""
-        path = self.url.removeprefix("unix:") if self.url.startswith("unix:") else None
-        with httpx.Client(transport=httpx.HTTPTransport(uds=path), timeout=PATIENCE) as client:
-            client.post(f"{'http://app' if path else self.url}/next/{name}").raise_for_status()
+        _, unix, path = self.url.partition("unix:")
+        with local.client("http://localhost", path) if unix else local.client(self.url) as client:
+            client.post(f"/next/{name}").raise_for_status()
 
 
 @contextmanager
@@ -107,9 +107,8 @@ class Story:
 
     def samples(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
         """What /metrics says now, by name and labels."""
-        transport = httpx.HTTPTransport(uds=str(self.admin))
-        with httpx.Client(transport=transport, timeout=PATIENCE) as client:
-            text = client.get("http://admin/metrics").raise_for_status().text
+        with local.client(socket=self.admin) as client:
+            text = client.get("/metrics").raise_for_status().text
         families = text_string_to_metric_families(text)
         return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 

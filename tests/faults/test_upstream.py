@@ -149,13 +149,11 @@ def test_its_queue_is_full(start: Start) -> None:
             sock.close()
 
 
-def test_its_port_is_closed(start: Start) -> None:
-    with socket.socket() as holder:  # nobody else is given the port meanwhile
-        holder.bind(("127.0.0.1", 0))
-        story = start("http://{}:{}".format(*holder.getsockname()))
+def test_its_port_is_closed(start: Start, closed_port: int) -> None:
+    story = start(f"http://127.0.0.1:{closed_port}")
 
-        refused(story, "/ok/1", 503, "connection_refused")
-        story.ended("/ok/1", "upstream_refused", 503)
+    refused(story, "/ok/1", 503, "connection_refused")
+    story.ended("/ok/1", "upstream_refused", 503)
 
 
 def test_its_name_is_unknown(start: Start) -> None:

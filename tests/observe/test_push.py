@@ -4,7 +4,6 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
-from tests.observe.collector import Collector, collecting
+from tests.observe.collector import Collector
 from tests.observe.test_spans import a_record
 from tests.peers import eventually
 from unbuffer.observe import complaints
@@ -28,18 +27,7 @@ from unbuffer.totals import Totals
 SUFFIXES = {"s": "_seconds", "By": "_bytes", "": ""}
 CUMULATIVE, DELTA = 2, 1
 
-
-@pytest.fixture(autouse=True)
-def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_SDK_DISABLED", "OTEL_METRIC_EXPORT_INTERVAL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with collecting() as collector:
-        yield collector
+pytestmark = pytest.mark.usefixtures("no_foreign_settings")
 
 
 class Sidecar:
@@ -217,17 +205,15 @@ def test_opentelemetry_can_be_switched_off_as_everywhere(monkeypatch: pytest.Mon
 
 
 async def test_a_collector_that_is_not_there_is_told_of_with_the_reason(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, closed_port: int
 ) -> None:
     # Before the tries are over, which takes longer than anybody waits at the end of the process.
     monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.5)
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{holder.getsockname()[1]}"
-        sidecar = Sidecar(f"http://{where}", interval=0.01)
-        sidecar.push.start()
-        await eventually(lambda: caplog.records)
-        await sidecar.push.close()
+    where = f"127.0.0.1:{closed_port}"
+    sidecar = Sidecar(f"http://{where}", interval=0.01)
+    sidecar.push.start()
+    await eventually(lambda: caplog.records)
+    await sidecar.push.close()
     assert [(line.name, line.levelno, line.getMessage()) for line in caplog.records] == [
         ("unbuffer", logging.WARNING, f"metrics.otlp: {text}: cannot connect to {where}: Connection refused")
         for text in ("the collector did not take the metrics", "the last numbers could not be exported in time")

@@ -3,11 +3,9 @@
 import asyncio
 import json
 import logging
-import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -15,7 +13,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from tests.observe.collector import Collector, collecting
+from tests.observe.collector import Collector
 from tests.peers import eventually
 from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe import spans as module
@@ -27,11 +25,7 @@ from unbuffer.totals import KINDS
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
-
-@pytest.fixture(autouse=True)
-def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OTEL_SERVICE_NAME", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_SDK_DISABLED"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("no_foreign_settings")
 
 
 def a_record(outcome: Outcome = Outcome.COMPLETED, route: str = "/chat/{id}") -> Record:
@@ -196,13 +190,6 @@ def test_what_never_became_a_stream_has_no_span() -> None:
 # -- to a collector
 
 
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with collecting() as collector:
-        yield collector
-
-
 @pytest.mark.parametrize(("suffix", "path"), [("", "/v1/traces"), ("/", "/v1/traces"), ("/own/path", "/own/path")])
 def test_spans_reach_a_collector_before_the_end(collector: Collector, suffix: str, path: str) -> None:
     spans = Spans.to(collector.url + suffix)
@@ -236,16 +223,14 @@ def test_a_collector_that_never_answers_holds_up_nobody(
 
 
 def test_a_collector_that_is_not_there_is_told_of_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, closed_port: int
 ) -> None:
     # More than the first pause between two tries, which is 1.2 s at the most, and less than the second.
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "2")
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        where = f"127.0.0.1:{holder.getsockname()[1]}"
-        spans = Spans.to(f"http://{where}")
-        spans.add(a_record())
-        spans.close()
+    where = f"127.0.0.1:{closed_port}"
+    spans = Spans.to(f"http://{where}")
+    spans.add(a_record())
+    spans.close()
     (line,) = [line for line in caplog.records if "did not take" in line.getMessage()]
     assert (line.name, line.levelno) == ("unbuffer", logging.WARNING)
     assert line.getMessage() == (

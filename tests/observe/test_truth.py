@@ -1,6 +1,6 @@
 """Streams of which everything is known, when each chunk comes and how large it is: /metrics says just that."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pytest
@@ -23,12 +23,6 @@ SCRIPT: tuple[tuple[str, float, Reads], ...] = (
     ("ndjson", 0.63, [(0.93, b'{"n":1}\n' * 10)]),
     ("stream", 0.03, [(0.13, b"x" * 70_000), (0.133, b"x" * 5_000), (0.1337, b"x")]),
 )
-
-
-@pytest.fixture
-def relay() -> Iterator[Unwired]:
-    with Unwired() as relay:
-        yield relay
 
 
 def of_kind(kind: str) -> Samples:

@@ -1,6 +1,6 @@
 """Verdicts on streams whose reads are known: one for each way to come, and none on streams that only look like it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import pytest
@@ -16,12 +16,6 @@ LINE = b'{"token":"value"}\n'
 PAUSES = (0.031, 0.018, 0.044, 0.027, 0.062, 0.022, 0.035, 0.081, 0.019, 0.04, 0.025, 0.053, 0.03, 0.071, 0.02)
 
 Reads = Sequence[tuple[float, bytes]]
-
-
-@pytest.fixture
-def relay() -> Iterator[Unwired]:
-    with Unwired() as relay:
-        yield relay
 
 
 def paced(data: bytes, first: float = 0.4, pauses: Sequence[float] = PAUSES) -> list[tuple[float, bytes]]:

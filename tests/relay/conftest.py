@@ -198,10 +198,3 @@ async def narrow_client(relay: Relay) -> socket.socket:
     sock.setblocking(False)
     await soon(asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", relay.port)))
     return sock
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _settled_heap() -> None:
-    """What the imports made stays: each test's collection looks at its own objects only."""
-    gc.collect()
-    gc.freeze()

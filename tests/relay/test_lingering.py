@@ -105,7 +105,7 @@ async def test_every_early_answer_lingers(relay: Relay, early: str) -> None:
 async def test_with_tls_it_lingers_as_well(relay: Relay) -> None:
     await relay.start(limits=Limits(body=1))
     authority = trustme.CA()
-    theirs, ours = ssl.create_default_context(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs, ours = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.configure_trust(theirs)
     authority.issue_cert("localhost").configure_cert(ours)
     loop = asyncio.get_running_loop()

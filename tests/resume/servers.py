@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.peers import PATIENCE
+from tests.e2e.processes import Program
 
 KINDS = ("redis", "valkey")
 
@@ -41,33 +40,24 @@ class KeyServer:
             program(kind), "--port", "0", "--unixsocket", str(self._path), "--save", "", "--appendonly", "no",
             "--dir", str(directory), *options,
         ]  # fmt: skip
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Program | None = None
         self.url = f"unix:{self._path}"
         self.redis: Any = redis.Redis(unix_socket_path=str(self._path))
 
     def start(self) -> None:
         """Begin, empty; returns when it answers."""
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE)
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if b"ready to accept connections" in line.lower():
-                break
-        else:
-            raise AssertionError(f"{self._command} ended with {self._process.wait(PATIENCE)}")
-        # Nobody reads on: what it may yet say has room in the pipe.
+        self._process = Program(*self._command)
+        self._process.out.match("(?i)ready to accept connections")
 
     def signal(self, number: signal.Signals) -> None:
         """Stop it, or have it go on."""
         assert self._process is not None
-        self._process.send_signal(number)
+        self._process.signal(number)
 
     def kill(self) -> None:
         """End it at once; its data is gone."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
-            process.wait(PATIENCE)
-            assert process.stdout is not None
-            process.stdout.close()
+            process.end(signal.SIGKILL)
         self.redis.close()
         self._path.unlink(missing_ok=True)

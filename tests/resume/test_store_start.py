@@ -1,7 +1,6 @@
 """A store that will never do is an error at the start, and says why; one that may yet come is a warning."""
 
 import re
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -55,28 +54,23 @@ async def test_the_user_of_the_document_may_do_all_that_is_needed(server: KeySer
         await started(**login)
 
 
-async def test_a_server_that_is_not_there_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))  # and does not listen
-        totals = await started(url=f"redis://127.0.0.1:{nobody.getsockname()[1]}")
+async def test_a_server_that_is_not_there_is_a_warning(caplog: pytest.LogCaptureFixture, closed_port: int) -> None:
+    totals = await started(url=f"redis://127.0.0.1:{closed_port}")
     assert totals.resume_store_errors["unreachable"]
     (line,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "unreachable" in line
     assert "streams go on" in line
 
 
-async def test_tls_with_an_authority_of_ones_own(tmp_path: Path) -> None:
+async def test_tls_with_an_authority_of_ones_own(tmp_path: Path, closed_port: int) -> None:
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(tmp_path / "cert.pem")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     files = ("--tls-cert-file", "cert.pem", "--tls-key-file", "cert.pem", "--tls-ca-cert-file", "ca.pem")
-    server = KeyServer("redis", tmp_path, "--tls-port", str(port), *files, "--tls-auth-clients", "no")
+    server = KeyServer("redis", tmp_path, "--tls-port", str(closed_port), *files, "--tls-auth-clients", "no")
     try:
         server.start()
-        url = f"rediss://localhost:{port}"
+        url = f"rediss://localhost:{closed_port}"
         assert not sum((await started(url=url, ca=str(tmp_path / "ca.pem"))).resume_store_errors.values())
         with pytest.raises(StoreError, match=r"not trusted: look at resume\.store\.ca"):
             await started(url=url)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.e2e.processes import environment
 from tests.peers import PATIENCE, Peer, ScriptedUpstream, chunk, connect, soon
 
 ROOT = str(Path(__file__).parents[2])
@@ -134,10 +135,9 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
         stdout: int = asyncio.subprocess.PIPE,
         pass_fds: Sequence[int] = (),
     ) -> Sidecar:
-        outside = {k: v for k, v in os.environ.items() if k != "PORT" and not k.startswith(("UNBUFFER_", "PYTHON"))}
-        if arguments[:1] != ("config",):
-            # A scripted upstream gets the requests of the test and no other.
-            outside["UNBUFFER_METRICS__OPENAPI"] = "off"
+        outside = {name: value for name, value in environment().items() if not name.startswith("PYTHON")}
+        if arguments[:1] == ("config",):
+            del outside["UNBUFFER_METRICS__OPENAPI"]
         environ = outside | (env or {})
         # The package that stands beside these tests, wherever another one is installed.
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, (environ.get("PYTHONPATH"), ROOT)))
@@ -328,12 +328,6 @@ class Files:
     def client(self) -> ssl.SSLContext:
         """For a client that trusts the authority."""
         return ssl.create_default_context(cafile=self.ca)
-
-
-@pytest.fixture(scope="session")
-def authority() -> trustme.CA:
-    """An authority that nobody else trusts."""
-    return trustme.CA()
 
 
 @pytest.fixture
