@@ -4,6 +4,7 @@ import contextlib
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests import local
 from tests.deploy.server import PATIENCE, Prometheus, needs_prometheus, prometheus, until
 from tests.deploy.test_grafana import PANELS
 from tests.deploy.test_prometheus import ALERTS, DIRECTORY
-from tests.e2e.stack import Unbuffer, unbuffer, uvicorn
+from tests.e2e.processes import running
+from tests.e2e.stack import Unbuffer, unbuffer
 from unbuffer.totals import FEW_ENDS
 
 pytestmark = [pytest.mark.process, needs_prometheus]
@@ -49,7 +50,11 @@ OF_THE_MACHINE = {"UnbufferRelaySlow", "UnbufferEventLoopLag", "UnbufferDown"}
 ALSO = {("UnbufferUpstreamBuffering", "unbuffer-blocked")}
 
 
-APPLICATION = "tests.observe.app:app"
+@contextmanager
+def _application() -> Iterator[str]:
+    command = (sys.executable, "-m", "uvicorn", "tests.observe.app:app", "--port", "0", "--no-access-log")
+    with running(*command, "--timeout-graceful-shutdown", "1", code=-signal.SIGTERM) as process:
+        yield process.err.match(r"running on (http://\S+)")[1]
 
 
 @contextmanager
@@ -58,7 +63,7 @@ def _again_and_again(*actions: Callable[[], object]) -> Iterator[None]:
     over = threading.Event()
 
     def repeat(action: Callable[[], object]) -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.02):
             with contextlib.suppress(httpx.HTTPError, OSError):
                 action()
 
@@ -74,14 +79,14 @@ def _again_and_again(*actions: Callable[[], object]) -> Iterator[None]:
 
 
 def _get(url: str) -> Callable[[], object]:
-    return lambda: local.get(url, timeout=PATIENCE)
+    return lambda: httpx.get(url, trust_env=False, timeout=PATIENCE)
 
 
 def _leave(url: str) -> Callable[[], object]:
     """Read a part of a stream, and hang up."""
 
     def leave() -> None:
-        with local.stream("GET", url, timeout=PATIENCE) as response:
+        with httpx.stream("GET", url, trust_env=False, timeout=PATIENCE) as response:
             next(response.iter_raw())
 
     return leave
@@ -103,19 +108,19 @@ def test_every_panel_shows_something(tmp_path: Path) -> None:
     file = tmp_path / "unbuffer.yaml"
     file.write_text("routes: [{name: kept, prefix: /sse, resume: {window: 5s, linger: 200ms}}]\n")
     with (
-        uvicorn(application=APPLICATION) as app,
-        unbuffer(app.url, "-c", str(file), "--set", "sse.heartbeat=250ms", "--set", "probe.enabled=true") as proxy,
+        _application() as app,
+        unbuffer(app, "-c", str(file), "--set", "sse.heartbeat=250ms", "--set", "probe.enabled=true") as proxy,
         _again_and_again(
             _get(f"{proxy.url}/sse?delay=0.01"),
             _get(f"{proxy.url}/slow"),
-            lambda: local.get(f"{proxy.url}/plain", headers={"traceparent": TRACEPARENT}),
+            lambda: httpx.get(f"{proxy.url}/plain", headers={"traceparent": TRACEPARENT}, trust_env=False),
             _get(f"{proxy.url}/held/sse?delay=0.02"),
             _get(f"{proxy.url}/cut"),
             _get(f"{proxy.url}/_unbuffer/probe"),
             _leave(f"{proxy.url}/sse?delay=0.01"),  # nobody comes back for it
             _leave(f"{proxy.url}/text?delay=0.01"),
             _loiter(proxy.port, over),
-            lambda: local.post(f"{proxy.url}/upload", content=b"x" * 100, timeout=PATIENCE),
+            lambda: httpx.post(f"{proxy.url}/upload", content=b"x" * 100, trust_env=False, timeout=PATIENCE),
         ),
         prometheus(tmp_path, {"unbuffer": proxy.admin}) as server,
     ):
@@ -167,7 +172,7 @@ def test_every_alert_has_its_fault_here() -> None:
     assert {alert for alert, _ in FIRING} == {rule["alert"] for rule in ALERTS}
 
 
-def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path, closed_port: int) -> None:
+def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
     file = tmp_path / "unbuffer.yaml"
     two_routes = "metrics: {max_routes: 1}\nroutes: [{name: a, prefix: /sse}, {name: b, prefix: /text}]\n"
     file.write_text(two_routes)
@@ -183,10 +188,10 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path, closed_p
             admins[job] = proxy.admin
             return proxy
 
-        app, another = (enter(uvicorn(application=APPLICATION)).url for _ in range(2))
+        app, another, nobody = enter(_application()), enter(_application()), enter(_closed_port())
         healthy = sidecar("unbuffer-healthy", app)
         gone = sidecar("unbuffer-gone", app)
-        alone = sidecar("unbuffer-alone", f"http://127.0.0.1:{closed_port}")
+        alone = sidecar("unbuffer-alone", f"http://127.0.0.1:{nobody}")
         collected = sidecar("unbuffer-collected", app)
         cut = sidecar("unbuffer-cut", app)
         blocked = sidecar("unbuffer-blocked", another)
@@ -213,7 +218,7 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path, closed_p
                 *[_get(f"{limited.url}/sse?delay=0.02")] * 2,
                 _get(f"{reloaded.url}/text?delay=0.02"),
                 _get(f"{throttled.url}/packed"),
-                lambda: local.get(f"{forgetful.url}/text?delay=0.005", headers=unknown),
+                lambda: httpx.get(f"{forgetful.url}/text?delay=0.005", headers=unknown, trust_env=False),
             )
         )
         enter(_paused(paused, 0.6, 0.3))
@@ -226,3 +231,11 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path, closed_p
         firing = until(server.firing, lambda firing: firing >= FIRING)
     assert FIRING - firing == set()
     assert {(alert, job) for alert, job in firing - FIRING - ALSO if alert not in OF_THE_MACHINE} == set()
+
+
+@contextmanager
+def _closed_port() -> Iterator[int]:
+    """A port that nobody listens on, and that nobody else is given."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])

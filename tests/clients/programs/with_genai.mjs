@@ -1,8 +1,10 @@
-// @google/genai: the words of a model of Gemini.
+// @google/genai: the words of a model of Gemini at each URL.
 
 import { GoogleGenAI } from "@google/genai";
 
-const client = new GoogleGenAI({ apiKey: "none", httpOptions: { baseUrl: process.argv[2] } });
-for await (const answer of await client.models.generateContentStream({ model: "m", contents: "count" })) {
-  console.log(answer.text);
+for (const baseUrl of process.argv.slice(2)) {
+  const client = new GoogleGenAI({ apiKey: "none", httpOptions: { baseUrl } });
+  for await (const answer of await client.models.generateContentStream({ model: "m", contents: "count" })) {
+    console.log(answer.text);
+  }
 }

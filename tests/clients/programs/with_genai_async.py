@@ -1,4 +1,4 @@
-"""google-genai, its asynchronous client: the words of a model of Vertex AI."""
+"""google-genai, its asynchronous client: the words of a model of Vertex AI at each URL."""
 
 import asyncio
 import sys
@@ -9,11 +9,11 @@ from google.oauth2.credentials import Credentials
 
 
 async def main() -> None:
-    options = HttpOptions(base_url=sys.argv[1])
     where = {"project": "p", "location": "l", "credentials": Credentials("none")}
-    async with Client(vertexai=True, **where, http_options=options).aio as client:
-        async for answer in await client.models.generate_content_stream(model="m", contents="count"):
-            print(answer.text)
+    for url in sys.argv[1:]:
+        async with Client(vertexai=True, **where, http_options=HttpOptions(base_url=url)).aio as client:
+            async for answer in await client.models.generate_content_stream(model="m", contents="count"):
+                print(answer.text)
 
 
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""litellm: the words of a model of Gemini."""
+"""litellm: the words of a model of Gemini at each URL."""
 
 import sys
 
@@ -8,6 +8,7 @@ import litellm  # type: ignore[import-not-found]
 litellm.suppress_debug_info = True
 
 question = {"model": "gemini/m", "messages": [{"role": "user", "content": "count"}], "stream": True}
-for chunk in litellm.completion(**question, api_base=sys.argv[1] + "/models/m", api_key="none"):
-    if word := chunk.choices[0].delta.content:
-        print(word)
+for url in sys.argv[1:]:
+    for chunk in litellm.completion(**question, api_base=url + "/models/m", api_key="none"):
+        if word := chunk.choices[0].delta.content:
+            print(word)
