@@ -19,6 +19,8 @@ COMPILED_TESTS := tests/http tests/http2 tests/messages tests/relay \
 ONCE := tests/http tests/messages
 # Most tests wait for something now and then.
 WORKERS := $(shell expr $$(nproc 2>/dev/null || echo 2) + 1)
+# It installs in seconds what takes pip minutes.
+UV := $(shell grep '^uv==' tests/apps/requirements.txt)
 
 .PHONY: help demo test check apps unit compiled build-compiled test-compiled fuzz format bench bench-check audit dist site clean
 
@@ -40,11 +42,11 @@ help:
 demo: $(VENV)/.demo
 	$(BIN)/unbuffer demo $(ARGS)
 
-# What keeps one core busy, side by side, and then what keeps all of them busy. The catalogue of messages and the pure
-# functions run once, compiled, as they are shipped; `make unit` runs them as they are written.
+# What keeps one core busy, side by side; compiling takes minutes of one, so the tests do not wait for it. The catalogue
+# of messages and the pure functions run once, compiled, as they are shipped; `make unit` runs them as they are written.
 test:
-	$(MAKE) --jobs=2 --output-sync=target check apps build-compiled
-	$(MAKE) unit ARGS='$(addprefix --ignore=,$(ONCE)) $(ARGS)'
+	$(MAKE) --jobs=2 --output-sync=target check apps
+	$(MAKE) --jobs=2 unit build-compiled ARGS='$(addprefix --ignore=,$(ONCE)) $(ARGS)'
 	$(MAKE) test-compiled
 
 check: $(VENV)/.dev
@@ -121,18 +123,19 @@ $(VENV)/.release: $(VENV)/.made pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[release]'
 	touch $@
 
-$(VENV)/.fuzz: $(VENV)/.made pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || \
+$(VENV)/.fuzz: $(VENV)/.dev
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --only-binary atheris --editable '.[fuzz]' || \
 	  { echo "make fuzz: atheris is not to be had for this Python (for 3.11 it is); nothing was fuzzed"; exit 1; }
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.made pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --editable '.[dev]'
 	touch $@
 
 $(APPS)/.made: tests/apps/requirements.txt
 	$(PYTHON) -m venv --clear $(APPS)
-	$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check $(shell grep '^uv==' tests/apps/requirements.txt)
+	$(APPS)/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 	$(APPS)/bin/uv pip install --quiet --compile-bytecode --python $(APPS)/bin/python --requirement tests/apps/requirements.txt
 	touch $@
 
