@@ -67,10 +67,8 @@ def test_a_redirect_that_cannot_be_followed_is_no_mistake_of_the_user(
     assert told in answer.out
 
 
-def test_a_proxy_that_is_not_there_is_called_one(check: Run) -> None:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        answer = check("--ci", "--proxy", f"127.0.0.1:{holder.getsockname()[1]}", "http://a/")
+def test_a_proxy_that_is_not_there_is_called_one(check: Run, closed_port: int) -> None:
+    answer = check("--ci", "--proxy", f"127.0.0.1:{closed_port}", "http://a/")
     assert "cannot connect to the proxy 127.0.0.1:" in answer.out
 
 
