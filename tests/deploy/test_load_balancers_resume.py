@@ -56,8 +56,7 @@ def test_whoever_comes_back_gets_all_of_it_from_the_other_replica(
     authority, server = trustme.CA(), KeyServer(kind, tmp_path_factory.mktemp("store"))
     shared = ("resume.window=60s", f"resume.store.url={server.url}", "resume.store.lost_after=1s", "drain.timeout=20s")
     with ExitStack() as started:
-        started.callback(server.kill)
-        server.start()
+        started.enter_context(server.running())
         app = started.enter_context(uvicorn())
         both, first, second = started.enter_context(
             instances(app, *(word for one in shared for word in ("--set", one)))

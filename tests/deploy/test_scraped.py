@@ -18,6 +18,7 @@ from tests.deploy.test_grafana import PANELS
 from tests.deploy.test_prometheus import ALERTS, DIRECTORY
 from tests.e2e.processes import running
 from tests.e2e.stack import Unbuffer, unbuffer
+from tests.resume.servers import KeyServer
 from unbuffer.totals import FEW_ENDS
 
 pytestmark = [pytest.mark.process, needs_prometheus]
@@ -106,8 +107,11 @@ def _loiter(port: int, over: threading.Event) -> Callable[[], object]:
 def test_every_panel_shows_something(tmp_path: Path) -> None:
     over = threading.Event()
     file = tmp_path / "unbuffer.yaml"
-    file.write_text("routes: [{name: kept, prefix: /sse, resume: {window: 5s, linger: 200ms}}]\n")
+    store = KeyServer("redis", tmp_path)
+    routes = "routes: [{name: kept, prefix: /sse, resume: {window: 5s, linger: 200ms}}]\n"
+    file.write_text(f"resume: {{store: '{store.url}'}}\n{routes}")
     with (
+        store.running(),
         _application() as app,
         unbuffer(app, "-c", str(file), "--set", "sse.heartbeat=250ms", "--set", "probe.enabled=true") as proxy,
         _again_and_again(

@@ -22,9 +22,8 @@ async def other() -> AsyncIterator[Relay]:
 @pytest.fixture(scope="module", params=KINDS)
 def shared_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KeyServer]:
     server = KeyServer(request.param, tmp_path_factory.mktemp("store"))
-    server.start()
-    yield server
-    server.kill()
+    with server.running():
+        yield server
 
 
 @pytest.fixture
@@ -38,6 +37,5 @@ def server(shared_server: KeyServer) -> KeyServer:
 def own_server(tmp_path: Path) -> Iterator[KeyServer]:
     """A server for one test, which may do with it what it likes."""
     server = KeyServer("redis", tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    with server.running():
+        yield server

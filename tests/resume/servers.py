@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,15 @@ class KeyServer:
         """Begin, empty; returns when it answers."""
         self._process = Program(*self._command)
         self._process.out.match("(?i)ready to accept connections")
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """From `start` to `kill`."""
+        self.start()
+        try:
+            yield
+        finally:
+            self.kill()
 
     def signal(self, number: signal.Signals) -> None:
         """Stop it, or have it go on."""
