@@ -32,9 +32,10 @@ def main() -> None:
             print(f"{kind}: {file.name}, {file.stat().st_size:,} bytes, built twice, sha256 {digest(file)}")
         DIST.mkdir()
         files = {kind: shutil.copy2(file, DIST) for kind, file in once.items()}
-        wheels = [str(file) for kind, file in files.items() if kind != "sdist"]
         print(python("twine", "check", "--strict", *map(str, files.values())))
-        print(python("check_wheel_contents", *wheels))
+        print(python("check_wheel_contents", str(files["pure wheel"])))
+        # W009: what mypyc makes of all modules is one library, which is beside the package.
+        print(python("check_wheel_contents", "--ignore", "W009", str(files["compiled wheel"])))
         if sys.platform == "linux":
             print(python("auditwheel", "show", str(files["compiled wheel"])))
         for kind, file in files.items():
