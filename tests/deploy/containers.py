@@ -29,7 +29,15 @@ ROOT = Path(__file__).parents[2]
 # The oldest Python that unbuffer runs on.
 SUITE = "bookworm"
 PACKAGES = "python3-venv,ca-certificates"
-COMPILER = "gcc,libc6-dev,python3-dev"
+
+COMPILER = """
+ARG BASE
+FROM ${BASE}
+RUN apt-get -qq update && apt-get -qq -y --no-install-recommends install gcc libc6-dev python3-dev
+RUN printf '#!/bin/sh\\nexec gcc "$@" -O0\\n' > /usr/local/bin/gcc-in-a-hurry && chmod 755 /usr/local/bin/gcc-in-a-hurry
+ENV CC=gcc-in-a-hurry
+"""
+"""What compiles for that Debian. It does not optimise, which would take minutes: no test asks how fast the image is."""
 
 # How this machine reaches package indexes; what is not there is not mounted.
 INDEX_FILES = ("/etc/pip.conf", "/etc/ssl/certs")
@@ -41,19 +49,23 @@ class Images:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def base(self, compiler: bool = False) -> str:
-        """The name of a Debian with Python, and what compiles for it, made when it is first asked for."""
-        name = "localhost/base-with-compiler" if compiler else "localhost/base"
-        packages = f"{PACKAGES},{COMPILER}" if compiler else PACKAGES
+    def base(self) -> str:
+        """The name of a Debian with Python, made when it is first asked for."""
+        name = "localhost/base"
         with self._once(name) as missing:
             if missing:
-                tar = str(self._folder / "base.tar")
-                _run(installed("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={packages}", SUITE, tar)
                 container = self._buildah("from", "scratch")
-                self._buildah("add", "--quiet", container, tar, "/")
+                root = self._buildah("mount", container)
+                _run(installed("mmdebstrap"), "--quiet", "--variant=minbase", f"--include={PACKAGES}", SUITE, root)
                 self._buildah("commit", "--quiet", *self._policy(), "--rm", container, name)
-                os.unlink(tar)
         return name
+
+    def base_with_compiler(self) -> str:
+        """The name of the same with what compiles for it."""
+        folder = self._folder / "compiler"
+        folder.mkdir(exist_ok=True)
+        (folder / "Dockerfile").write_text(COMPILER)
+        return self.build("base-with-compiler", folder / "Dockerfile", folder, BASE=self.base())
 
     def build(self, name: str, dockerfile: Path, context: Path, **arguments: str) -> str:
         """The name of what a Dockerfile makes with these build arguments; built once."""
@@ -91,8 +103,9 @@ class Images:
         return "--signature-policy", str(policy)
 
     def _buildah(self, *arguments: str) -> str:
-        store = ("--root", f"{self._folder}/root", "--runroot", f"{self._folder}/run", "--storage-driver", "vfs")
-        return _run(installed("buildah"), *store, *arguments)
+        return _run(
+            installed("buildah"), "--root", f"{self._folder}/root", "--runroot", f"{self._folder}/run", *arguments
+        )
 
 
 def _run(*command: str) -> str:

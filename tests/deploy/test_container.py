@@ -94,7 +94,7 @@ Unpacked = tuple[Path, dict[str, Any]]
 
 def build(store: Images) -> str:
     """The name of the image."""
-    bases = {"BASE": store.base(), "BUILD_BASE": store.base(compiler=True)}
+    bases = {"BASE": store.base(), "BUILD_BASE": store.base_with_compiler()}
     return store.build("unbuffer", FOLDER / "Dockerfile", ROOT, **bases, VERSION=VERSION)
 
 
