@@ -165,13 +165,13 @@ def _said(line: dict[str, Any]) -> tuple[str, str, str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a line for each chain; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.hops", description=__doc__)
-    parser.add_argument("--streams", type=int, default=3, help="of each chain that holds; default 3")
+    parser.add_argument("--streams", type=int, default=3, help="of each chain that holds; default 3, 0 = none")
     parser.add_argument("--clean", type=int, default=0, help="of each that holds nothing; default 0")
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=3)
     parser.add_argument("--log", type=Path, help="the lines of the log, as JSON")
     options = parser.parse_args(arguments)
-    shapes = [shape for shape in SHAPES if options.only in shape.chain.name]
+    shapes = [shape for shape in SHAPES if options.only in shape.chain.name and options.streams]
     clean = [Shape(chain, (), has_word=True) for chain in CLEAN if options.only in chain.name and options.clean]
     paths = [
         replace(s, chain=replace(s.chain, path="/model?last=1.8")) if "probe" in s.chain.path else s for s in clean

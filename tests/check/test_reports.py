@@ -12,6 +12,7 @@ import pytest
 
 from tests.check.conftest import Run
 from tests.e2e.processes import Program
+from unbuffer.check import command
 from unbuffer.check.diagnosis import Diagnosis, diagnose
 from unbuffer.check.formats import as_annotations, as_json, as_junit, as_lines
 from unbuffer.check.observation import loads
@@ -55,6 +56,22 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     Terminal.of(told).report(diagnosis("nginx_1_0"))
     assert "\x1b" not in told.getvalue()
     assert "\x1b" not in terminal(80, False, "nginx_1_0")
+
+
+def test_progress_stays_in_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", "44")
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    progress = command._Progress(wanted=True)
+    progress("http://127.0.0.1/a/path/that/is/long: identity, as curl asks: nothing compressed")
+    progress("")
+    lines = [line for line in screen.getvalue().split("\r") if line]
+    assert [len(line) for line in lines] == [43, 43]
+    assert lines[1].isspace()
 
 
 def test_the_picture_shows_when_events_were_sent_and_when_they_came() -> None:

@@ -7,6 +7,7 @@ Exit codes: 0 everything streams, 1 something is buffered, cut or withheld, 2 us
 import argparse
 import asyncio
 import re
+import shutil
 import sys
 from datetime import datetime
 from ipaddress import ip_address
@@ -195,7 +196,9 @@ class _Progress:
 
     def __call__(self, text: str) -> None:
         if self._wanted and self._terminal:
-            print(f"\r{text[:100]:<{self._last}}", end="" if text else "\r", file=sys.stderr, flush=True)
-            self._last = len(text[:100])
+            # What is wider than the terminal goes on in a line of its own, and stays there.
+            text = text[: shutil.get_terminal_size((100, 24)).columns - 1]
+            print(f"\r{text:<{self._last}}", end="" if text else "\r", file=sys.stderr, flush=True)
+            self._last = len(text)
         elif self._wanted and text:
             print(text, file=sys.stderr, flush=True)
