@@ -3,7 +3,7 @@
 import { age, BUFFERED, bytes, counted, ending, gap, label, number, rate, verdict } from "./format.js";
 import { Filter } from "./filter.js";
 import { Heatmap, within } from "./heatmap.js";
-import { Picture } from "./picture.js";
+import { endedInSilence, Picture } from "./picture.js";
 import { Table } from "./table.js";
 
 // Milliseconds before a connection that was refused is tried again.
@@ -203,9 +203,10 @@ function unkept(row) {
   if (!row.outcome) return "Its picture begins with the next chunk.";
   const gaps = row.max_gap == null ? "" : ` The largest gap was ${gap(row.max_gap)}.`;
   const first = row.first == null ? "" : `, the first one after ${gap(row.first)}`;
+  const silence = endedInSilence(row) ? ` Then nothing came for ${gap(row.gap)}, until the end.` : "";
   return (
     `An outline: chunks are kept only while this page is open, of the latest streams and of the chosen one. ` +
-    `It had ${counted(row.chunks, "chunk")}, ${bytes(row.bytes)}${first}.${gaps}`
+    `It had ${counted(row.chunks, "chunk")}, ${bytes(row.bytes)}${first}.${gaps}${silence}`
   );
 }
 

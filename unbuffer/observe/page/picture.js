@@ -13,6 +13,11 @@ const SIDE = 12;
 // Milliseconds of silence that are marked.
 const SILENCE = 1000;
 
+// Whether nothing came before the end of a stream whose chunks are not known. While the client took nothing it was not read.
+export function endedInSilence(row) {
+  return Boolean(row.outcome && row.first != null && row.gap * 1000 >= SILENCE && !row.stall);
+}
+
 export function svg(tag, attributes, ...children) {
   const made = document.createElementNS(NS, tag);
   for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
@@ -111,6 +116,7 @@ export class Picture {
     const [first, last] = [x(row.first * 1000), x(now - (row.gap ?? 0) * 1000)];
     return [
       ...drawn,
+      ...(endedInSilence(row) ? this.silence(last, x(now), row.gap * 1000) : []),
       svg("path", { class: "ups", d: [first, last].map((at) => `M${at.toFixed(1)} ${UP[0]}V${UP[1]}`).join("") }),
       svg("path", { class: "total-line unknown", d: `M${first.toFixed(1)} ${BAND[1]}L${last.toFixed(1)} ${BAND[0]}` }),
     ];
