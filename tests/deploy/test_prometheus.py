@@ -49,7 +49,7 @@ def test_promtool_passes(check: str) -> None:
 def test_the_share_of_requests_that_need_a_new_connection_is_that_share(tmp_path: Path) -> None:
     """Of four requests a second one needs a new one. The query stands in docs/metrics.md."""
     document = (DIRECTORY.parents[1] / "docs/metrics.md").read_text()
-    query = re.search(r"^\| How many requests need a new one\? \| `(.*)` \|$", document, re.MULTILINE)
+    query = re.search(r"^\| What share of requests needs a new connection\? \| `(.*)` \|$", document, re.MULTILINE)
     assert query is not None
     asked = {"expr": query[1], "eval_time": "30m", "exp_samples": [{"labels": "{}", "value": 0.25}]}
     series = {
