@@ -405,7 +405,7 @@ def test_haproxy_by_default_delays_the_pieces_of_an_upload(start: Start, app: Ap
 
 def test_websocket_messages_come_back_one_by_one(front: Front) -> None:
     address = front.url.replace("https://", "wss://") + "/ws/echo"
-    with connect(address, ssl=front.context(), proxy=None, max_size=None) as socket:
+    with connect(address, ssl=front.context(), proxy=None, max_size=None, open_timeout=PATIENCE) as socket:
         for message in ("word", b"\x00\xff\r\n", "t" * 100_000):
             socket.send(message)
             assert socket.recv(PATIENCE) == message
