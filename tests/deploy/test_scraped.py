@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests import local
 from tests.deploy.server import PATIENCE, Prometheus, needs_prometheus, prometheus, until
 from tests.deploy.test_grafana import PANELS
 from tests.deploy.test_prometheus import ALERTS, DIRECTORY
@@ -64,7 +65,7 @@ def _again_and_again(*actions: Callable[[], object]) -> Iterator[None]:
     over = threading.Event()
 
     def repeat(action: Callable[[], object]) -> None:
-        while not over.wait(0.02):
+        while not over.wait(0.1):
             with contextlib.suppress(httpx.HTTPError, OSError):
                 action()
 
@@ -80,14 +81,14 @@ def _again_and_again(*actions: Callable[[], object]) -> Iterator[None]:
 
 
 def _get(url: str) -> Callable[[], object]:
-    return lambda: httpx.get(url, trust_env=False, timeout=PATIENCE)
+    return lambda: local.get(url)
 
 
 def _leave(url: str) -> Callable[[], object]:
     """Read a part of a stream, and hang up."""
 
     def leave() -> None:
-        with httpx.stream("GET", url, trust_env=False, timeout=PATIENCE) as response:
+        with local.stream("GET", url) as response:
             next(response.iter_raw())
 
     return leave
@@ -117,14 +118,14 @@ def test_every_panel_shows_something(tmp_path: Path) -> None:
         _again_and_again(
             _get(f"{proxy.url}/sse?delay=0.01"),
             _get(f"{proxy.url}/slow"),
-            lambda: httpx.get(f"{proxy.url}/plain", headers={"traceparent": TRACEPARENT}, trust_env=False),
+            lambda: local.get(f"{proxy.url}/plain", headers={"traceparent": TRACEPARENT}),
             _get(f"{proxy.url}/held/sse?delay=0.02"),
             _get(f"{proxy.url}/cut"),
             _get(f"{proxy.url}/_unbuffer/probe"),
             _leave(f"{proxy.url}/sse?delay=0.01"),  # nobody comes back for it
             _leave(f"{proxy.url}/text?delay=0.01"),
             _loiter(proxy.port, over),
-            lambda: httpx.post(f"{proxy.url}/upload", content=b"x" * 100, trust_env=False, timeout=PATIENCE),
+            lambda: local.post(f"{proxy.url}/upload", content=b"x" * 100),
         ),
         prometheus(tmp_path, {"unbuffer": proxy.admin}) as server,
     ):
@@ -222,7 +223,7 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
                 *[_get(f"{limited.url}/sse?delay=0.02")] * 2,
                 _get(f"{reloaded.url}/text?delay=0.02"),
                 _get(f"{throttled.url}/packed"),
-                lambda: httpx.get(f"{forgetful.url}/text?delay=0.005", headers=unknown, trust_env=False),
+                lambda: local.get(f"{forgetful.url}/text?delay=0.005", headers=unknown),
             )
         )
         enter(_paused(paused, 0.6, 0.3))
