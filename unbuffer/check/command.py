@@ -22,10 +22,10 @@ from unbuffer.check.signatures import Level
 from unbuffer.check.target import Target, UsageError, target_of
 from unbuffer.check.terminal import Terminal
 from unbuffer.check.wire import Way
+from unbuffer.http.tokens import TCHAR
 from unbuffer.settings.values import parse_duration
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""RFC 9110, section 5.6.2."""
+_TOKEN = re.compile(TCHAR.decode() + "+")
 
 STREAMED, BUFFERED, USAGE, UNREACHABLE, INTERRUPTED = 0, 1, 2, 3, 130
 

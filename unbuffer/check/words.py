@@ -43,11 +43,8 @@ def promptness(view: View) -> str:
     if not one.reads:
         return "nothing came"
     gap = max((later.at - earlier.at for earlier, later in pairwise(one.reads)), default=0.0)
-    return f"first bytes after {_ms(one.reads[0].at)}, {_counted(len(one.reads))}, largest gap {_ms(gap)}"
-
-
-def _counted(reads: int) -> str:
-    return "1 read" if reads == 1 else f"{reads} reads"
+    reads = f"{len(one.reads)} read{'s' * (len(one.reads) != 1)}"
+    return f"first bytes after {_ms(one.reads[0].at)}, {reads}, largest gap {_ms(gap)}"
 
 
 def _ms(seconds: float) -> str:
