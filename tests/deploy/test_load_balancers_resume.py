@@ -50,10 +50,10 @@ def wait_until_stored(server: KeyServer, streams: int, events: int) -> None:
 
 @pytest.mark.parametrize(("kind", "signal"), [("valkey", SIGKILL), ("redis", SIGTERM)], ids=["killed", "drains"])
 def test_whoever_comes_back_gets_all_of_it_from_the_other_replica(
-    kind: str, signal: int, tmp_path_factory: pytest.TempPathFactory
+    kind: str, signal: int, authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """The application runs once: a second run would begin with its event 0 again."""
-    authority, server = trustme.CA(), KeyServer(kind, tmp_path_factory.mktemp("store"))
+    server = KeyServer(kind, tmp_path_factory.mktemp("store"))
     shared = ("resume.window=60s", f"resume.store.url={server.url}", "resume.store.lost_after=1s", "drain.timeout=20s")
     with ExitStack() as started:
         started.enter_context(server.running())

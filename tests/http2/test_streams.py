@@ -330,7 +330,7 @@ async def test_a_websocket_is_tunnelled(relay: Relay, http2: Connect) -> None:
 
 
 async def test_a_websocket_that_its_server_has_closed_is_over(relay: Relay, http2: Connect) -> None:
-    """undici's client then waits for the end of both directions, and does not end its own."""
+    """The WebSocket of Node.js 26.7 (undici) then waits for the end of both directions, and does not end its own."""
     await relay.start()
     client = await http2()
     await client.request(1, [*request(method=b"CONNECT"), (b":protocol", b"websocket")], end=False)

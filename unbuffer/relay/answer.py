@@ -102,9 +102,10 @@ class Answer(Taker):
                 stream.watch(now, policy.heartbeat)
             if stream.shared.clients.on_stream is not None:
                 stream.shared.clients.on_stream(record)
-        elif head.framing > 0 and now - record.sent_at >= LOOK and head.status == 200 and record.sent_at:
+        elif head.framing > 0 and record.sent_at and now - record.sent_at >= LOOK and head.status == 200:
             record.whole = is_fresh_text(head.fields)
-            record.server, record.varies = maker(head.fields)
+            if record.whole:
+                record.server, record.varies = maker(head.fields)
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx head: passed on at once."""

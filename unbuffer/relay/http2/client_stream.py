@@ -229,7 +229,7 @@ class Http2Stream(Client):
         self._open_window()
         self._connection.plane.watchdog.watch(self, now + patience.LINGER)
         if self.exchange is not None and self.exchange.tunnel is not None and self.exchange.tunnel.closed:
-            # The client has said so before (RFC 6455, section 7.1.1), and some wait for the end of both directions.
+            # The client has nothing more to say (RFC 6455, section 7.1.1); some wait for the end of both directions.
             self._reset_soon(NO_ERROR)
 
     def _break(self) -> None:
