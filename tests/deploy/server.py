@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 INTERVAL = "500ms"
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds: a rate needs some scrapes, and an alert some evaluations of rates."""
 
 needs_prometheus = pytest.mark.skipif(
