@@ -150,6 +150,32 @@ async def test_by_url_from_where_one_likes(relay: Relay, after: int) -> None:
     assert reader.text == "123"[after:]
 
 
+async def test_event_source_polyfill_has_its_id_in_the_query(relay: Relay) -> None:
+    """It sends no field, which a page of another origin would need leave for."""
+    await relay.start(resume=ON)
+    client, upstream, _, first = await begun(relay, GET + b"\r\n", event("1"))
+    client.reset()
+    get = GET.replace(b"?q=1", b"?q=1&lastEventId=%b") + b"\r\n"
+    again, _ = await back(relay, get % last_id(first))
+    await upstream.send(chunk(event("2")) + LAST)
+    body = await body_of(again)
+    assert body.count(b"data: ") == 1
+    assert b"data: 2\n" in body
+    await again.send(get % last_id(body))
+    assert (await again.head()).startswith(b"HTTP/1.1 204 ")
+    assert relay.upstream.untaken == 0
+
+
+@pytest.mark.parametrize(("last", "passed"), [(b"ub.%b.1" % (b"x" * 22), b"?q=1"), (b"7", b"?q=1&lastEventId=7")])
+async def test_an_id_in_the_query_that_names_no_stream_begins_one(relay: Relay, last: bytes, passed: bytes) -> None:
+    """The application gets no id that it has not given, and its own as it came."""
+    await relay.start(resume=ON)
+    client = await relay.client()
+    await client.send(GET.replace(b"?q=1", b"?q=1&lastEventId=%b" % last) + b"\r\n")
+    upstream = await relay.upstream.accept()
+    assert (await upstream.head()).startswith(b"GET /chat%b HTTP/1.1\r\n" % passed)
+
+
 async def test_mcp_goes_on_by_get_with_the_stream_of_a_post(relay: Relay) -> None:
     await relay.start(resume=ON)
     client, upstream, _, first = await begun(relay, POST + b"\r\n{}", event("1"))

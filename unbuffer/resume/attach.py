@@ -38,6 +38,8 @@ def take(registry: "Registry", exchange: Exchange) -> bool:
         exchange.watch(exchange.record.started, exchange.policy.request_body_timeout)
     asked = naming.read_query(request.target)
     last = value_of(request.fields, _LAST_EVENT_ID)
+    if not last:
+        request.target, last = naming.take_id(request.target)
     ours = naming.read_id(last) if last else None
     if asked is not None:
         name, number = asked

@@ -13,6 +13,9 @@ STREAM: Final = b"unbuffer-stream"
 AFTER: Final = b"after"
 """Parameters of a query: the name of a stream, and the number of the last event that its client has."""
 
+_LAST: Final = b"lastEventId"
+"""The parameter in which event-source-polyfill, by default, says what Last-Event-ID says."""
+
 _RELATION: Final = b"urn:unbuffer:resume"
 
 _NAME: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
@@ -59,3 +62,11 @@ def read_query(target: bytes) -> tuple[bytes, int] | None:
     number = numbers[0] if len(numbers) == 1 else b"" if numbers else b"0"
     name = names[0] if len(names) == 1 and is_name(names[0]) else b""
     return name, int(number) if number.isdigit() and len(number) <= 15 else -1
+
+
+def take_id(target: bytes) -> tuple[bytes, bytes]:
+    """The target without an id of ours in its query, and that id; empty where it has none."""
+    if target.find(b"%b=ub." % _LAST) < 0:
+        return target, b""
+    rest, ids = take_parameter(target, _LAST)
+    return (rest, ids[0]) if len(ids) == 1 and read_id(ids[0]) is not None else (target, b"")
