@@ -25,7 +25,7 @@ from benchmarks.measure import build_streamload
 from benchmarks.processes import proportional_size, running, tree
 from benchmarks.proxies import PEERS, UNBUFFER, Proxy, unbuffer
 
-STREAMS, CONNECTIONS, PER_SECOND, SIZE = 400, 8, 40_000, 64
+STREAMS, CONNECTIONS, SIZE = 400, 8, 64
 WARM_UP = 2
 WAITING, ON_ONE = 2000, 100
 """Streams that are open for the measurement of memory, and how many of them on a connection."""
@@ -83,9 +83,9 @@ def speaking(one: Proxy, folder: Path) -> Proxy:
     return replace(one, config=str(file))
 
 
-def play(command: list[str], pids: list[int], seconds: int) -> Row:
-    """One round of a load that speaks either version."""
-    gap = 1_000_000 * STREAMS // PER_SECOND
+def play(command: list[str], pids: list[int], seconds: int, per_second: int) -> Row:
+    """One round of a load that speaks either version, of so many chunks each second."""
+    gap = 1_000_000 * STREAMS // per_second
     options = f"-t {seconds} -w {WARM_UP} -n 1000000 -g {gap} -s {SIZE} -P {pids[-1]}".split()
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -146,6 +146,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.http2", description=__doc__)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--per-second", type=int, default=40_000, help="chunks of all streams; default %(default)s")
     parser.add_argument("--peers", default=",".join(SPEAKS), help="of these: %(default)s; empty = none")
     arguments = parser.parse_args()
     first, second, *_ = sorted(os.sched_getaffinity(0))
@@ -169,10 +170,12 @@ def main() -> int:
                 for one in (own, *peers):
                     with proxy(one, upstream, first) as (port, pids):
                         load = [str(http2), str(port), "-c", str(CONNECTIONS), "-m", str(STREAMS // CONNECTIONS)]
-                        rows.setdefault(one.name, []).append(play(load, pids, arguments.seconds))
+                        rows.setdefault(one.name, []).append(play(load, pids, arguments.seconds, arguments.per_second))
                         if one is own:
                             load = [http1, "sink", str(port), "-c", str(STREAMS)]
-                            rows.setdefault("unbuffer, HTTP/1.1", []).append(play(load, pids, arguments.seconds))
+                            rows.setdefault("unbuffer, HTTP/1.1", []).append(
+                                play(load, pids, arguments.seconds, arguments.per_second)
+                            )
                         if not number:
                             time.sleep(1)
                             held[one.name] = memory(port, pids)
