@@ -73,6 +73,17 @@ async def words(request: Request) -> Response:
     return StreamingResponse(written(), media_type="text/plain")
 
 
+queued_for: list[str] = []
+
+
+async def queued(request: Request) -> Response:
+    """A model's answer, for which the first to ask for something compressed has to wait: all threads were busy."""
+    if "gzip" in request.headers["accept-encoding"] and not queued_for:
+        queued_for.append(request.url.path)
+        await asyncio.sleep(0.7)
+    return await tokens(request)
+
+
 async def withheld(request: Request) -> Response:
     """Waits for its first item before it responds."""
     await asyncio.sleep(0.7)
@@ -188,6 +199,7 @@ ROUTES = [
     Route("/collected/_unbuffer/probe", collected_probe, methods=["GET", "POST"]),
     Route("/tokens", tokens, methods=["GET", "POST"]),
     Route("/words", words),
+    Route("/queued", queued),
     Route("/withheld", withheld),
     Route("/blocking", blocking),
     Route("/synchronous", synchronous),

@@ -18,6 +18,8 @@ pytestmark = pytest.mark.process
         # Speculative decoding: five tokens at a time, every 120 ms.
         "tokens?count=50&step=5&gap=120",
         "tokens?first=900",
+        # Once, a thread had to be waited for.
+        "queued?first=0",
         "gzip/tokens",
     ],
 )

@@ -11,6 +11,7 @@ from unbuffer.check.evidence import carries_credentials
 from unbuffer.check.measure import Asking, measure, offers_http2
 from unbuffer.check.messages import http2_installed
 from unbuffer.check.observation import Observation
+from unbuffer.check.shape import Kind, shape
 from unbuffer.check.target import Target, UsageError, target_of
 from unbuffer.check.variants import Variant, first, others, with_patience
 
@@ -73,10 +74,13 @@ class Check:
         http2 = await offers_http2(target, wanted.asking.way)
         if http2 and not http2_installed():
             self.noticed.append(Finding("http2_missing", target.shown, "by ALPN; the library h2 is not installed"))
-        for group in others(probe, http2 and http2_installed(), wanted.several):
+        groups = tuple(others(probe, http2 and http2_installed(), wanted.several))
+        for group in groups:
             await self._together(target, group)
         if probe and wanted.patience:
             await self._together(target, with_patience(wanted.patience))
+        if not probe:
+            await self._ask_again(target, (first(probe), *(one for group in groups for one in group if not one.group)))
 
     async def _first(self, target: Target, variant: Variant) -> tuple[Target, Observation]:
         """The request that is alone; redirects are followed if the user wants that. Returns where it ended."""
@@ -102,6 +106,24 @@ class Check:
                 group.create_task(measure(target, variant, self.wanted.asking, self.kept))
                 if variant.group:
                     await asyncio.sleep(STAGGER)
+
+    async def _ask_again(self, target: Target, variants: Sequence[Variant]) -> None:
+        """What is late in some of the requests only: a server whose threads are all busy looks so by chance.
+
+        The second answer counts. Of a probe it is known when it was sent, so that there is no doubt.
+        """
+        kinds = {one.variant: shape(one) for one in self.kept if one.url == target.shown and not one.group}
+        late = {name for name, form in kinds.items() if form.held or form.head_late}
+        if not any(form.kind is not Kind.NONE for name, form in kinds.items() if name not in late):
+            return
+        for variant in variants:
+            if variant.name in late:
+                self.told(f"{target.shown}: {variant.name} once more, because others were not late")
+                number = next(
+                    n for n, one in enumerate(self.kept) if (one.url, one.variant) == (target.shown, variant.name)
+                )
+                await measure(target, variant, self.wanted.asking, self.kept)
+                self.kept[number] = self.kept.pop()
 
     def _notice(self, target: Target) -> None:
         if carries_credentials(target.query):
