@@ -68,8 +68,6 @@ def main(argv: list[str] | None = None) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return EX_CONFIG
-    except KeyboardInterrupt:
-        return 130
 
 
 def _parsed(own: list[str], app: list[str]) -> argparse.Namespace:

@@ -1,15 +1,25 @@
 """Each finding, provoked by a program that does just that; the URL is all that the check is given."""
 
+import contextlib
+import gzip
 import socket
+import ssl
 import sys
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import brotli
 import pytest
 import trustme
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 from tests.check import hops
 from tests.check.conftest import Run, Told
@@ -141,8 +151,9 @@ def test_what_answers_at_the_path_of_the_probe_without_being_one(check: Run) -> 
 
 
 @contextmanager
-def served(answer: bytes) -> Iterator[str]:
-    """The URL of a server that answers so, whatever it is asked, and closes."""
+def served(answer: bytes, greeting: bool = False, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The URL of a server that answers so, whatever it is asked, and closes. greeting: it speaks first. tls: to those
+    that begin with a handshake it gives one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -152,9 +163,15 @@ def served(answer: bytes) -> Iterator[str]:
                 except OSError:
                     return
                 with client:
-                    while b"\r\n\r\n" not in client.recv(65536):
-                        pass
-                    client.sendall(answer)
+                    if tls is not None and client.recv(1, socket.MSG_PEEK) == b"\x16":
+                        with contextlib.suppress(OSError):
+                            tls.wrap_socket(client, server_side=True).close()
+                        continue
+                    asked = b"\r\n\r\n" if greeting else b""
+                    while b"\r\n\r\n" not in asked and not asked.startswith(b"\x16\x03"):
+                        asked += client.recv(65536)
+                    with contextlib.suppress(OSError):
+                        client.sendall(answer)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
@@ -194,6 +211,100 @@ def test_http_1_0_is_told_of(check: Run) -> None:
     with served(b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + body) as url:
         told = check("--json", "--quick", url)
     assert "http_1_0" in told.notes, told.brief
+
+
+# -- codings that are not what they say
+
+
+def coded(coding: str, body: bytes) -> bytes:
+    """A response whose body says that it has this coding."""
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: {coding}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+EVENTS = b"".join(b"data: %d\n\n" % number for number in range(40))
+GZIP = gzip.compress(EVENTS)
+CODED = {"gzip": GZIP, "deflate": zlib.compress(EVENTS), "br": brotli.compress(EVENTS), "zstd": zstd.compress(EVENTS)}
+
+
+@pytest.mark.parametrize(
+    ("coding", "body", "found", "said"),
+    [
+        *(
+            (coding, EVENTS, "damaged", f"Content-Encoding: {coding}; {coding}: the body is damaged: ")
+            for coding in CODED
+        ),
+        ("gzip", GZIP[:-8] + bytes(8), "damaged", "incorrect data check (is it coded at all?)"),
+        ("zstd", CODED["zstd"] + b"and more", "damaged", f"after {len(EVENTS)} bytes of content"),
+        *(
+            (coding, body[:-3], "truncated", "it ended cleanly, inside what its Content-")
+            for coding, body in CODED.items()
+        ),
+    ],
+)
+def test_a_body_that_is_not_in_its_coding(check: Run, coding: str, body: bytes, found: str, said: str) -> None:
+    with served(coded(coding, body)) as url:
+        told = check("--json", "--quick", url)
+    assert (told.code, told.found[:1]) == (1, [found]), told.brief
+    assert said in finding(told, found)["said"]
+    assert "compressed" not in told.notes or found == "truncated"
+
+
+@pytest.mark.parametrize("coding", CODED)
+def test_a_body_in_its_coding_is_not_accused(check: Run, coding: str) -> None:
+    with served(coded(coding, CODED[coding])) as url:
+        told = check("--json", "--quick", url)
+    assert not {"damaged", "truncated"} & {*told.found, *told.notes}, told.brief
+
+
+def test_a_coding_that_cannot_be_taken_off_is_counted_and_not_read(check: Run) -> None:
+    with served(coded("compress", b"data: 1\n\nhalf an ev")) as url:
+        told = check("--json", "--quick", url)
+    assert "uncoded" in told.notes, told.brief
+    assert "truncated" not in told.found
+
+
+def test_a_probe_whose_coding_is_damaged_is_not_taken_for_none(check: Run) -> None:
+    with served(coded("gzip", EVENTS)) as url:
+        told = check("--json", "--quick", f"{url}/{PROBE}")
+    assert (told.code, told.found) == (1, ["damaged"]), told.brief
+
+
+# -- ports that speak something else
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", 'it says "SSH-2.0-OpenSSH_9.2p1" (SSH)'),
+        (b"220 mail.example ESMTP\r\n", 'it says "220 mail.example ESMTP" (a greeting of SMTP or FTP)'),
+        (b"-ERR unknown command\r\n", "(an error of Redis or Valkey)"),
+        (b"\x1b[2J\x07\x9b1m\xe9\n", 'it says "\\x1b[2J\\x07\\x9b1m\u00e9"'),
+        (b"\x15\x03\x03\0\2\2\x0a", "(a record of TLS)"),
+        (b"\0\0\0\4\0\0\0\0\0", "(HTTP/2); the port speaks HTTP/2 alone, without TLS (h2c)"),
+        (b"HTTP/1.1 banana\r\n\r\n", "what came is no HTTP/1.1: "),
+    ],
+)
+def test_what_speaks_something_else_is_quoted_in_one_line(check: Run, words: bytes, said: str) -> None:
+    with served(words) as url:
+        told = check("--ci", url)
+    assert told.code == 3
+    assert said in told.out, told.out
+    assert told.out.removesuffix("\n").isprintable()
+
+
+def test_without_http_and_without_tls_is_said_too(check: Run) -> None:
+    with served(b"SSH-2.0-OpenSSH_9.2p1\r\n", greeting=True) as url:
+        told = check("--ci", url.replace("http://", "https://"))
+    assert told.code == 3
+    assert told.out.endswith('; without TLS it says "SSH-2.0-OpenSSH_9.2p1" (SSH)\n'), told.out
+
+
+def test_what_a_server_says_in_its_head_is_printed_without_what_controls_a_terminal(check: Run) -> None:
+    with served(b"HTTP/1.1 302 Moved\r\nServer: \x9b2Jx\r\nLocation: http://\x9b2J/\r\n\r\n") as url:
+        told = check("--quick", url)
+    assert "\\x9b2Jx" in told.out
+    assert "\x9b" not in told.out
 
 
 # -- TLS and HTTP/2
@@ -240,7 +351,26 @@ def test_a_certificate_of_nobody(check: Run, by_http2: str) -> None:
 def test_https_where_http_is_spoken(check: Run, app: str) -> None:
     told = check("--ci", app.replace("http://", "https://"))
     assert told.code == 3
-    assert "(is it plain HTTP? try http://)" in told.brief
+    assert f"; the port speaks HTTP without TLS: try {app}/" in told.brief
+
+
+def test_http_where_https_is_spoken(check: Run, by_http2: str) -> None:
+    told = check("--ci", f"{by_http2.replace('https://', 'http://')}/tokens")
+    assert told.code == 3
+    assert told.out.endswith(f"; the port speaks TLS: try {by_http2}/tokens\n"), told.out
+
+
+def test_a_server_that_answers_400_to_what_should_come_by_tls(check: Run) -> None:
+    """As nginx, Apache and servers in Go do, in clear text."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    refusal = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
+    with served(refusal, tls=context) as url:
+        told = check("--ci", f"{url}/x")
+    assert told.code == 3
+    assert f"it answers 400; the port speaks TLS: try {url.replace('http://', 'https://')}/x" in told.out
+    with served(refusal) as url:
+        assert check("--ci", f"{url}/x").out == f"FAILED {url}/x it answers 400\n"
 
 
 # -- and the table

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import signal
 import sys
+import tomllib
 import xml.etree.ElementTree as Xml
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from tests.check.conftest import Run
 from tests.e2e.processes import Program
+from unbuffer.__main__ import main
 from unbuffer.check import command
 from unbuffer.check.diagnosis import Diagnosis, diagnose
 from unbuffer.check.formats import as_annotations, as_json, as_junit, as_lines
@@ -111,6 +114,14 @@ def test_annotations_are_one_line_each() -> None:
     assert len(text.splitlines()) == 1
 
 
+def test_where_there_are_several_urls_each_note_says_which_one_it_is_of() -> None:
+    both = ("unbuffer_probe", "stream_fast")
+    for text in (terminal(200, False, *both), as_page(diagnosis(*both), "today")):
+        assert "too_quick" in text
+        assert "; at http://stream_fast/" in text
+    assert "; at http" not in terminal(200, False, "stream_fast")
+
+
 def test_a_pipeline_gets_a_line_for_each_url() -> None:
     failed, ok = as_lines(diagnosis("nginx_1_0", "unbuffer_probe")).splitlines()
     assert failed.startswith("FAILED http://nginx_1_0/ buffered: it comes in steps of 4 KiB")
@@ -170,9 +181,34 @@ def test_the_files_are_written(check: Run, app: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("command", [("check", "http://a/"), ("serve",)])
+def test_ctrl_c_while_it_is_being_loaded_is_a_quiet_end(command: tuple[str, ...], tmp_path: Path) -> None:
+    """The first module that the command needs is one that waits until somebody has come, and then for ever."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    (tmp_path / "argparse.py").write_text(f"open({str(fifo)!r}).read()")
+    heeding = f"import signal, sys; signal.signal(2, signal.default_int_handler); sys.path.insert(0, {str(tmp_path)!r})"
+    program = Program(
+        sys.executable, "-c", f"{heeding}; from unbuffer.__main__ import main; sys.exit(main())", *command
+    )
+    try:
+        with fifo.open("w"):  # it is there
+            program.signal(signal.SIGINT)
+            assert program.exit_code() == 130
+    finally:
+        program.signal(signal.SIGKILL)
+    assert (program.out.all(), program.err.all()) == ([], [])
+
+
+def test_the_command_begins_where_ctrl_c_is_looked_after() -> None:
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"unbuffer": f"{main.__module__}:main"}
+
+
+@pytest.mark.process
 def test_ctrl_c_tells_what_is_known_by_then(app: str) -> None:
     # A shell that starts something in the background has it ignore SIGINT, and so do the programs that this one starts.
-    heeding = "import signal, unbuffer.cli; signal.signal(2, signal.default_int_handler); exit(unbuffer.cli.main())"
+    heeding = "import signal, unbuffer.__main__ as it; signal.signal(2, signal.default_int_handler); exit(it.main())"
     program = Program(sys.executable, "-c", heeding, "check", f"{app}/tokens?count=10", f"{app}/never?told=1")
     try:
         program.err.match("/never: ")

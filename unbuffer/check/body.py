@@ -7,6 +7,9 @@ from unbuffer.http.probe import Sent, read
 LONGEST_LINE = 1 << 18
 """Bytes of a line that are kept until its end; what is longer is no line of interest."""
 
+LARGEST = 64 << 20
+"""Bytes of content after which a stream is left: it flows."""
+
 
 class Content:
     """Takes the body of one response, read by read."""
@@ -26,8 +29,12 @@ class Content:
         self.names: set[str] = set()
         self.of = 0
         self.shown: list[str] = []
+        self.size = 0
+        """Bytes of content so far."""
         self.note = ""
-        """What keeps it from being looked into; empty = nothing."""
+        """Why it cannot be looked into; empty = it can."""
+        self.damage = ""
+        """What is wrong with its content coding; empty = nothing so far."""
 
     def begin(self, media_type: str, codings: str) -> None:
         """The head is here. codings: the value of Content-Encoding."""
@@ -48,16 +55,23 @@ class Content:
     def take(self, data: bytes, at: float) -> None:
         """Bytes of the body, without transfer coding; `at`: when they came. Told in `reads` by `read_over`."""
         self._body += len(data)
-        if self._decoder is None:
+        if self.note or self.damage:
+            self._content += len(data)
+            self.size += len(data)
+        elif self._decoder is None:
             self._look(data, at)
-            return
+        else:
+            self._decode(self._decoder, data, at)
+
+    def _decode(self, decoder: Decoder, data: bytes, at: float) -> None:
         try:
-            self._decoder.feed(data)
-            while content := self._decoder.read():
+            decoder.feed(data)
+            # A bomb is left where it is: to look into all of it would stop the clock of every other stream.
+            while self.size < LARGEST and (content := decoder.read()):
                 self._look(content, at)
         except CodingError as error:
-            self.note = str(error)
-            self._decoder = None
+            self._content += len(data)  # it came, whatever it is
+            self.damage = f"{error} ({f'after {self.size} bytes of content' if self.size else 'is it coded at all?'})"
 
     def read_over(self, at: float) -> None:
         """One read of the socket has been taken."""
@@ -68,10 +82,22 @@ class Content:
     @property
     def partial(self) -> bool:
         """Whether it ends inside a line or an event."""
-        return bool(self._line.strip()) or (self._events and self._in_event)
+        return not self.damage and (bool(self._line.strip()) or (self._events and self._in_event))
+
+    @property
+    def unended(self) -> bool:
+        """Whether it ends inside the data of its content coding."""
+        if self._decoder is None or self.damage or self.size >= LARGEST:
+            return False
+        try:
+            self._decoder.finish()
+        except CodingError:
+            return True
+        return False
 
     def _look(self, content: bytes, at: float) -> None:
         self._content += len(content)
+        self.size += len(content)
         if self._show:
             self.shown.append(f"{at:8.3f}  {content.decode('utf-8', 'replace')}")
         *lines, rest = (self._line + content).split(b"\n")

@@ -1,7 +1,7 @@
 """The command line of `unbuffer check`.
 
-Exit codes: 0 everything streams, 1 something is buffered, cut or withheld, 2 usage, 3 there was no stream to judge
-(unreachable, an error, too short), 130 interrupted.
+Exit codes: 0 everything streams, 1 something is buffered, cut, damaged or withheld, 2 usage, 3 there was no stream to
+judge (unreachable, an error, too short), 130 interrupted.
 """
 
 import argparse

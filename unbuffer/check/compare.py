@@ -45,7 +45,7 @@ class Found(Protocol):
 
 _HOLDS = ("held_to_the_end", "steps", "beat", "first_bytes_held", "held_irregularly", "compression_holds",
           "one_media_type", "one_method", "one_http_version", "app_engine")  # fmt: skip
-_ALSO = ("head_withheld", "heartbeats_swallowed", "cut", "truncated", "blocked_loop")
+_ALSO = ("head_withheld", "heartbeats_swallowed", "cut", "damaged", "truncated", "blocked_loop")
 
 
 def between(name: str, url: str, urls: Sequence[str], found: Sequence[Found]) -> str:

@@ -172,7 +172,8 @@ def _status(view: View) -> Iterator[Finding]:
             cures = ("Follow it: -L.",) if where and not one.detail else ()
             yield replace(_failure(view, one, "redirect", said), cures=cures)
         elif one.status and not 200 <= one.status < 300:
-            yield _failure(view, one, "status", f"it answers {one.status}{_advice(one)}")
+            hint = f"; {one.detail}" if one.status == 400 and one.detail else ""
+            yield _failure(view, one, "status", f"it answers {one.status}{_advice(one)}{hint}")
 
 
 def _failure(view: View, one: Observation, name: str, said: str) -> Finding:
@@ -197,6 +198,8 @@ def _advice(one: Observation) -> str:
 
 def _no_stream(view: View) -> Iterator[Finding]:
     one, form = view.seen[0]
+    if one.damage:
+        return  # what it would have said is not known
     if form.kind is Kind.WHOLE:
         if form.late >= 0.5:
             said = f"an answer of {one.content} bytes with a Content-Length came at once, after {form.late:.1f} s"
@@ -271,6 +274,13 @@ def _seconds(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
+def _damaged(view: View) -> Iterator[Finding]:
+    for one, _ in view.seen:
+        if one.damage:
+            said = f"Content-Encoding: {one.value('content-encoding')}; {one.damage}"
+            yield Finding("damaged", view.url, said, (one.variant,))
+
+
 def _truncated(view: View) -> Iterator[Finding]:
     for one, _ in view.seen:
         if one.ending not in ("complete", "closed"):
@@ -280,6 +290,9 @@ def _truncated(view: View) -> Iterator[Finding]:
             said = f"it ended cleanly after {_seconds(one.end)} and event {last} of {one.of}"
             who = who_cuts_after(one.end)
             said += f". That is the default of {who}" if who else ""
+            yield Finding("truncated", view.url, said, (one.variant,))
+        elif one.unended:
+            said = f"it ended cleanly, inside what its Content-Encoding: {one.value('content-encoding')} began"
             yield Finding("truncated", view.url, said, (one.variant,))
         elif one.partial and one.media_type in LINES:
             yield Finding("truncated", view.url, "it ended cleanly, inside an event", (one.variant,))
@@ -343,7 +356,11 @@ def _notes(view: View) -> Iterator[Finding]:
     if not 200 <= one.status < 300 or one.head is None:
         return
     cache = one.value("cache-control").lower()
-    codings = {other.value("content-encoding"): other.variant for other, form in view.seen if not form.held}
+    codings = {
+        other.value("content-encoding"): other.variant
+        for other, form in view.seen
+        if not form.held and not other.damage
+    }
     for coding, variant in codings.items():
         if coding:
             yield Finding("compressed", view.url, f"Content-Encoding: {coding}", (variant,))
@@ -370,6 +387,6 @@ def _notes(view: View) -> Iterator[Finding]:
 
 
 LOOKS: tuple[Callable[[View], Iterator[Finding]], ...] = (
-    _no_answer, _status, _no_stream, _held, _head, _cuts, _truncated, _heartbeats, _several, _notes,
+    _no_answer, _status, _no_stream, _damaged, _held, _head, _cuts, _truncated, _heartbeats, _several, _notes,
 )  # fmt: skip
 """What is looked for, in this order. To find something else, add a function here and its name to `signatures.TABLE`."""

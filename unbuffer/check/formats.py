@@ -63,7 +63,8 @@ def as_annotations(diagnosis: Diagnosis) -> str:
     for finding in diagnosis.findings:
         if finding.level is not Level.NOTE:
             why = finding.where or finding.signature.meaning
-            text = f"{finding.url}: {heading(finding)}. {why}. {DOCS}#{finding.name}"
+            asked = f" ({', '.join(finding.variants)})" if finding.variants else ""
+            text = f"{finding.url}: {finding.said}{asked}. {why}. {DOCS}#{finding.name}"
             lines.append(f"::error title=unbuffer check%3A {finding.name}::{_escaped(text)}")
     return "\n".join(lines)
 
@@ -87,7 +88,7 @@ def as_junit(diagnosis: Diagnosis) -> str:
         if worst is not None:
             tag = "failure" if worst is Level.BUFFERED else "error"
             graves = [finding for finding in diagnosis.of(view) if finding.level is worst]
-            text = "\n".join("\n".join((heading(f), f"Where: {f.where}", *f.cures)) for f in graves)
+            text = "\n".join("\n".join((heading(diagnosis, f), f"Where: {f.where}", *f.cures)) for f in graves)
             message = quoteattr(verdict(diagnosis, view))
             lines.append(f'    <{tag} type="{graves[0].name}" message={message}>{escape(text)}</{tag}>')
         lines.append("  </testcase>")

@@ -1,18 +1,20 @@
 """One request, and what was seen of its response."""
 
 import asyncio
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 
 from unbuffer import __version__
-from unbuffer.check.body import Content
+from unbuffer.check.body import LARGEST, Content
 from unbuffer.check.messages import BrokenError, Http1, Http2, Request
-from unbuffer.check.observation import Ending, Observation
+from unbuffer.check.observation import Ending, Observation, printable
+from unbuffer.check.port import spoken, tells, what_came
 from unbuffer.check.target import Target
 from unbuffer.check.variants import Variant
-from unbuffer.check.wire import UnreachableError, Way, Wire, connect
+from unbuffer.check.wire import TlsError, UnreachableError, Way, Wire, connect
 
-LARGEST = 64 << 20
-"""Bytes of content after which a stream is left: it flows."""
+MORE_WORDS = 1.0
+"""Seconds for the rest of a first line that is no HTTP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,20 @@ async def measure(target: Target, variant: Variant, asking: Asking, kept: list[O
 async def _measured(seen: "_Seen", target: Target, variant: Variant, asking: Asking) -> Observation:
     try:
         wire = await connect(target, asking.way, ("h2",) if variant.http2 else ("http/1.1",))
+    except TlsError as error:
+        hint = "" if error.refused else await spoken(target, asking.way)
+        return seen.observation("failed", "; ".join(filter(None, (str(error), hint))))
     except UnreachableError as error:
         return seen.observation("failed", str(error))
     try:
-        return await seen.watch(wire)
+        made = await seen.watch(wire)
     finally:
         await wire.close()
+    # nginx, Apache and servers in Go tell a client that its request should have come by TLS, with 400.
+    if not target.tls and (made.ending == "failed" or made.status == 400):
+        hint = await spoken(target, asking.way)
+        return replace(made, detail="; ".join(filter(None, (made.detail, hint))))
+    return made
 
 
 async def offers_http2(target: Target, way: Way) -> bool:
@@ -107,6 +117,8 @@ class _Seen:
             try:
                 answer = speaker.receive(data)
             except BrokenError as error:
+                if self._head is None and isinstance(speaker, Http1):
+                    return self.observation("failed", await self._no_http(speaker.words, wire, str(error)))
                 return self.observation("failed" if self._head is None else "cut", str(error))
             finally:
                 self._content.read_over(self._now - self._began)
@@ -116,6 +128,8 @@ class _Seen:
                 deadline = loop.time() + self._asking.enough
             if self._head is not None and self._status >= 300:
                 deadline = min(deadline, loop.time() + 1.0)  # no stream: its body is of no interest
+            if self._content.size >= LARGEST:
+                return self.observation("enough", at=self._now)
         return self.observation("complete", at=self._now)
 
     @property
@@ -124,6 +138,16 @@ class _Seen:
         plan = self._variant.plan
         lasts = plan.delay + plan.count * plan.gap * 1.1 if plan is not None else 0.0
         return self._began + lasts + self._asking.patience
+
+    async def _no_http(self, words: bytes, wire: Wire, why: str) -> str:
+        """Who speaks instead. A first line may come in pieces."""
+        if words.startswith(b"HTTP/"):
+            return why
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(MORE_WORDS):
+                while not tells(words) and (read := await wire.read()) is not None:
+                    words += read[1]
+        return f"what came is no HTTP/1.1: {what_came(words)}"
 
     def _closed(self, speaker: Http1 | Http2, wire: Wire, at: float) -> Observation:
         try:
@@ -157,7 +181,8 @@ class _Seen:
     # -- what the response brings
 
     def head(self, version: str, status: int, fields: tuple[tuple[str, str], ...]) -> None:
-        self._version, self._status, self._fields = version, status, fields
+        self._version, self._status = version, status
+        self._fields = tuple((printable(name), printable(value)) for name, value in fields)
         self._head = self._now - self._began
         seen = self.observation("complete")
         self._content.begin(seen.media_type, seen.value("content-encoding"))
@@ -192,6 +217,8 @@ class _Seen:
             of=content.of,
             names=tuple(sorted(content.names)),
             partial=content.partial,
+            damage=content.damage,
+            unended=content.unended and ending in ("complete", "closed"),
             end=round((self._now if at is None else at) - self._began, 6) if self._began else 0.0,
             ending=ending,
             detail=detail or content.note,

@@ -10,6 +10,9 @@ import httptools
 WINDOW = 1 << 24
 """Bytes that an HTTP/2 server may send before it is told to go on: flow control must hold nothing back here."""
 
+FIRST_WORDS = 64
+"""Bytes that are kept of the beginning, to tell who speaks if it is no HTTP."""
+
 ResetCodes = {0: "NO_ERROR", 1: "PROTOCOL_ERROR", 2: "INTERNAL_ERROR", 7: "REFUSED_STREAM", 8: "CANCEL"}
 
 
@@ -50,6 +53,8 @@ class Http1:
         """Whether the body ends by its own framing and not with the connection."""
         self._begun = False
         self.over = False
+        self.words = b""
+        """How all that came begins."""
 
     def start(self) -> bytes:
         """The request as it is sent."""
@@ -62,6 +67,8 @@ class Http1:
 
     def receive(self, data: bytes) -> bytes:
         """Take what came; what is to be sent in answer. Raises BrokenError."""
+        if len(self.words) < FIRST_WORDS:
+            self.words += data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:

@@ -52,6 +52,8 @@ class Observation:
     head     when the response head was there; None = never
     marks    events of a probe; beats: its heartbeats; of: how many events it said there are
     partial  the content ends inside a line or an event
+    damage   why its content coding could not be taken off; empty = it could, as far as it came
+    unended  the response ended cleanly, and the data of its content coding has no end
     names    of the processes that sent the probe's events
     """
 
@@ -72,6 +74,8 @@ class Observation:
     of: int = 0
     names: tuple[str, ...] = ()
     partial: bool = False
+    damage: str = ""
+    unended: bool = False
     end: float = 0.0
     ending: Ending = "complete"
     detail: str = ""
@@ -94,6 +98,11 @@ class Observation:
     def content(self) -> int:
         """Bytes of content in all."""
         return sum(read.content for read in self.reads)
+
+
+def printable(text: str) -> str:
+    """What a server said, without characters that control a terminal or break a report."""
+    return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
 
 
 def dumps(observations: Sequence[Observation]) -> str:

@@ -41,7 +41,7 @@ def as_page(diagnosis: Diagnosis, made: str) -> str:
 def _view(diagnosis: Diagnosis, view: View) -> str:
     worst = diagnosis.worst(view)
     fields = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in noted(view.first))
-    findings = "".join(_finding(finding) for finding in diagnosis.of(view))
+    findings = "".join(_finding(diagnosis, finding) for finding in diagnosis.of(view))
     return (
         f"<h2>{escape(view.url)}</h2>\n<p>{escape(facts(view))}</p>\n"
         f'<p class="verdict {worst or ""}">{escape(verdict(diagnosis, view))}</p>\n{_picture(view)}\n'
@@ -50,12 +50,13 @@ def _view(diagnosis: Diagnosis, view: View) -> str:
     )
 
 
-def _finding(finding: Finding) -> str:
+def _finding(diagnosis: Diagnosis, finding: Finding) -> str:
     kind = "Note: " if finding.level is Level.NOTE else ""
     where = f"<br>Where: {escape(finding.where)}." if finding.where else ""
     cures = "".join(f"<li>{_coded(cure)}</li>" for cure in finding.cures)
+    said = f"{kind}{escape(heading(diagnosis, finding))}"
     return (
-        f'<li class="{finding.level}"><b>{kind}{escape(heading(finding))}</b><br>{escape(finding.signature.meaning)}.'
+        f'<li class="{finding.level}"><b>{said}</b><br>{escape(finding.signature.meaning)}.'
         f"{where}<ul>{cures}</ul><small>{finding.name}, {DOCS}#{finding.name}</small></li>"
     )
 

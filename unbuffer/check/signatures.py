@@ -140,6 +140,14 @@ TABLE: dict[str, Signature] = {
          "AWS ALB": "AWS ALB: `idle_timeout.timeout_seconds` (60 s by default) counts silence.",
          "Cloudflare": "Cloudflare gives up on an origin that is silent for 100 s or so; heartbeats help."},
     ),
+    "damaged": Signature(
+        Level.BUFFERED,
+        "the body is not what its Content-Encoding says: browsers show an error in place of the rest, or of all",
+        ("Whoever takes a coding off, or rewrites a body, has to change `Content-Encoding` as well; and nobody may "
+         "compress twice under one name.",
+         "Leave streams out of compression: `Cache-Control: no-transform`, or `Accept-Encoding: identity` towards the "
+         "application, as unbuffer sends it."),
+    ),
     "truncated": Signature(
         Level.BUFFERED,
         "it ended as if it were complete, and is not: the client cannot know that something is missing",

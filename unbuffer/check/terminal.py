@@ -42,6 +42,8 @@ class Terminal:
     def shown(self, diagnosis: Diagnosis) -> None:
         """What the first request of each URL brought, for `--show`."""
         for view in diagnosis.views:
+            if len(diagnosis.views) > 1 and view.first.shown:
+                self._say(self._painted(_BOLD, view.url))
             for text in view.first.shown:
                 self._say(text.rstrip("\n"))
 
@@ -60,7 +62,7 @@ class Terminal:
             self._say("")
             colour = "" if finding.level is Level.NOTE else _OF_LEVEL[finding.level]
             kind = "note, " if finding.level is Level.NOTE else ""
-            self._wrapped(f"{number}. {kind}{finding.name}: {heading(finding)}", "", "   ", colour)
+            self._wrapped(f"{number}. {kind}{finding.name}: {heading(diagnosis, finding)}", "", "   ", colour)
             self._wrapped(f"{finding.signature.meaning}.", "   ", "   ")
             if finding.where:
                 self._wrapped(f"Where: {finding.where}.", "   ", "   ")

@@ -8,6 +8,7 @@ import ssl
 from collections import deque
 from dataclasses import dataclass, field
 
+from unbuffer.check.observation import printable
 from unbuffer.check.target import Target
 from unbuffer.relay import dial
 
@@ -17,6 +18,14 @@ CONNECT = 10.0
 
 class UnreachableError(Exception):
     """There is no way to the server; the text says why, and what to do."""
+
+
+class TlsError(UnreachableError):
+    """There is a server, and no TLS with it. refused: by an alert, which is TLS after all."""
+
+    def __init__(self, text: str, refused: bool = False) -> None:
+        super().__init__(text)
+        self.refused = refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +100,20 @@ async def connect(target: Target, way: Way, protocols: tuple[str, ...]) -> Wire:
         async with asyncio.timeout(CONNECT):
             return await _connect(target, way, _tls(way, protocols) if target.tls else None)
     except TimeoutError:
-        raise UnreachableError(f"{where} does not answer: no connection within {CONNECT:g} s") from None
+        # Whoever takes the first record of TLS for the beginning of a line waits for its end.
+        kind = TlsError if target.tls else UnreachableError
+        raise kind(f"{where} does not answer: no connection within {CONNECT:g} s") from None
     except ssl.SSLCertVerificationError as error:
         why = f"the certificate of {target.authority} is not valid: {error.verify_message}"
         raise UnreachableError(f"{why} (--insecure goes on all the same)") from None
     except ssl.SSLError as error:
-        hint = (
-            " (is it plain HTTP? try http://)"
-            if error.reason in ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
-            else ""
-        )
-        raise UnreachableError(f"TLS with {target.authority} failed: {error.reason or error}{hint}") from None
+        reason = error.reason or str(error)
+        refused = "ALERT" in reason or reason == "TLSV1_UNRECOGNIZED_NAME"
+        raise TlsError(f"TLS with {target.authority} failed: {reason}", refused) from None
+    except (ConnectionResetError, BrokenPipeError):
+        if not target.tls:
+            raise UnreachableError(f"{where} closed the connection at once") from None
+        raise TlsError(f"TLS with {target.authority} failed: the connection was closed") from None
     except (socket.gaierror, UnicodeError) as error:
         name = f"of {role}{way.proxy.host}" if way.proxy is not None else target.host
         raise UnreachableError(f"the name {name} does not resolve: {getattr(error, 'strerror', error)}") from None
@@ -139,8 +151,8 @@ async def _tunnel(wire: Wire, target: Target, proxy: Target) -> None:
         if read is None:
             raise UnreachableError(f"the proxy {proxy.authority} closed the connection instead of a way to {where}")
         answer += read[1]
-    status = answer.partition(b"\r\n")[0].decode("latin-1")
-    if not status.split(" ")[1:2][0].startswith("2"):
+    status = printable(answer.partition(b"\r\n")[0].decode("latin-1"))
+    if not status.partition(" ")[2].startswith("2"):
         raise UnreachableError(f"the proxy {proxy.authority} gives no way to {where}: {status}")
 
 

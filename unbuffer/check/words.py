@@ -8,6 +8,7 @@ from unbuffer.check.signatures import Level
 
 _WORDS = {
     "cut": "",
+    "damaged": "damaged",
     "truncated": "truncated",
     "blocked_loop": "blocked event loop",
     "head_withheld": "head withheld",
@@ -60,7 +61,8 @@ def facts(view: View) -> str:
     return ", ".join(parts)
 
 
-def heading(finding: Finding) -> str:
-    """The finding in a line: what was seen, and in which requests."""
+def heading(diagnosis: Diagnosis, finding: Finding) -> str:
+    """The finding in a line: what was seen, in which requests, and where, if there is more than one URL."""
     asked = f" ({', '.join(finding.variants)})" if finding.variants else ""
-    return f"{finding.said}{asked}"
+    at = f"; at {finding.url}" if len(diagnosis.views) > 1 else ""
+    return f"{finding.said}{asked}{at}"
