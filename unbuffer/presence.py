@@ -37,3 +37,26 @@ class Presence:
         if not self.readers:
             self.left_at = now
             self.absences += 1
+
+
+class Given(Presence):
+    """Of one request that came back. Nothing is read for it from the upstream: it is given what is kept.
+
+    pieces: how often it was given something; first_at, last_at: when, for the first time and of late.
+    """
+
+    __slots__ = ("first_at", "last_at", "pieces")
+
+    def __init__(self, replayed: int) -> None:
+        super().__init__(1)
+        self.replayed = replayed
+        self.pieces = 0
+        self.first_at = 0.0
+        self.last_at = 0.0
+
+    def gave(self, now: float) -> None:
+        """It was given a piece."""
+        if not self.pieces:
+            self.first_at = now
+        self.last_at = now
+        self.pieces += 1

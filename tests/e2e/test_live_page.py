@@ -194,6 +194,40 @@ def test_keep_alives_of_the_application_are_neither_chunks_nor_heartbeats_and_hi
             assert read(script, "#picture .silent", "bottom") <= read(script, "#picture .alives", "top")
 
 
+def test_what_nobody_reads_is_drawn_as_kept_and_a_replay_as_what_it_was_given(
+    browser: Browser, stack: Stack, client: httpx.Client
+) -> None:
+    with unbuffer(stack.app.url, "--set", "resume.window=1m", "--set", "resume.linger=1m") as proxy:
+        open_page(browser, proxy)
+        gate = stack.gate()
+        with client.stream("GET", f"{proxy.url}{gate.path('sse')}") as response:
+            name = response.headers["unbuffer-stream"]
+            stream = Running(gate, response.iter_raw())
+            stream.go_on(2)
+        browser.until(lambda: "Nobody read it" in browser.text("#picture-text"))
+        for _ in range(2):
+            gate.next()
+        browser.until(lambda: (marks(browser, "ups"), marks(browser, "downs"), marks(browser, "kept")) == (5, 3, 2))
+        assert len(browser.all("#picture .absent")) == 1
+        with client.stream("GET", f"{proxy.url}{gate.path('sse')}?unbuffer-stream={name}&after=3") as back:
+            parts = back.iter_raw()
+            while b"event 4" not in next(parts):
+                pass
+            browser.until(lambda: len(browser.all("#running tr")) == 2)
+            replay = next(tr for tr in browser.all("#running tr") if "replay of 2 events" in tr.text)
+            assert replay.find_element("css selector", 'td[data-label="Chunks"]').text == "1"
+            replay.click()
+            browser.until(lambda: "it had missed 2 events, and was given" in browser.text("#picture-text"))
+            assert (marks(browser, "ups"), browser.all("#picture .silence")) == (0, [])
+            assert browser.text("#picture .up") == "kept by unbuffer"
+            gate.next()
+            browser.until(lambda: marks(browser, "downs") >= 1 and "2 pieces" in browser.text("#picture-text"))
+            for theme in ("light", "dark"):
+                browser.theme(theme)
+                assert_accessible(browser)
+            gate.end()
+
+
 def test_a_stream_that_ended_before_anybody_looked_has_an_outline(
     browser: Browser, proxy: Unbuffer, stack: Stack, client: httpx.Client
 ) -> None:

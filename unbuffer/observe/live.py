@@ -19,6 +19,7 @@ from unbuffer.observe.recent import RECENT, Recent, failed
 from unbuffer.observe.verdict import ADVICE, judge
 from unbuffer.observe.window import Window
 from unbuffer.outcome import Outcome
+from unbuffer.presence import Given
 from unbuffer.record import MISSING, Record
 from unbuffer.timeline import Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
@@ -228,6 +229,9 @@ class Live:
         stall = record.stalled + (now - record.paused_at if record.paused_at else 0.0)
         judgement = self._by_now(record) if runs else record.judgement
         presence = record.presence
+        given = presence if isinstance(presence, Given) else None
+        chunks = record.chunks if given is None else given.pieces
+        first_at, last_at = (record.first_at, record.last_at) if given is None else (given.first_at, given.last_at)
         return Row(
             id=self._numbers[record],
             route=record.route,
@@ -235,11 +239,11 @@ class Live:
             path=record.path if len(record.path) <= PATH else record.path[:PATH] + "…",
             kind=record.kind,
             age=_seconds(until - record.started),
-            chunks=record.chunks,
+            chunks=chunks,
             bytes=record.bytes_down,
             status=record.status,
-            first=_seconds(record.first_at - record.started) if record.chunks else None,
-            gap=_seconds(until - record.last_at) if record.chunks else None,
+            first=_seconds(first_at - record.started) if chunks else None,
+            gap=_seconds(until - last_at) if chunks else None,
             max_gap=_seconds(record.max_gap) if record.chunks > 1 else None,
             stall=_seconds(stall),
             paused=record.paused_at > 0.0,
@@ -248,6 +252,7 @@ class Live:
             readers=presence.readers if presence else None,
             resumes=presence.resumes if presence else 0,
             replayed=presence.replayed if presence else 0,
+            replay=given is not None,
             absent=_seconds(presence.absent_by(until)) if presence else 0.0,
             absences=presence.absences if presence else 0,
             verdict=judgement.verdict.value if judgement else "",
@@ -294,12 +299,17 @@ def _picture(watcher: Watcher, record: Record, now: float) -> Picture | None:
     new = _latest(timeline.chunks, timeline.count - watcher.marks)
     watcher.marks = timeline.count
     pauses = [*timeline.pauses, (record.paused_at, now)] if record.paused_at else timeline.pauses
+    presence = record.presence
+    chunks = presence.pieces if isinstance(presence, Given) else record.chunks
+    left_at = presence.left_at if presence is not None else 0.0
+    absences = [*timeline.absences, (left_at, now)] if left_at else timeline.absences
     return Picture(
         [(_ms(read - started), _ms(accepted - read), size) for read, accepted, size in new],
-        0 if record.decoded else record.chunks - timeline.count,
+        0 if record.decoded else chunks - timeline.count,
         [(_ms(begin - started), _ms(end - started)) for begin, end in pauses],
         [_ms(sent - started) for sent in timeline.heartbeats],
         [_ms(read - started) for read in timeline.keepalives],
+        [(_ms(begin - started), _ms(end - started)) for begin, end in absences],
     )
 
 

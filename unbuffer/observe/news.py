@@ -15,6 +15,7 @@ class Row(Struct, omit_defaults=True):
     gap      since the latest chunk until now, or to the end; keep-alives are no chunks
     stall    how long the upstream was not read because the client's buffer was full; paused: it is so now
     readers  of a resumable stream, now; resumes: requests that came back to it; replayed: events that they had missed
+    replay   it is such a request: first, gap and chunks are of the pieces that it was given of what is kept
     absent   how long it had no reader; absences: how often
     seen     what the verdict was seen by; causes: what most likely made it so, the likeliest first
     finding  what `unbuffer check` and docs/lump.md call it; sure: the stream before it came the same way
@@ -42,6 +43,7 @@ class Row(Struct, omit_defaults=True):
     readers: int | None = None
     resumes: int = 0
     replayed: int = 0
+    replay: bool = False
     absent: float = 0.0
     absences: int = 0
     verdict: str = ""
@@ -63,6 +65,7 @@ class Picture(Struct, omit_defaults=True):
     pauses      from when to when the upstream was not read because the client's buffer was full; all that are kept
     heartbeats  when each was sent; all that are kept
     keepalives  when each of the application's own was read; all that are kept
+    absences    from when to when nobody read it, so that its chunks were kept and not given; all that are kept
     """
 
     marks: list[tuple[float, float, int]]
@@ -70,6 +73,7 @@ class Picture(Struct, omit_defaults=True):
     pauses: list[tuple[float, float]] = []
     heartbeats: list[float] = []
     keepalives: list[float] = []
+    absences: list[tuple[float, float]] = []
 
 
 class Chosen(Struct, omit_defaults=True):

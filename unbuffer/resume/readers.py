@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import WHOLE, Outcome
-from unbuffer.presence import Presence
+from unbuffer.presence import Given
 from unbuffer.relay.client import Writer
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.replay import Replay
@@ -102,7 +102,7 @@ class First(Reader):
 class Returned(Reader):
     """A client that came back, or another one of the same, on an exchange of its own."""
 
-    __slots__ = ("_answer", "_exchange")
+    __slots__ = ("_answer", "_exchange", "_given")
 
     def __init__(self, kept: "Kept", exchange: Exchange, position: int, number: int) -> None:
         """number: of the latest event that it has."""
@@ -112,8 +112,7 @@ class Returned(Reader):
         exchange.answer = self._answer
         self._full = True  # until the request is over
         kept.join(self, number)
-        presence = exchange.record.presence = Presence(1)
-        presence.replayed = kept.count - number
+        self._given = exchange.record.presence = Given(kept.count - number)
 
     def begin(self) -> None:
         """Answer: the head, what it has missed, and from then on what comes."""
@@ -126,7 +125,12 @@ class Returned(Reader):
         self.catch_up(False)
 
     def write(self, data: bytes) -> None:
-        self._answer.give(data)
+        answer, now = self._answer, time.monotonic()
+        self._given.gave(now)
+        answer.give(data)
+        timeline = answer.record.timeline
+        if timeline is not None:
+            timeline.wrote(now, now, answer.record.bytes_down)
 
     def cut(self) -> None:
         if self._exchange is not None:

@@ -120,7 +120,15 @@ class Served(Kept):
         super().join(reader, number)
         self.left_at = 0.0
         if not self.ended_at:
-            self._presence.came_back(self.count - number, time.monotonic())
+            now = time.monotonic()
+            self._note_absence(now)
+            self._presence.came_back(self.count - number, now)
+
+    def _note_absence(self, now: float) -> None:
+        """For whoever looks at its picture: nobody has read it up to now."""
+        record = self.record
+        if record is not None and record.timeline is not None and self._presence.left_at:
+            record.timeline.absences.append((self._presence.left_at, now))
 
     def left(self, reader: Reader) -> None:
         if not self.ended_at:
@@ -161,7 +169,9 @@ class Served(Kept):
         if nobody is not None:
             exchange.plane.watchdog.forget(nobody)
             self._registry.hold(-_EXCHANGE)
-        self._presence.absent = self._presence.absent_by(time.monotonic())
+        now = time.monotonic()
+        self._note_absence(now)
+        self._presence.absent = self._presence.absent_by(now)
         self._presence.left_at = 0.0
         self.exchange = self._first = self._nobody = self.intake = None
         self.left_at = 0.0

@@ -3,7 +3,7 @@
 import { age, BUFFERED, bytes, counted, ending, gap, label, number, rate, verdict } from "./format.js";
 import { Filter } from "./filter.js";
 import { Heatmap, within } from "./heatmap.js";
-import { endedInSilence, Picture } from "./picture.js";
+import { endedInSilence, Picture, replayed } from "./picture.js";
 import { Table } from "./table.js";
 
 // Milliseconds before a connection that was refused is tried again.
@@ -96,6 +96,7 @@ function takeChosen(chosen) {
     pauses: got?.pauses ?? [],
     heartbeats: got?.heartbeats ?? [],
     keepalives: got?.keepalives ?? [],
+    absences: got?.absences ?? [],
   };
   if (ends && chosen.pinned) {
     const judged = chosen.row.verdict ? `, ${verdict(chosen.row.verdict)}` : "";
@@ -201,6 +202,7 @@ function showStream() {
 // What is known of a stream whose chunks are not kept, in words.
 function unkept(row) {
   if (!row.outcome) return "Its picture begins with the next chunk.";
+  if (row.replay) return `An outline: chunks are kept only while this page is open. ${replayed(row)}`;
   const gaps = row.max_gap == null ? "" : ` The largest gap was ${gap(row.max_gap)}.`;
   const first = row.first == null ? "" : `, the first one after ${gap(row.first)}`;
   const silence = endedInSilence(row) ? ` Then nothing came for ${gap(row.gap)}, until the end.` : "";

@@ -15,8 +15,13 @@ const SILENCE = 1000;
 
 // Whether nothing came before the end of a stream whose chunks are not known. While the client took nothing it was not read.
 export function endedInSilence(row) {
-  return Boolean(row.outcome && row.first != null && row.gap * 1000 >= SILENCE && !row.stall);
+  return Boolean(row.outcome && !row.replay && row.first != null && row.gap * 1000 >= SILENCE && !row.stall);
 }
+
+// What a client that came back was given, in words.
+export const replayed = (row) =>
+  `A client that came back: it had missed ${counted(row.replayed ?? 0, "event")}, and was given ${bytes(row.bytes)} in ` +
+  `${counted(row.chunks, "piece")} within ${age(row.age)}. Nothing was read from the upstream for it.`;
 
 export function svg(tag, attributes, ...children) {
   const made = document.createElementNS(NS, tag);
@@ -48,7 +53,7 @@ export class Picture {
     this.drawing = new Drawing("stream-heading", caption.id);
   }
 
-  // stream: { row, head, marks, missed, pauses, heartbeats, keepalives, kept }; seconds: how much is shown, 0 = all.
+  // stream: { row, head, marks, missed, pauses, heartbeats, keepalives, absences, kept }; seconds: how much is shown, 0 = all.
   draw(stream, seconds) {
     const width = Math.max(this.frame.clientWidth, 280);
     const now = stream.row.age * 1000;
@@ -58,12 +63,18 @@ export class Picture {
     const to = Math.max(stream.row.outcome ? now + (now - from) * 0.03 : now, from + 500);
     const x = (ms) => SIDE + ((ms - from) / (to - from)) * (width - 2 * SIDE);
     const shown = stream.marks.filter(([read]) => read >= from);
-    const silences = this.silences(stream, now);
+    // A replay is given what is kept: whether the upstream is silent meanwhile, the stream itself tells.
+    const { replay } = stream.row;
+    const silences = replay ? [] : this.silences(stream, now);
+    const unread = (read) => stream.absences.some(([begin, end]) => read >= begin && read < end);
+    const read = replay ? [] : shown;
+    const given = shown.filter(([read]) => !unread(read));
+    const kept = shown.filter(([read]) => unread(read));
     this.drawing.draw(
       this.frame,
       width,
       HEIGHT,
-      ...this.lanes(width),
+      ...this.lanes(width, replay),
       ...this.axis(x, from, to, width),
       ...silences
         .filter(([, until]) => until >= from)
@@ -71,13 +82,17 @@ export class Picture {
       ...stream.pauses
         .filter(([, end]) => end >= from)
         .map(([begin, end]) => this.span("stalled", x(Math.max(begin, from)), x(end), DOWN)),
+      ...stream.absences
+        .filter(([, end]) => end >= from)
+        .flatMap(([begin, end]) => this.absence(x(Math.max(begin, from)), x(end))),
       this.total(stream, x, from, to),
       ...this.moments(stream, x, from, now),
-      svg("path", { class: "ups", d: shown.map(([read]) => `M${x(read).toFixed(1)} ${UP[0]}V${UP[1]}`).join("") }),
+      svg("path", { class: "ups", d: read.map(([read]) => `M${x(read).toFixed(1)} ${UP[0]}V${UP[1]}`).join("") }),
       svg("path", {
         class: "downs",
-        d: shown.map(([read, delay]) => `M${x(read + delay).toFixed(1)} ${DOWN[0]}V${DOWN[1]}`).join(""),
+        d: given.map(([read, delay]) => `M${x(read + delay).toFixed(1)} ${DOWN[0]}V${DOWN[1]}`).join(""),
       }),
+      svg("path", { class: "kept", d: kept.map(([read]) => `M${x(read).toFixed(1)} ${DOWN[1] - 10}V${DOWN[1]}`).join("") }),
       svg("path", {
         class: "beats",
         d: stream.heartbeats
@@ -94,7 +109,7 @@ export class Picture {
           .join(""),
       }),
     );
-    this.describe(stream, silences);
+    this.describe(stream, silences, kept.length);
   }
 
   // What the numbers of a stream tell whose chunks were not kept: when the first and the last one came, and of those
@@ -102,7 +117,7 @@ export class Picture {
   outline(stream, why) {
     const width = Math.max(this.frame.clientWidth, 280);
     const known = stream ? this.known(stream, width) : [];
-    this.drawing.draw(this.frame, width, HEIGHT, ...this.lanes(width), ...known);
+    this.drawing.draw(this.frame, width, HEIGHT, ...this.lanes(width, stream?.row.replay), ...known);
     if (this.caption.textContent !== why) this.caption.textContent = why;
   }
 
@@ -117,16 +132,20 @@ export class Picture {
     return [
       ...drawn,
       ...(endedInSilence(row) ? this.silence(last, x(now), row.gap * 1000) : []),
-      svg("path", { class: "ups", d: [first, last].map((at) => `M${at.toFixed(1)} ${UP[0]}V${UP[1]}`).join("") }),
+      row.replay ? this.ends("downs", DOWN, first, last) : this.ends("ups", UP, first, last),
       svg("path", { class: "total-line unknown", d: `M${first.toFixed(1)} ${BAND[1]}L${last.toFixed(1)} ${BAND[0]}` }),
     ];
   }
 
-  lanes(width) {
+  ends(className, [top, bottom], ...places) {
+    return svg("path", { class: className, d: places.map((at) => `M${at.toFixed(1)} ${top}V${bottom}`).join("") });
+  }
+
+  lanes(width, replay) {
     return [
       svg("rect", { class: "lane", x: 0, y: UP[0] - 4, width, height: UP[1] - UP[0] + 8, rx: 4 }),
       svg("rect", { class: "lane", x: 0, y: DOWN[0] - 4, width, height: DOWN[1] - DOWN[0] + 8, rx: 4 }),
-      text(width - 4, UP[0] - 9, "name up last", "upstream"),
+      text(width - 4, UP[0] - 9, "name up last", replay ? "kept by unbuffer" : "upstream"),
       text(width - 4, DOWN[1] + 15, "name down last", "client"),
     ];
   }
@@ -175,6 +194,12 @@ export class Picture {
     return end - begin > 44 ? [band, text((begin + end) / 2, UP[0] + 12, "silent", gap(lasted / 1000))] : [band];
   }
 
+  // From when to when nobody read: what came then was kept.
+  absence(begin, end) {
+    const band = this.span("absent", begin, end, DOWN);
+    return end - begin > 44 ? [band, text((begin + end) / 2, DOWN[0] + 12, "nobody", "nobody")] : [band];
+  }
+
   // Stairs: how much of what came had come by then.
   total(stream, x, from, to) {
     const kept = stream.marks.reduce((sum, [, , size]) => sum + size, 0);
@@ -217,11 +242,11 @@ export class Picture {
   }
 
   // All that the picture says, in words.
-  describe({ row, marks, missed, pauses, head }, silences) {
+  describe({ row, marks, missed, pauses, head }, silences, kept) {
     const gaps = marks.slice(1).map(([read], i) => read - marks[i][0]).sort((a, b) => a - b);
-    const words = [`${counted(row.chunks, "chunk")}, ${bytes(row.bytes)} in ${age(row.age)}.`];
+    const words = [row.replay ? replayed(row) : `${counted(row.chunks, "chunk")}, ${bytes(row.bytes)} in ${age(row.age)}.`];
     if (head != null) words.push(`The head came after ${gap(head / 1000)}.`);
-    if (gaps.length) {
+    if (gaps.length && !row.replay) {
       const middle = gap(gaps[Math.floor(gaps.length / 2)] / 1000);
       words.push(`Half of the gaps were ${middle} or less, the largest ${gap(row.max_gap ?? 0)}.`);
     }
@@ -232,8 +257,9 @@ export class Picture {
     if (pauses.length) words.push(`The client held the stream back for ${gap(row.stall)}.`);
     if (row.heartbeats) words.push(`Heartbeats sent: ${number(row.heartbeats)}.`);
     if (row.keepalives) words.push(`Keep-alives of the application: ${number(row.keepalives)}.`);
-    if (row.readers != null && !row.outcome) words.push(`Read by ${counted(row.readers, "client")} now.`);
+    if (row.readers != null && !row.outcome && !row.replay) words.push(`Read by ${counted(row.readers, "client")} now.`);
     if (row.absences) words.push(`Nobody read it for ${gap(row.absent ?? 0)}, ${counted(row.absences, "time")}.`);
+    if (kept) words.push(`${counted(kept, "chunk")} of this picture came when nobody read, and were kept.`);
     if (row.resumes) words.push(`Clients came back: ${number(row.resumes)}; events they had missed: ${number(row.replayed ?? 0)}.`);
     if (missed) words.push(`${counted(missed, "chunk")} came before anybody looked.`);
     const content = words.join(" ");

@@ -1,6 +1,6 @@
 // The list of streams. Rows are made once and changed in place, so that focus, selection and scrolling stay.
 
-import { age, bytes, ending, gap, label, number, rate, verdict } from "./format.js";
+import { age, bytes, counted, ending, gap, label, number, rate, verdict } from "./format.js";
 
 const COLUMNS = ["State", "Verdict", "First chunk", "Age", "Chunks", "Bytes", "Rate", "Last gap", "Largest gap", "Client stall"];
 // Seconds from which on a value stands out.
@@ -56,6 +56,7 @@ class Row {
     const runs = !stream.outcome;
     const answer = stream.status || (runs ? "no answer yet" : "no answer");
     const about = [stream.route, stream.kind, answer];
+    if (stream.replay) about.push(`replay of ${counted(stream.replayed ?? 0, "event")}`);
     if (!runs) about.push(`ended ${clock.format(stream.ended * 1000)}`);
     write(this.about, about.join(" · "));
     const state = !runs ? stream.outcome : stream.paused ? "held by client" : stream.status ? "running" : "waiting";
