@@ -27,6 +27,7 @@ from tests.e2e.processes import running
 from tests.e2e.stack import uvicorn
 from tests.peers import PATIENCE
 from unbuffer.check import messages, run
+from unbuffer.check.body import Content
 from unbuffer.check.signatures import TABLE
 
 pytestmark = pytest.mark.process
@@ -204,6 +205,42 @@ def test_what_cannot_be_asked_is_a_note_and_no_fault(check: Run, only: Only, app
     told = check("--json", f"{app}/getonly/{PROBE}")
     assert (told.code, told.found) == (0, []), told.brief
     assert "post: it answers 405; allowed are " in finding(told, "variant_failed")["said"]
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_lines_of_events_may_end_in_three_ways_and_be_cut_anywhere(end: bytes) -> None:
+    body = b"".join(b"data: %d" % number + end * 2 for number in range(3))
+    for size in range(1, len(body)):
+        content = Content(show=False)
+        content.begin("text/event-stream", "")
+        for at in range(0, len(body), size):
+            content.take(body[at : at + size], float(at))
+            content.read_over(float(at))
+        assert (sum(read.ends for read in content.reads), content.partial) == (3, False)
+    content.take(b"data: half" + end, 0.0)
+    assert content.partial
+
+
+def test_a_head_without_end_is_not_kept(check: Run) -> None:
+    with served(b"HTTP/1.1 200 OK\r\n" + b"X: a\r\n" * 50_000) as url:
+        told = check("--ci", "--quick", url)
+    assert (told.code, told.out) == (3, f"FAILED {url}/ the response head is longer than 256 KiB\n")
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (
+            b"302 F\r\nLocation: http://[::1/",
+            "it answers 302, to http://[::1/; where it leads is no URL: Invalid IPv6 URL",
+        ),
+        (b"304 Not Modified", "it answers 304"),
+    ],
+)
+def test_a_redirect_that_leads_nowhere(check: Run, head: bytes, said: str) -> None:
+    with served(b"HTTP/1.1 %b\r\nContent-Length: 0\r\n\r\n" % head) as url:
+        told = check("--ci", "-L", url)
+    assert (told.code, told.out) == (3, f"FAILED {url}/ {said}\n")
 
 
 def test_http_1_0_is_told_of(check: Run) -> None:

@@ -19,6 +19,7 @@ class Content:
         self._decoder: Decoder | None = None
         self._events = False
         self._line = b""
+        self._after_cr = False
         self._in_event = False
         self._first: float | None = None
         """When the first event of a probe was sent."""
@@ -100,6 +101,10 @@ class Content:
         self.size += len(content)
         if self._show:
             self.shown.append(f"{at:8.3f}  {content.decode('utf-8', 'replace')}")
+        if self._events and (self._after_cr or b"\r" in content):
+            # Its lines may end with CR, LF or both; what ends with CR has ended, whatever comes next.
+            content, self._after_cr = content.removeprefix(b"\n") if self._after_cr else content, content[-1:] == b"\r"
+            content = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         *lines, rest = (self._line + content).split(b"\n")
         for line in lines:
             self._take_line(line.rstrip(b"\r"), at)

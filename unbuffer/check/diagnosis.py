@@ -8,7 +8,7 @@ from statistics import median
 from unbuffer.check import compare, evidence
 from unbuffer.check.evidence import Hop
 from unbuffer.check.holding import holding
-from unbuffer.check.observation import Observation
+from unbuffer.check.observation import REDIRECTS, Observation
 from unbuffer.check.shape import HEAD_DELAY, LINES, WAIT, Kind, Shape, lags, shape
 from unbuffer.check.signatures import TABLE, Level, Signature, who_cuts_after
 
@@ -165,7 +165,7 @@ def _no_answer(view: View) -> Iterator[Finding]:
 
 def _status(view: View) -> Iterator[Finding]:
     for one, _ in view.seen:
-        if 300 <= one.status < 400:
+        if one.status in REDIRECTS:
             where = one.value("location").partition("?")[0]
             said = f"it answers {one.status}{f', to {where}' if where else ' and does not say where to'}"
             said += f"; {one.detail}" if one.detail else ""

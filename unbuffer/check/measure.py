@@ -59,7 +59,7 @@ async def _measured(seen: "_Seen", target: Target, variant: Variant, asking: Ask
     finally:
         await wire.close()
     # nginx, Apache and servers in Go tell a client that its request should have come by TLS, with 400.
-    if not target.tls and (made.ending == "failed" or made.status == 400):
+    if not target.tls and (made.status == 400 or (made.ending == "failed" and not seen.by_http)):
         hint = await spoken(target, asking.way)
         return replace(made, detail="; ".join(filter(None, (made.detail, hint))))
     return made
@@ -94,6 +94,8 @@ class _Seen:
         self._version = "2" if variant.http2 else "1.1"
         self._status = 0
         self._fields: tuple[tuple[str, str], ...] = ()
+        self.by_http = False
+        """Whether what came begins as a response does."""
 
     async def watch(self, wire: Wire) -> Observation:
         """Send the request, and watch until nothing more is to be seen."""
@@ -141,7 +143,8 @@ class _Seen:
 
     async def _no_http(self, words: bytes, wire: Wire, why: str) -> str:
         """Who speaks instead. A first line may come in pieces."""
-        if words.startswith(b"HTTP/"):
+        self.by_http = words.startswith(b"HTTP/")
+        if self.by_http:
             return why
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(MORE_WORDS):

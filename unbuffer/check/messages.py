@@ -13,6 +13,9 @@ WINDOW = 1 << 24
 FIRST_WORDS = 64
 """Bytes that are kept of the beginning, to tell who speaks if it is no HTTP."""
 
+LONGEST_HEAD = 1 << 18
+"""Bytes of response heads, interim ones among them, after which there is no more to wait for."""
+
 ResetCodes = {0: "NO_ERROR", 1: "PROTOCOL_ERROR", 2: "INTERNAL_ERROR", 7: "REFUSED_STREAM", 8: "CANCEL"}
 
 
@@ -53,6 +56,8 @@ class Http1:
         """Whether the body ends by its own framing and not with the connection."""
         self._begun = False
         self.over = False
+        self._heads = 0
+        """Bytes that have come before the final head was whole."""
         self.words = b""
         """How all that came begins."""
 
@@ -75,6 +80,10 @@ class Http1:
             raise BrokenError("the server switched protocols") from None
         except httptools.HttpParserError as error:
             raise BrokenError(f"what came is no HTTP/1.1: {error}") from None
+        if not self._begun:
+            self._heads += len(data)
+            if self._heads > LONGEST_HEAD:
+                raise BrokenError(f"the response head is longer than {LONGEST_HEAD >> 10} KiB")
         return b""
 
     def closed(self) -> bool:

@@ -16,6 +16,10 @@ Ending = Literal["complete", "closed", "cut", "enough", "silent", "interrupted",
 lasted. interrupted: by the user. failed: there was no response."""
 
 
+REDIRECTS = (300, 301, 302, 303, 307, 308)
+"""Statuses that lead elsewhere, where there is a Location (RFC 9110, section 15.4)."""
+
+
 class Read(NamedTuple):
     """What one read of the socket brought of a body.
 

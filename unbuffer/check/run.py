@@ -10,7 +10,7 @@ from unbuffer.check.diagnosis import Finding
 from unbuffer.check.evidence import carries_credentials
 from unbuffer.check.measure import Asking, measure, offers_http2
 from unbuffer.check.messages import http2_installed
-from unbuffer.check.observation import Observation
+from unbuffer.check.observation import REDIRECTS, Observation
 from unbuffer.check.shape import Kind, shape
 from unbuffer.check.target import Target, UsageError, target_of
 from unbuffer.check.variants import Variant, first, others, with_patience
@@ -88,7 +88,7 @@ class Check:
         while True:
             self.told(f"{target.shown}: {variant.name}, {variant.why}")
             one = await measure(target, variant, self.wanted.asking, self.kept)
-            if not (self.wanted.follow and 300 <= one.status < 400 and one.value("location")):
+            if not (self.wanted.follow and one.status in REDIRECTS and one.value("location")):
                 return target, one
             try:
                 there = _redirected(target, one.value("location"), variant, followed)
@@ -142,7 +142,10 @@ def _redirected(target: Target, location: str, variant: Variant, followed: int) 
     if followed == MOST_REDIRECTS:
         raise UsageError(f"{MOST_REDIRECTS} redirects were followed before it")
     base = f"{target.scheme}://{target.authority}{target.asking(variant.plan)}"
-    there = target_of(urljoin(base, location))
+    try:
+        there = target_of(urljoin(base, location))
+    except ValueError as error:
+        raise UsageError(f"where it leads is no URL: {error}") from None
     same = (there.scheme, there.authority) == (target.scheme, target.authority)
     # Like curl: another host does not get the credentials.
     return replace(there, credentials=target.credentials if same else "")
