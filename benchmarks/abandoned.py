@@ -1,6 +1,6 @@
 """Memory of a process whose clients have all left their resumable streams: what it counts of them, and what it takes.
 
-`python -m benchmarks.abandoned`: so many streams over real sockets, an event of 200 bytes each second in each of them.
+`python -m benchmarks.abandoned`: so many streams over real sockets, an event of 200 bytes every four seconds in each.
 Their clients hang up, all of them at once; the upstream goes on. Once with room for all, and once with half of that.
 """
 
@@ -24,19 +24,22 @@ _SETTINGS = {
     "UNBUFFER_RESUME__LINGER": "10m",
     "UNBUFFER_LOG__FORMAT": "off",
 }
-_OPENED_PER_SECOND = 1000
-_EVENTS = 10
-"""Seconds that a client stays; it gets about so many events."""
-_STAYS = 5.0
-"""Seconds between the leaving of the clients and the reading of the memory."""
+_GAP = 4
+"""Seconds between two events of a stream: what is measured is memory, and one core has to keep up with all of them."""
+_STAYS = 10
+"""Seconds that all clients stay, once the last one has its answer."""
+_FORGOTTEN = 300.0
+"""Seconds that a process may take, at the most, until it has seen all of them go."""
 
 
-def _numbers(admin: int) -> tuple[int, int]:
-    """Streams that are kept, and bytes that are counted of them."""
+def _numbers(admin: int) -> tuple[int, int, int]:
+    """Connections of clients, streams that are kept, and bytes that are counted of them."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://127.0.0.1:{admin}/metrics") as answer:
         samples = dict(line.rsplit(" ", 1) for line in answer.read().decode().splitlines() if line[0] != "#")
-    return int(float(samples["unbuffer_resumable_streams"])), int(float(samples["unbuffer_resume_held_bytes"]))
+    names = ("client_connections", "resumable_streams", "resume_held_bytes")
+    clients, streams, held = (int(float(samples[f"unbuffer_{name}"])) for name in names)
+    return clients, streams, held
 
 
 def _measure(directory: Path, streamload: str, command: str, streams: int, total: int) -> tuple[int, int, int]:
@@ -51,15 +54,17 @@ def _measure(directory: Path, streamload: str, command: str, streams: int, total
         with running(words, proxy_core, log, log, settings) as process:
             wait_for_answer(process, port, log)
             idle = proportional_size(tree(process.pid))
-            opening = streams / _OPENED_PER_SECOND
-            load = f"-c {streams} -o {_OPENED_PER_SECOND} -n 1000 -g 1000000 -s 200 -i -w {opening + _EVENTS} -t 0.1"
+            load = f"-a -o 1000 -c {streams} -n 1000 -g {_GAP * 1_000_000} -s 200 -i -w {_STAYS} -t 0.1"
             with running([streamload, "sink", str(port), *load.split()], load_core, PIPE, log, {}) as sink:
                 line_of(sink, log)
                 result = line_of(sink, log)
             assert '"errors": 0' in result, result
-            time.sleep(_STAYS)
+            deadline = time.monotonic() + _FORGOTTEN
+            while _numbers(admin)[0]:
+                assert time.monotonic() < deadline, "clients that have gone are still counted"
+                time.sleep(1)
             taken = proportional_size(tree(process.pid)) - idle
-            return *_numbers(admin), taken
+            return *_numbers(admin)[1:], taken
 
 
 def main() -> int:

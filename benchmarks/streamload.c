@@ -9,12 +9,13 @@
  *       GET /plain?size=1024                     a body with Content-Length
  *       POST /upload                             takes a body with Content-Length, answers with its length
  *       POST to anywhere else                    takes the body and never answers
- *   streamload sink PORT -c CONNECTIONS -t SECONDS [-w WARM_UP_SECONDS] [-o CONNECTIONS_A_SECOND] [-T]
+ *   streamload sink PORT -c CONNECTIONS -t SECONDS [-w WARM_UP_SECONDS] [-o CONNECTIONS_A_SECOND] [-a] [-T]
  *                   [-P PID]... {-n EVENTS -g GAP_US -s SIZE [-z] [-i] | -p -s SIZE | -u -n PIECES -s SIZE}
  *       keeps CONNECTIONS requests for /stream (-p: /plain; -u: uploads of PIECES writes of SIZE bytes) running
  *       against 127.0.0.1:PORT, warms up, then measures. -T speaks TLS and checks no certificate. -z asks the
  *       source to compress, and expects that the proxy undoes it. -i expects that the proxy adds a line to each
- *       event, as unbuffer does where streams are resumable. Prints two JSON lines:
+ *       event, as unbuffer does where streams are resumable. -a waits for answers: no more than 128 requests are
+ *       unanswered at a time, and the warm-up begins when all are answered. Prints two JSON lines:
  *       {"open": answers being received} when the window opens, the result when it closes. -P adds a process
  *       whose CPU time (all its threads) inside the window is reported.
  *
@@ -52,6 +53,7 @@
 #define TIME_DIGITS 16
 #define STAMP_DIGITS 24
 #define LARGEST_EVENT (1 << 20)
+#define UNANSWERED 128 /* well below what waits in a listening socket: the kernel resets what it has no room for */
 #define SMALLEST_EVENT 34 /* prefix, digits, a space, a byte of padding, two line ends */
 
 static void die(const char *what)
@@ -420,6 +422,7 @@ static struct sockaddr_in target;
 static char request[256], length[32]; /* length: of an upload, as the source answers it */
 static int request_len, plain, upload, gzip, longer; /* longer: events get a line on their way */
 static SSL_CTX *tls; /* null: clear text */
+static int waiting, unanswered, answered; /* waiting: for answers, before more is asked */
 static long n_events = 100, gap_us, size = 64;
 
 static void sink_fail(struct sink *c, const char *what)
@@ -429,6 +432,7 @@ static void sink_fail(struct sink *c, const char *what)
     SSL_free(c->tls);
     c->tls = 0;
     close(c->fd);
+    if (c->state == BODY) answered--; else unanswered--;
     c->state = CLOSED;
     timer_set(&c->timer, now_ns() + SECOND / 100);
 }
@@ -446,6 +450,7 @@ static void sink_upload(struct sink *c) /* as much as the socket takes; a write 
 }
 static void sink_ask(struct sink *c)
 {
+    if (c->state == BODY) answered--, unanswered++;
     c->state = HEAD;
     c->head_len = c->matched = 0;
     c->chunk = SIZE;
@@ -460,6 +465,8 @@ static void sink_ask(struct sink *c)
 }
 static void sink_open(struct sink *c)
 {
+    if (waiting && unanswered >= UNANSWERED) { timer_set(&c->timer, now_ns() + SECOND / 1000); return; }
+    unanswered++;
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0) die("socket");
     no_delay(c->fd);
@@ -591,6 +598,7 @@ static long sink_head(struct sink *c, const char *p, long k, uint64_t now) /* by
         return -1;
     }
     c->state = BODY;
+    answered++, unanswered--;
     if (plain && stage == MEASURING) observe(&first_byte, now - c->asked);
     return end + 4 - c->head - before;
 }
@@ -675,6 +683,10 @@ static void sink(int connections, double warm_up, double seconds, double rate)
         struct sink *c;
         uint64_t now = now_ns();
         while ((c = (struct sink *)timer_due(now))) sink_open(c);
+        if (waiting && stage == WARMING && answered < connections) {
+            opens = now + warm_up * SECOND;
+            closes = opens + seconds * SECOND;
+        }
         sink_window(all, connections, opens, closes);
     }
     sink_print();
@@ -689,7 +701,7 @@ int main(int argc, char **argv)
     if (argc < 3 || strcmp(argv[1], "sink")) goto usage;
     target = loopback(atoi(argv[2]));
     optind = 3;
-    while ((option = getopt(argc, argv, "c:t:w:o:n:g:s:puziTP:")) > 0) switch (option) {
+    while ((option = getopt(argc, argv, "c:t:w:o:n:g:s:apuziTP:")) > 0) switch (option) {
         case 'c': connections = atoi(optarg); break;
         case 't': seconds = atof(optarg); break;
         case 'w': warm_up = atof(optarg); break;
@@ -697,6 +709,7 @@ int main(int argc, char **argv)
         case 'n': n_events = atol(optarg); break;
         case 'g': gap_us = atol(optarg); break;
         case 's': size = atol(optarg); break;
+        case 'a': waiting = 1; break;
         case 'p': plain = 1; break;
         case 'u': plain = upload = 1; break;
         case 'z': gzip = 1; break;

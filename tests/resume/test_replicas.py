@@ -10,6 +10,8 @@ from tests.resume.servers import KeyServer
 from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, event, field, last_id
 from tests.resume.test_coming_back import back, begun, with_id
 from unbuffer.outcome import Outcome
+from unbuffer.resume import elsewhere
+from unbuffer.resume.registry import Registry
 from unbuffer.resume.script import Keys
 from unbuffer.settings.resume import Resume, ResumeStore
 
@@ -144,6 +146,41 @@ async def test_a_break_of_the_upstream_is_one_there_as_well(relay: Relay, other:
     upstream.reset()
     rest = await again.rest()
     assert not rest.endswith(LAST)
+
+
+async def test_who_has_seen_more_than_the_store_has_is_waited_with(
+    relay: Relay, other: Relay, server: KeyServer
+) -> None:
+    await both(relay, other, server)
+    _, upstream, head, _ = await begun_there(relay, server, POST + b"\r\n{}", event("1"))
+    name = field(head, b"Unbuffer-Stream")
+    registry = other.plane.resumption
+    assert isinstance(registry, Registry)
+    server.redis.client_pause(60_000, all=False)  # what is written waits
+    await upstream.send(chunk(event("2")) + chunk(event("3")))
+    again = await other.client()
+    await again.send(with_id(POST, b"ub.%b.2" % name))
+    gone = await other.client()
+    await gone.send(with_id(POST, b"ub.%b.3" % name))
+    await eventually(lambda: name in registry.streams and other.totals.streams == 2)
+    gone.reset()
+    await eventually(lambda: other.totals.streams == 1)
+    server.redis.client_unpause()
+    assert (await again.head()).startswith(b"HTTP/1.1 200 ")
+    await upstream.send(LAST)
+    assert text_of(await body_of(again)) == "3"
+
+
+async def test_what_never_was_is_waited_for_no_longer_than_that(
+    relay: Relay, other: Relay, server: KeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "LATE", 0.05)
+    await both(relay, other, server)
+    _, _, head, _ = await begun_there(relay, server, POST + b"\r\n{}", event("1"))
+    _, answer = await back(other, with_id(POST, b"ub.%b.7" % field(head, b"Unbuffer-Stream")))
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert other.totals.resume_attaches["expired"] == 1
+    assert not other.totals.resume_streams
 
 
 async def test_every_key_has_a_ttl_and_none_is_larger_than_it_may_be(

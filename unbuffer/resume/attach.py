@@ -176,6 +176,10 @@ class Coming(Reading):
                 return self._begin_anew(exchange)
         position = kept.after(number)
         if position < 0:
+            if (number > kept.count or (self._own and own < 0)) and kept.awaits(self):
+                exchange.reading = self
+                self._waits = True
+                return True
             registry.count(EXPIRED)
             return self._miss(exchange)
         registry.count(HIT)

@@ -1,5 +1,6 @@
 """A resumable stream that another process serves, read here by way of a store, as long as it has readers here."""
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from unbuffer.outcome import Outcome
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 _ALL: Final = 1 << 62
 """A position beyond all: of what the store has, the oldest may go before it is known who reads it from where."""
 
+LATE = 2.0
+"""Seconds that what a client has seen may be late in the store: whoever writes it may be busy, or the store slow. After
+that it is taken for something that never was, or is lost with the process that sent it."""
+
 _LOST = "who served it is gone"
 _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
 
@@ -22,13 +27,17 @@ _OUTCOMES = {outcome.label: outcome for outcome in Outcome}
 class Elsewhere(Kept):
     """The registry forgets it when its last reader has left: the store has it."""
 
-    __slots__ = ("_source",)
+    __slots__ = ("_late", "_patient", "_source", "_timer")
 
     def __init__(self, registry: "Registry", about: About, first: int, source: Source) -> None:
         super().__init__(registry, about, first, b"")
         self._seen = _ALL
         self._source: Source | None = source
         """None once nothing more comes of it."""
+        self._late: list[Coming] = []
+        """Those that have seen more than the store has."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._patient = True
 
     def pause_source(self) -> None:
         if self._source is not None:
@@ -46,8 +55,40 @@ class Elsewhere(Kept):
         """Its readers have all come back."""
 
     def unread(self) -> None:
-        self.leave()
-        self._registry.forget(self)
+        if not self._late:
+            self.leave()
+            self._registry.forget(self)
+
+    # -- what a client has seen before the store has it
+
+    def awaits(self, coming: "Coming") -> bool:
+        if self._source is None or not self._patient:
+            return False
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(LATE, self._no_more)
+        self._late.append(coming)
+        return True
+
+    def came(self) -> None:
+        """There is more, or it is over: see who has waited for that."""
+        if self._late:
+            late, self._late = self._late, []
+            for one in late:
+                one.resolve(self)
+            if not self._late:
+                self._no_more()
+
+    def _no_more(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+        late, self._late = self._late, []
+        self._patient = False
+        for one in late:
+            one.resolve(self)
+        self._patient = True
+        if not self._readers and not self.ended_at:
+            self.unread()
 
     def remember(self) -> None:
         """It is read here."""
@@ -68,6 +109,10 @@ class Elsewhere(Kept):
         if self._source is None:
             return
         self._source = None
+        self._end(end)
+        self.came()
+
+    def _end(self, end: End | None) -> None:
         if end is None:
             self.close(Outcome.UPSTREAM_DISCONNECT, _LOST, False)
         else:
@@ -123,6 +168,7 @@ class Feed(Followed):
         data = cutter.cut(data)
         if data:
             self._kept.add(data, cutter.ends, cutter.kept, cutter.between)
+            self._kept.came()
 
     def ready(self) -> None:
         finding, self._finding = self._finding, None
@@ -132,8 +178,7 @@ class Feed(Followed):
         kept.remember()
         finding.settle(kept)
         if not kept.readers:
-            kept.leave()
-            kept.forget()
+            kept.unread()
 
     def over(self, end: End | None) -> None:
         self._kept.over(end)

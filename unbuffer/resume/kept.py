@@ -10,6 +10,7 @@ from unbuffer.resume.ring import Ring
 from unbuffer.resume.store import About
 
 if TYPE_CHECKING:
+    from unbuffer.resume.attach import Coming
     from unbuffer.resume.registry import Registry
 
 WEIGHT: Final = 2048
@@ -218,6 +219,10 @@ class Kept:
         self._held = 0
 
     # -- readers come and go
+
+    def awaits(self, coming: "Coming") -> bool:
+        """Whether what this request has seen is on its way here: it is resolved then. False: there is no such event."""
+        return False
 
     def join(self, reader: Reader, number: int) -> None:
         """One that has the events up to this number."""
