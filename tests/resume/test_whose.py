@@ -2,10 +2,11 @@
 
 import pytest
 
-from tests.peers import timeless
+from tests.peers import eventually, timeless
 from tests.relay.conftest import Relay
-from tests.resume.streams import LAST, body_of, chunk, event, field, last_id
-from tests.resume.test_coming_back import back, begun
+from tests.resume.streams import LAST, POST, body_of, chunk, event, field, last_id
+from tests.resume.test_coming_back import ON, back, begun, with_id
+from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Authorization
 from unbuffer.settings.resume import Resume, RouteResume
 from unbuffer.settings.route import Route
@@ -149,3 +150,16 @@ async def test_the_refusal_is_one_sentence_that_says_what_to_do(relay: Relay) ->
     assert await client.read(int(field(answer, b"Content-Length"))) == (
         b"404 Not Found: This stream is not kept here any more, or belongs to other credentials: begin a new request.\n"
     )
+
+
+async def test_a_client_that_has_reset_its_connection_is_answered_without_complaint(relay: Relay) -> None:
+    """Its request came in one read, body and all, and the answer found the connection gone."""
+    await relay.start(resume=ON)
+    client = await relay.client()
+    await eventually(lambda: relay.totals.client_connections == 1)
+    connection = relay.connection()
+    connection.transport.abort()
+    connection.data_received(with_id(POST, b"ub.%b.1" % (22 * b"A")))
+    await eventually(lambda: relay.totals.client_connections == 0)
+    assert await relay.outcome() is Outcome.STREAM_UNKNOWN
+    await client.close()

@@ -241,7 +241,8 @@ class DownstreamConnection(ClientConnection):
     def _read_body(self, data: bytes) -> bytes:
         reader, exchange = self._reader, self._exchange
         assert reader is not None
-        assert exchange is not None
+        if exchange is None:
+            return b""  # it was answered, and the client has reset the connection: nobody waits for more
         body, data = reader.read_body(data)
         last = reader.whole
         if last:
