@@ -2,7 +2,7 @@
 # Whether a filter behind `curl -N` passes on a line when it comes, if it is told to flush what it writes.
 #
 # mawk 1.3.4 20200120, which is Debian's awk, sed 4.9, grep 3.8 and jq 1.6 (Debian bookworm): one line of 12 bytes, nothing
-# for 3 s, and then more lines, 4 KiB in all. Needs these four, and python3 (3.11 or newer).
+# for 5 s, and then more lines, 4 KiB in all. Needs these four, and python3 (3.11 or newer).
 #
 # Guessed: all do. `fflush()` is to awk what `-u` is to sed, `--line-buffered` to grep and `--unbuffered` to jq.
 # Seen:    all but mawk. It waits for 4 KiB, or for the end: it fills a buffer before it looks at the first line, so
@@ -24,7 +24,7 @@ with subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIP
         program.stdin.flush()
         return bool(select.select([program.stdout], [], [], seconds)[0])
 
-    if passes_on(1, 3):
+    if passes_on(1, 5):
         print("at once")
     elif passes_on(4096 // len(LINE), 60):
         print("with 4 KiB")
