@@ -40,6 +40,7 @@ class Exchange(Asker):
         "_unsent",
         "plane",
         "reading",
+        "request_over",
         "upstream",
     )
 
@@ -48,7 +49,7 @@ class Exchange(Asker):
         self.policy = plane.routes.match(request.method, request.target)
         self.record = Record(
             now,
-            request.method_name,
+            request.method.decode("ascii"),
             shown_path(request.target),
             request.version,
             client.peer.address or "unix",
@@ -65,7 +66,7 @@ class Exchange(Asker):
         self.plane = plane
         self.request = request
         self.request_over = request.framing == 0
-        self._unsent = b""
+        self._unsent: list[bytes] = []
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
 
@@ -121,8 +122,8 @@ class Exchange(Asker):
         self.plane.totals.reuses += connection.used
         data = request_to_upstream(self.request, self.client.peer, self.plane.pool.host)
         if self._unsent:
-            data += self._unsent
-            self._unsent = b""
+            data = b"".join((data, *self._unsent))
+            self._unsent = []
         connection.begin(self, data, head_request=self.request.method == b"HEAD")
         if self.request_over:
             self._request_sent(now)
@@ -140,7 +141,7 @@ class Exchange(Asker):
             data = (chunk(data) if data else b"") + (LAST_CHUNK if last else b"")
         self.request_over = last
         if self.upstream is None:
-            self._unsent += data
+            self._unsent.append(data)
             self.client.pause_reading()
             return
         self.upstream.write(data)

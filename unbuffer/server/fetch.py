@@ -83,11 +83,11 @@ class _Answer(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
-        while not reader.begun:
+        while reader.head is None:
             head, data = reader.read_head(data)
             if head is None:
                 return
-            if reader.begun:
+            if head is reader.head:
                 self._begin(head)
         if self.whole.done():
             return
