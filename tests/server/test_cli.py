@@ -266,7 +266,7 @@ def privileged_port() -> int:
 
 # What is imported later, too, comes first: another user may be unable to read the files.
 AS_NOBODY = """\
-import encodings.idna, os, shutil, sys, uvloop, unbuffer.server.process
+import encodings.idna, os, sys, uvloop, unbuffer.server.process
 from unbuffer.cli import main
 if os.getuid() == 0:
     os.setuid(65534)

@@ -42,7 +42,7 @@ class Listening(Listeners):
 
     @property
     def addresses(self) -> list[Any]:
-        return [sock.getsockname() for sock in self.sockets]
+        return self._runner.addresses
 
     def connect(self) -> socket.socket:
         """A client's connection, made without a turn of the loop: the kernel completes it, nobody accepts it."""
