@@ -172,7 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="the lines of the log, as JSON")
     options = parser.parse_args(arguments)
     shapes = [shape for shape in SHAPES if options.only in shape.chain.name and options.streams]
-    clean = [Shape(chain, (), has_word=True) for chain in CLEAN if options.only in chain.name and options.clean]
+    clean = [
+        Shape(chain, (), together=3 if "for all" in chain.name else 1, has_word=True)
+        for chain in CLEAN
+        if options.only in chain.name and options.clean
+    ]
     paths = [
         replace(s, chain=replace(s.chain, path="/model?last=1.8")) if "probe" in s.chain.path else s for s in clean
     ]

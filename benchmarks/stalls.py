@@ -8,13 +8,14 @@ second table has short blocks in a row, as a neighbour makes them, and what beco
 import argparse
 import heapq
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from unbuffer.observe.verdict import STILLS
+from unbuffer.observe.verdict import SELDOM, STILLS
 from unbuffer.record import Record
 from unbuffer.relay.silences import LOOK, Silences
-from unbuffer.rhythm import Rhythm
+from unbuffer.rhythm import PAUSE, Rhythm
 from unbuffer.totals import Totals
 
 SECONDS = 3600.0
@@ -56,6 +57,7 @@ class Found:
 def _fresh(record: Record) -> None:
     record.rhythm = Rhythm("sse")
     record.last_at = 0.0
+    record.chunks = 0
 
 
 def _run(random: Random, load: Load) -> Found:
@@ -82,15 +84,13 @@ def _run(random: Random, load: Load) -> Found:
                 stopped[number].add(blocks[0])
             heapq.heappush(due, (blocks[0] + load.lasts + number * 0.0002, number))
             continue
-        if record.last_at and now - record.last_at >= LOOK:
-            silences.over(record, record.last_at, now)
-        record.last_at = now
+        _speaks(silences, record, now)
         if random.random() >= 0.003:  # an answer has some 300 tokens; the next one begins a little later
             heapq.heappush(due, (now + load.pause(random), number))
             continue
         silences.ended_at = now
         assert record.rhythm is not None
-        held, blamed = len(stopped[number]) >= STILLS, record.rhythm.stills >= STILLS
+        held, blamed = len(stopped[number]) >= STILLS, _is_blamed(record.rhythm)
         found.answers += 1
         found.held += held
         found.blamed += blamed
@@ -100,6 +100,44 @@ def _run(random: Random, load: Load) -> Found:
         heapq.heappush(due, (now + random.uniform(0.1, 5.0), number))
     found.hit, found.upstream, found.stream = len(hit), *reversed(totals.upstream_silences.values())
     return found
+
+
+def _is_blamed(rhythm: Rhythm) -> bool:
+    """As the verdict has it."""
+    return rhythm.stills >= max(STILLS, rhythm.silences // SELDOM)
+
+
+def _speaks(silences: Silences, record: Record, now: float) -> None:
+    """As the relay has it."""
+    gap = now - record.last_at
+    if record.last_at and gap >= LOOK:
+        silences.over(record, record.last_at, now)
+    if record.last_at and gap >= PAUSE:
+        assert record.rhythm is not None
+        record.rhythm.pause(gap, 0, now)
+    record.last_at = now
+    record.chunks += 1
+
+
+def _told_to_all(random: Random, readers: int, pause: Callable[[], float]) -> tuple[int, int, int]:
+    """An hour of events that all readers get. Returns how many events there were, how many silences counted for the
+    upstream, and how many readers are said to have met a blocked loop."""
+    totals = Totals()
+    records = [Record(0.0, "GET", "/", "1.1", "", "default") for _ in range(readers)]
+    for record in records:
+        _fresh(record)
+    silences = Silences(totals, lambda: records)
+    now, events = 0.0, 0
+    while now < SECONDS:
+        now += pause()
+        events += 1
+        at = now
+        for record in records:
+            at += random.lognormvariate(-9.2, 0.5)  # a median of 0.1 ms for each, and sometimes a busy machine
+            at += random.random() < 0.0005 and random.uniform(0.005, 0.05)
+            _speaks(silences, record, at)
+    blamed = sum(record.rhythm is not None and _is_blamed(record.rhythm) for record in records)
+    return events, totals.upstream_silences["upstream"], blamed
 
 
 def main() -> int:
@@ -128,6 +166,16 @@ def main() -> int:
                     found.held, found.held_and_blamed, found.blamed - found.held_and_blamed,
                 )  # fmt: skip
                 print("| " + " | ".join(map(str, cells)) + " |", flush=True)
+    kinds: dict[str, Callable[[], float]] = {
+        "a tick every 2 s": lambda: 2.0,
+        "news, every 2 s on average": lambda: random.expovariate(0.5),
+        "a model's answer, 2% silences": lambda: Load(1, 0.02).pause(random),
+    }
+    print("\n| all readers get | readers | events | counted as upstream | readers blamed wrongly |")
+    print("|---|---:|---:|---:|---:|")
+    for kind, pause in kinds.items():
+        for readers in (2, 3, 10, 30, 100):
+            print(f"| {kind} | {readers} | " + " | ".join(map(str, _told_to_all(random, readers, pause))) + " |")
     return 0
 
 

@@ -7,6 +7,9 @@ PAUSE: Final = 0.005
 
 _CARRIAGE_RETURN: Final = 0x0D
 
+SHORT: Final = 2
+"""Short pauses for each silence from which on a stream flows. Ticks and news are silent nearly always."""
+
 SAMPLE: Final = 8
 """Reads whose events are counted: enough to tell how large an event is."""
 
@@ -24,12 +27,13 @@ class Rhythm:
     ends           events that ended in the first reads, decoded; 0 where they cannot be told (kind "stream")
     sampled        bytes in which they were counted
     opening        bytes of the first read; opening_ends: events that ended in it
+    silences       pauses that were long enough to be looked at (`relay.silences`); silent: their sum, seconds
     stills         silences that another stream began with it and ended in the same moment (`relay.silences`)
     """
 
     __slots__ = (
         "_kind", "alike", "aside", "begun", "clump", "clumps", "ends", "given", "offset", "opening", "opening_ends",
-        "pauses", "sampled", "squares", "stills",
+        "pauses", "sampled", "silences", "silent", "squares", "stills",
     )  # fmt: skip
 
     def __init__(self, kind: str) -> None:
@@ -43,6 +47,8 @@ class Rhythm:
         self.sampled = 0
         self.opening = 0
         self.opening_ends = 0
+        self.silences = 0
+        self.silent = 0.0
         self.stills = 0
         self.offset = 0
         self.begun = 0.0
@@ -60,6 +66,11 @@ class Rhythm:
         self.clumps += 1
         self.pauses += gap
         self.squares += gap * gap
+
+    def flowed(self, most: float) -> bool:
+        """Whether its pauses were nearly all short: no silences, and `most` seconds on average at the most."""
+        short = self.clumps - 1 - self.silences
+        return short > SHORT * self.silences and self.pauses - self.silent <= most * short
 
     def sample(self, data: bytes) -> None:
         """One of the first reads. An empty line ends an event of an event-stream, every line one of NDJSON."""

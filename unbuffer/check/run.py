@@ -19,9 +19,9 @@ PROBE_PATH = "/_unbuffer/probe"
 
 MOST_REDIRECTS = 10
 
-STAGGER = 0.1
+STAGGER = 0.093
 """Seconds between the beginnings of several streams: what they are told at the same time is not what they have in
-common."""
+common. No multiple of a pace that people choose."""
 
 
 @dataclass(frozen=True, slots=True)

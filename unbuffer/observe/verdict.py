@@ -68,6 +68,9 @@ AT_ONCE: Final = 0.05
 STILLS: Final = 2
 """Silences that a stream had together with others from which on somebody stopped them: one is chance."""
 
+SELDOM: Final = 8
+"""Silences of which one that it had together with others is chance, however long the stream is."""
+
 FLOWS: Final = 1.5
 """Mean events of the clumps behind it, at the most."""
 
@@ -109,7 +112,7 @@ def judge(record: Record) -> Judgement | None:
     if rhythm is None:
         whole = record.last_at - record.head_at < AT_ONCE
         return Judgement(Verdict.WHOLE, f"after {record.head_at - asked:.1f} s") if whole else None
-    if rhythm.stills >= STILLS:
+    if rhythm.stills >= max(STILLS, rhythm.silences // SELDOM):
         return Judgement(Verdict.BLOCKED_LOOP, f"{rhythm.stills} times together with others")
     if _is_lump(record, rhythm, asked):
         return Judgement(Verdict.LUMP, f"after {(rhythm.begun or record.first_at) - asked:.1f} s")

@@ -1,6 +1,8 @@
 """Silences of the upstream inside response bodies: of one stream, or of all at once, as a blocked event loop makes.
 
-A silence is counted when it is over, so it costs a chunk one comparison.
+A silence is counted when it is over, so it costs a chunk one comparison. An application that sends the same event to
+all of its streams blocks nothing, but their silences begin and end together as well. Such streams do not flow, or they
+fall silent in one moment; those that something stops have each said their latest word at a time of their own.
 """
 
 from collections.abc import Callable, Iterable
@@ -28,6 +30,20 @@ SPREAD = 0.25
 OTHERS = 2
 """Streams that fall silent with one before it is the upstream: two may pause together by chance."""
 
+FLOWS = 0.25
+"""Mean pause of a stream that flows, in silences, at the most: what is four times as long is unlike its others."""
+
+STEP = 0.001
+"""Seconds that an application takes to send an event to one more stream, at the most. Streams that it sends the same
+events to are as far apart before a silence as after it, and in the same order."""
+
+APART = 0.003
+"""Seconds between the latest words of streams from which on it was not the same event that they had; while they are
+silent, their order is not known."""
+
+OWN_WORDS = 0.25
+"""Share of the streams that fell silent together whose latest word is APART from that of the others, at the least."""
+
 BLOCKER = 4
 """Silent streams for one that speaks meanwhile: a generator that blocks the event loop goes on with its own stream."""
 
@@ -47,12 +63,22 @@ MOST_LOOKS = 50_000
 def blocked(running: Iterable[Record], now: float) -> bool:
     """Whether the upstream looks blocked at this moment, before `Silences` can count it: streams have fallen silent
     together, and next to nobody speaks."""
-    latest = [record.last_at for record in running if record.rhythm is not None and record.chunks]
-    silent = [at for at in latest if now - at >= SILENCE]
+    latest = [record for record in running if record.rhythm is not None and record.chunks]
+    silent = [record.last_at for record in latest if now - record.last_at >= SILENCE]
     if not silent:
         return False
-    together = len([at for at in silent if at >= max(silent) - SPREAD])
-    return together > max(OTHERS, BLOCKER * (len(latest) - len(silent)))
+    last = max(silent)
+    together = [
+        record.last_at for record in latest if last - SPREAD <= record.last_at <= last and _flowed(record, now - last)
+    ]
+    apart = len([at for at in together if last - at > APART])
+    enough = max(OTHERS, BLOCKER * (len(latest) - len(silent)))
+    return len(together) > enough and apart >= OWN_WORDS * len(together)
+
+
+def _flowed(record: Record, silence: float) -> bool:
+    """Whether this silence is unlike the pauses that the stream had before."""
+    return record.rhythm is not None and record.rhythm.flowed(FLOWS * silence)
 
 
 class Silences:
@@ -81,7 +107,11 @@ class Silences:
     def over(self, record: Record, since: float, now: float) -> None:
         """A stream was silent from `since` until now, for LOOK at least; its `last_at` is still of before."""
         late = now - self._totals.on_time_at if self._totals.on_time_at else 0.0
-        if late <= ON_TIME:
+        flowed = _flowed(record, now - since)
+        if record.rhythm is not None and record.chunks:
+            record.rhythm.silences += 1
+            record.rhythm.silent += now - record.last_at
+        if flowed and late <= ON_TIME:
             self._meet(record, since, now)
         if late > STOOD_STILL or now - since < SILENCE:
             return
@@ -89,7 +119,7 @@ class Silences:
         if abs(since - begin) <= SPREAD and now - end <= SPREAD:
             return  # one of those that were counted together
         scope = "stream"
-        if self._may_look(now) and self._upstream_silent(record, since, now):
+        if flowed and self._may_look(now) and self._upstream_silent(record, since, now):
             scope = "upstream"
             self._blocked = (since, now)
             self._totals.stood_still_at = now
@@ -101,7 +131,9 @@ class Silences:
             self._first, self._since, self._first_at, self._met = record, since, now, False
             return
         first = self._first
-        if first is None or not self._may_look(now):
+        later = now - self._first_at
+        same_event = abs(since - self._since - later) < max(STEP, later / 4)
+        if first is None or same_event or not self._may_look(now):
             return
         assert record.rhythm is not None
         assert first.rhythm is not None
@@ -132,12 +164,16 @@ class Silences:
         if since + SPREAD < self.ended_at < now - SPREAD:
             return False
         together = speaking = 0
+        earliest = latest = since
         for other in self._running():
             self._looks -= 1
             if other is record or other.last_at < since - SPREAD:
                 continue
             if other.last_at <= since + SPREAD:
-                together += other.rhythm is not None
+                if _flowed(other, now - since):
+                    together += 1
+                    earliest, latest = min(earliest, other.last_at), max(latest, other.last_at)
             elif other.last_at < now - SPREAD:
                 speaking += 1
-        return together >= max(OTHERS, BLOCKER * speaking)
+        same_event = earliest > since - STEP and latest < since + STEP * together
+        return together >= max(OTHERS, BLOCKER * speaking) and not same_event

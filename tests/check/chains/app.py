@@ -4,6 +4,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from math import inf
 
 from brotli_asgi import BrotliMiddleware
 from fastapi import FastAPI
@@ -69,6 +70,39 @@ async def blocking(request: Request) -> Response:
             yield event(kind, number)
 
     return StreamingResponse(written(), media_type=TYPES[kind])
+
+
+async def told_to_all(request: Request) -> Response:
+    """The same events for whoever listens, as tickers and chat rooms have them."""
+    made, kind, first, last = _asked(request)
+    if made not in _rooms:
+        _rooms[made] = set()
+        _telling.append(asyncio.create_task(_tell(made, kind, first, _rooms[made])))
+    heard: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def written() -> AsyncIterator[bytes]:
+        _rooms[made].add(heard)
+        try:
+            async with asyncio.timeout(last):
+                while True:
+                    yield await heard.get()
+        except TimeoutError:
+            return
+        finally:
+            _rooms[made].discard(heard)
+
+    return StreamingResponse(written(), media_type=TYPES[kind])
+
+
+_rooms: dict[str, set[asyncio.Queue[bytes]]] = {}
+_telling: list[asyncio.Task[None]] = []
+
+
+async def _tell(made: str, kind: str, first: float, room: set[asyncio.Queue[bytes]]) -> None:
+    for number, (pause, _) in enumerate(steps(made, first, inf)):
+        await asyncio.sleep(pause)
+        for listener in room:
+            listener.put_nowait(event(kind, number))
 
 
 def synchronous(request: Request) -> Response:
@@ -163,6 +197,7 @@ ROUTES = [
     Route("/awaits-first", awaits_first),
     Route("/blocking", blocking),
     Route("/synchronous", synchronous),
+    Route("/told-to-all", told_to_all),
     Route("/neighbour", neighbour),
     Route("/falls-silent", falls_silent),
     Route("/plain", probes.plain),

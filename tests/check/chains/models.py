@@ -44,6 +44,16 @@ def _speculative() -> Iterator[Step]:
         yield random.gauss(0.12, 0.004), random.randint(2, 5)
 
 
+def _ticks() -> Iterator[Step]:
+    while True:
+        yield 0.7, 1
+
+
+def _news() -> Iterator[Step]:
+    while True:
+        yield random.expovariate(1 / 0.7), 1
+
+
 def _fast() -> Iterator[Step]:
     while True:
         yield 0.001, 1
@@ -56,6 +66,8 @@ _MADE = {
     "tools": _tools,
     "speculative": _speculative,
     "fast": _fast,
+    "ticks": _ticks,
+    "news": _news,
 }
 
 TYPES = {"sse": "text/event-stream", "ndjson": "application/x-ndjson", "text": "text/plain; charset=utf-8"}

@@ -227,6 +227,9 @@ CLEAN = (
     Chain("a first token after 3 s", path="/model?first=3&last=4.5"),
     Chain("tools that answer in bursts", path="/model?made=tools&last=3"),
     Chain("speculative decoding", path="/model?made=speculative&last=2.5"),
+    Chain("a ticker, the same for all", path="/told-to-all?made=ticks&last=6"),
+    Chain("news, the same for all", path="/told-to-all?made=news&last=8"),
+    Chain("thoughts, the same for all", path="/told-to-all?made=thoughts&last=4"),
     Chain("as fast as it can be", path="/model?made=fast&first=0&last=1"),
 )  # fmt: skip
 """What holds nothing."""
