@@ -68,9 +68,10 @@ class Rhythm:
         self.squares += gap * gap
 
     def flowed(self, most: float) -> bool:
-        """Whether its pauses were nearly all short: no silences, and `most` seconds on average at the most."""
+        """Whether its pauses were nearly all short: no silences, and `most` seconds on average at the most. Of a stream
+        that has only begun nothing else is known."""
         short = self.clumps - 1 - self.silences
-        return short > SHORT * self.silences and self.pauses - self.silent <= most * short
+        return self.clumps == 1 or (short > SHORT * self.silences and self.pauses - self.silent <= most * short)
 
     def sample(self, data: bytes) -> None:
         """One of the first reads. An empty line ends an event of an event-stream, every line one of NDJSON."""
