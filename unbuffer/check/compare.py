@@ -12,9 +12,6 @@ from unbuffer.check.shape import WAIT, Kind, Shape, clumps
 STILL = 0.35
 """Seconds of a silence of all that are looked at."""
 
-MOMENT = 0.003
-"""Seconds within which several streams get the same event."""
-
 AGAIN = 0.05
 """Seconds within which streams go on together: half of what lies between their beginnings."""
 
@@ -65,15 +62,6 @@ def between(name: str, url: str, urls: Sequence[str], found: Sequence[Found]) ->
         if urls[inner] not in has:
             return f"between {urls[inner - 1]} and {urls[inner]}"
     return f"at {urls[-1]} or behind it" if urls[-1] in has else ""
-
-
-def hears_the_same(group: Sequence[Observation]) -> bool:
-    """Whether several running streams get most of their events in the same moments, as from a ticker or a chat room."""
-    first, *others = [[one.began + read.at for read in one.reads] for one in group]
-    begun, over = max(first[0], *(one[0] for one in others)), min(first[-1], *(one[-1] for one in others))
-    moments = [at for at in first if begun <= at <= over]
-    alike = [at for at in moments if all(min(abs(at - other) for other in one) < MOMENT for one in others)]
-    return len(alike) > len(moments) / 2
 
 
 def common_silences(group: Sequence[Observation], least: float) -> list[float]:

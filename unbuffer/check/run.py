@@ -19,9 +19,9 @@ PROBE_PATH = "/_unbuffer/probe"
 
 MOST_REDIRECTS = 10
 
-STAGGER = 0.093
+STAGGER = 0.1
 """Seconds between the beginnings of several streams: what they are told at the same time is not what they have in
-common. No multiple of a pace that people choose."""
+common."""
 
 
 @dataclass(frozen=True, slots=True)
