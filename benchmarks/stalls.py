@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from unbuffer.observe.verdict import SELDOM, STILLS
+from unbuffer.observe.verdict import STILLS, was_stopped
 from unbuffer.record import Record
 from unbuffer.relay.silences import LOOK, Silences
 from unbuffer.rhythm import PAUSE, Rhythm
@@ -90,7 +90,7 @@ def _run(random: Random, load: Load) -> Found:
             continue
         silences.ended_at = now
         assert record.rhythm is not None
-        held, blamed = len(stopped[number]) >= STILLS, _is_blamed(record.rhythm)
+        held, blamed = len(stopped[number]) >= STILLS, was_stopped(record.rhythm)
         found.answers += 1
         found.held += held
         found.blamed += blamed
@@ -100,11 +100,6 @@ def _run(random: Random, load: Load) -> Found:
         heapq.heappush(due, (now + random.uniform(0.1, 5.0), number))
     found.hit, found.upstream, found.stream = len(hit), *reversed(totals.upstream_silences.values())
     return found
-
-
-def _is_blamed(rhythm: Rhythm) -> bool:
-    """As the verdict has it."""
-    return rhythm.stills >= max(STILLS, rhythm.silences // SELDOM)
 
 
 def _speaks(silences: Silences, record: Record, now: float) -> None:
@@ -136,7 +131,7 @@ def _told_to_all(random: Random, readers: int, pause: Callable[[], float]) -> tu
             at += random.lognormvariate(-9.2, 0.5)  # a median of 0.1 ms for each, and sometimes a busy machine
             at += random.random() < 0.0005 and random.uniform(0.005, 0.05)
             _speaks(silences, record, at)
-    blamed = sum(record.rhythm is not None and _is_blamed(record.rhythm) for record in records)
+    blamed = sum(record.rhythm is not None and was_stopped(record.rhythm) for record in records)
     return events, totals.upstream_silences["upstream"], blamed
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from unbuffer.check.compare import stood_still
+from unbuffer.check.compare import hears_the_same, stood_still
 from unbuffer.check.diagnosis import diagnose
 from unbuffer.check.observation import Observation, Read
 from unbuffer.check.run import STAGGER
@@ -49,6 +49,30 @@ def test_a_loop_that_is_blocked_stands_still_for_all() -> None:
 )
 def test_what_pauses_by_itself_does_not(found: list[Observation]) -> None:
     assert stood_still(found) == []
+
+
+def in_one_moment(size: Callable[[int, int], int]) -> list[Observation]:
+    """Three streams whose events come in the same moments. size: of an event, by the number of the stream."""
+    return [
+        Observation(
+            "http://a/",
+            "several",
+            group=number + 1,
+            began=number * STAGGER,
+            reads=tuple(
+                Read(event * 0.03 - number * STAGGER + number * 0.0002, 100, size(number, event), 1, 1)
+                for event in range(10, 60)
+            ),
+        )
+        for number in range(3)
+    ]
+
+
+def test_who_hears_the_same_is_known_by_moments_and_sizes() -> None:
+    assert hears_the_same(in_one_moment(lambda number, event: 100 + event % 7))
+    # Each its own answer, at an even pace, ever since a loop that was blocked let all go on.
+    assert not hears_the_same(in_one_moment(lambda number, event: 100 + (event + 3 * number) % 7))
+    assert not hears_the_same(streams(lambda now, event: 0.03))
 
 
 def one_and_three(gap: float) -> list[str]:

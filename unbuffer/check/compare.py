@@ -12,6 +12,9 @@ from unbuffer.check.shape import WAIT, Kind, Shape, clumps
 STILL = 0.35
 """Seconds of a silence of all that are looked at."""
 
+MOMENT = 0.003
+"""Seconds within which several streams get the same event."""
+
 AGAIN = 0.05
 """Seconds within which streams go on together: half of what lies between their beginnings."""
 
@@ -62,6 +65,21 @@ def between(name: str, url: str, urls: Sequence[str], found: Sequence[Found]) ->
         if urls[inner] not in has:
             return f"between {urls[inner - 1]} and {urls[inner]}"
     return f"at {urls[-1]} or behind it" if urls[-1] in has else ""
+
+
+def hears_the_same(group: Sequence[Observation]) -> bool:
+    """Whether several running streams get most of their events in the same moments, and as large, as from a chat room.
+
+    The size is needed: streams that a loop has blocked once speak in one moment from then on, if their pace is even.
+    """
+    first, *others = [[(one.began + read.at, read.content) for read in one.reads] for one in group]
+    begun, over = max(one[0][0] for one in (first, *others)), min(one[-1][0] for one in (first, *others))
+    events = [(at, size) for at, size in first if begun <= at <= over]
+    heard = [
+        all(any(size == other and abs(at - when) < MOMENT for when, other in one) for one in others)
+        for at, size in events
+    ]
+    return sum(heard) > len(events) / 2
 
 
 def common_silences(group: Sequence[Observation], least: float) -> list[float]:

@@ -328,7 +328,7 @@ def _several(view: View) -> Iterator[Finding]:
     if all(later[0] >= earlier[1] - 0.02 for earlier, later in pairwise(spans)):
         said = f"of {len(group)} streams at once, each began when the one before had ended"
         yield Finding("blocked_loop", view.url, said, ("several",))
-    elif not _paced(alone):
+    elif not _paced(alone) or compare.hears_the_same(group):
         return
     elif spans[-1][1] - begun >= 0.75 * len(group) * lasted and alone.ending != "enough":
         said = f"{len(group)} streams at once took {spans[-1][1] - begun:.1f} s; one alone took {lasted:.1f} s"

@@ -10,7 +10,7 @@ from unbuffer.check.diagnosis import Diagnosis, Finding, View
 from unbuffer.check.evidence import noted
 from unbuffer.check.observation import as_data
 from unbuffer.check.signatures import DOCS, Level
-from unbuffer.check.words import heading, verdict
+from unbuffer.check.words import heading, seen, verdict
 
 SCHEMA = 1
 """Raised when a key of the JSON report changes its meaning or goes."""
@@ -63,8 +63,7 @@ def as_annotations(diagnosis: Diagnosis) -> str:
     for finding in diagnosis.findings:
         if finding.level is not Level.NOTE:
             why = finding.where or finding.signature.meaning
-            asked = f" ({', '.join(finding.variants)})" if finding.variants else ""
-            text = f"{finding.url}: {finding.said}{asked}. {why}. {DOCS}#{finding.name}"
+            text = f"{finding.url}: {seen(finding)}. {why}. {DOCS}#{finding.name}"
             lines.append(f"::error title=unbuffer check%3A {finding.name}::{_escaped(text)}")
     return "\n".join(lines)
 

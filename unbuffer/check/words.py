@@ -61,8 +61,11 @@ def facts(view: View) -> str:
     return ", ".join(parts)
 
 
+def seen(finding: Finding) -> str:
+    """What was seen, and in which requests."""
+    return f"{finding.said} ({', '.join(finding.variants)})" if finding.variants else finding.said
+
+
 def heading(diagnosis: Diagnosis, finding: Finding) -> str:
-    """The finding in a line: what was seen, in which requests, and where, if there is more than one URL."""
-    asked = f" ({', '.join(finding.variants)})" if finding.variants else ""
-    at = f"; at {finding.url}" if len(diagnosis.views) > 1 else ""
-    return f"{finding.said}{asked}{at}"
+    """The finding in a line: what was seen, and where, if there is more than one URL."""
+    return f"{seen(finding)}; at {finding.url}" if len(diagnosis.views) > 1 else seen(finding)

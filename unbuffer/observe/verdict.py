@@ -112,7 +112,7 @@ def judge(record: Record) -> Judgement | None:
     if rhythm is None:
         whole = record.last_at - record.head_at < AT_ONCE
         return Judgement(Verdict.WHOLE, f"after {record.head_at - asked:.1f} s") if whole else None
-    if rhythm.stills >= max(STILLS, rhythm.silences // SELDOM):
+    if was_stopped(rhythm):
         return Judgement(Verdict.BLOCKED_LOOP, f"{rhythm.stills} times together with others")
     if _is_lump(record, rhythm, asked):
         return Judgement(Verdict.LUMP, f"after {(rhythm.begun or record.first_at) - asked:.1f} s")
@@ -125,6 +125,11 @@ def judge(record: Record) -> Judgement | None:
     if record.head_at - asked >= WAIT and record.first_at - record.head_at < TOGETHER:
         return Judgement(Verdict.HEADERS_WITHHELD, f"for {record.head_at - asked:.1f} s")
     return _STREAMED
+
+
+def was_stopped(rhythm: Rhythm) -> bool:
+    """Whether it had more silences together with others than there are by chance."""
+    return rhythm.stills >= max(STILLS, rhythm.silences // SELDOM)
 
 
 def _is_lump(record: Record, rhythm: Rhythm, asked: float) -> bool:

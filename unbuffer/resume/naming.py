@@ -16,6 +16,8 @@ AFTER: Final = b"after"
 _LAST: Final = b"lastEventId"
 """The parameter in which event-source-polyfill, by default, says what Last-Event-ID says."""
 
+_LAST_OF_OURS: Final = b"%b=ub." % _LAST
+
 _RELATION: Final = b"urn:unbuffer:resume"
 
 _NAME: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
@@ -66,7 +68,7 @@ def read_query(target: bytes) -> tuple[bytes, int] | None:
 
 def take_id(target: bytes) -> tuple[bytes, bytes]:
     """The target without an id of ours in its query, and that id; empty where it has none."""
-    if target.find(b"%b=ub." % _LAST) < 0:
+    if target.find(_LAST_OF_OURS) < 0:
         return target, b""
     rest, ids = take_parameter(target, _LAST)
     return (rest, ids[0]) if len(ids) == 1 and read_id(ids[0]) is not None else (target, b"")
