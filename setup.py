@@ -54,10 +54,15 @@ def extensions() -> list[Extension]:
 
         # The dependencies are not there, and their types not needed: `make check` has seen to all of that.
         options = ["--config-file=", "--ignore-missing-imports", "--follow-imports=silent"]
-        return mypycify([*options, *MODULES], opt_level="2", debug_level="0")
+        made = mypycify([*options, *MODULES], opt_level="2", debug_level="0")
     except (Exception, SystemExit) as error:  # an import that fails, or whatever another version of it does not like
         _go_on(error)
         return []
+    if os.name == "posix":
+        for one in made:
+            # Nobody else calls these functions: they need neither names at run time nor a way around by a table.
+            one.extra_compile_args.append("-fvisibility=hidden")
+    return made
 
 
 def _go_on(error: BaseException) -> None:

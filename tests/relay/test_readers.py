@@ -218,8 +218,8 @@ def read_response(pieces: Iterable[bytes], head_request: bool) -> Response:
         if reader.over:
             reader.surplus = True
             break
-        if reader.head is None:
-            while reader.head is None:
+        if not reader.begun:
+            while not reader.begun:
                 head, data = reader.read_head(data)
                 if head is None:
                     break
@@ -227,9 +227,9 @@ def read_response(pieces: Iterable[bytes], head_request: bool) -> Response:
             if reader.over:
                 reader.surplus = bool(data)
                 continue
-            if not data or reader.head is None:
+            if not data or not reader.begun:
                 continue
-            if reader.head.status == 101:
+            if made.heads[-1][0] == 101:
                 made.body += data
                 continue
         made.body += reader.read_body(data)
@@ -399,7 +399,7 @@ def test_what_is_tolerated_of_a_response_is_counted_once_however_it_is_split(res
         reader, counts = response_reader()
         for at in range(0, len(response), size):
             data = response[at : at + size]
-            while data and reader.head is None:
+            while data and not reader.begun:
                 _, data = reader.read_head(data)
             if data:
                 reader.read_body(data)

@@ -14,6 +14,9 @@ from unbuffer.managed import REQUEST
 
 Fields = list[tuple[bytes, bytes]]
 
+NO_FIELDS: Final[Fields] = []
+"""Where there are none: one list for all, to which nobody adds."""
+
 # method SP request-target SP HTTP-version (RFC 9112, section 3), any token as a method, the target as visible ASCII.
 # The longest registered method has 17 bytes (UPDATEREDIRECTREF).
 REQUEST_LINE: Final = re.compile(rb"(%b{1,64}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n" % TCHAR)
@@ -32,6 +35,11 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
 _TRACEPARENT = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
 )
+
+METHODS: Final = {
+    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY")
+}
+"""The usual methods as text."""
 
 # Safe to send twice, so that a request may be repeated after a connection broke (RFC 9110, section 9.2.2).
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
@@ -168,6 +176,11 @@ class RequestHead:
     )
 
     @property
+    def method_name(self) -> str:
+        """The method as text; one object for all requests with a usual one."""
+        return METHODS.get(self.method) or self.method.decode("ascii")
+
+    @property
     def version(self) -> str:
         """Of HTTP, as it came: "1.1" or "1.0"."""
         return "1.1" if self.http11 else "1.0"
@@ -286,3 +299,8 @@ def _host(values: list[bytes], http11: bool) -> bytes:
     if values[0] and not _HOST.fullmatch(values[0]):
         raise BadRequest(400, "a Host that is not a host name or address")
     return values[0]
+
+
+ANSWERED: Final = RequestHead(b"GET", b"/", False, NO_FIELDS)
+"""Stands for a request of which nothing is asked for any more: its fields are the larger part of what an open stream
+would keep."""

@@ -238,6 +238,7 @@ class Answer(Taker):
         stream, record = self._stream, self.record
         self.head_sent = True
         if stream is not None:
+            stream.forget_request()
             stream.shared.totals.requests[record.route, record.method_label, record.status] += 1
 
     def _wrote(self, now: float) -> None:

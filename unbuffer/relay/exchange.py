@@ -40,7 +40,6 @@ class Exchange(Asker):
         "_unsent",
         "plane",
         "reading",
-        "request_over",
         "upstream",
     )
 
@@ -49,7 +48,7 @@ class Exchange(Asker):
         self.policy = plane.routes.match(request.method, request.target)
         self.record = Record(
             now,
-            request.method.decode("ascii"),
+            request.method_name,
             shown_path(request.target),
             request.version,
             client.peer.address or "unix",
@@ -66,7 +65,7 @@ class Exchange(Asker):
         self.plane = plane
         self.request = request
         self.request_over = request.framing == 0
-        self._unsent: list[bytes] = []
+        self._unsent = b""
         """Request bytes, framed, that wait for a connection; bounded by one read, because reading is paused."""
         self._connecting: asyncio.Task[None] | None = None
 
@@ -122,8 +121,8 @@ class Exchange(Asker):
         self.plane.totals.reuses += connection.used
         data = request_to_upstream(self.request, self.client.peer, self.plane.pool.host)
         if self._unsent:
-            data = b"".join((data, *self._unsent))
-            self._unsent = []
+            data += self._unsent
+            self._unsent = b""
         connection.begin(self, data, head_request=self.request.method == b"HEAD")
         if self.request_over:
             self._request_sent(now)
@@ -141,7 +140,7 @@ class Exchange(Asker):
             data = (chunk(data) if data else b"") + (LAST_CHUNK if last else b"")
         self.request_over = last
         if self.upstream is None:
-            self._unsent.append(data)
+            self._unsent += data
             self.client.pause_reading()
             return
         self.upstream.write(data)

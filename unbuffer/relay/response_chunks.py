@@ -9,7 +9,7 @@ recipient could see another message.
 import re
 from typing import Final
 
-from unbuffer.http.request import Fields
+from unbuffer.http.request import NO_FIELDS
 from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
 from unbuffer.settings.model import Limits
@@ -37,8 +37,8 @@ _LINE_END: Final = 2
 _TRAILERS: Final = 3
 
 
-class ChunkedResponse:
-    """One chunked body.
+class ChunkedBody:
+    """A chunked body, as a part of whoever reads its response: a stream has one object less.
 
     over: its end was read. surplus: bytes came after it. trailers: the fields after it. damage: why the rest cannot be
     read, empty = it can.
@@ -61,7 +61,7 @@ class ChunkedResponse:
         """oddities: what is tolerated is counted there, once; see `unbuffer.totals`."""
         self.over = self.surplus = False
         self.damage = ""
-        self.trailers: Fields = []
+        self.trailers = NO_FIELDS
         self._limits = limits
         self._oddities = oddities
         self._padded = False
@@ -70,9 +70,9 @@ class ChunkedResponse:
         self._left = 0
         """Bytes of the current chunk still to come."""
         self._partial = b""
-        """What came of a line, or of the trailers, that are not complete."""
+        """What came of a line, or of a head or trailers, that are not complete."""
 
-    def read(self, data: bytes) -> bytes:
+    def read_chunks(self, data: bytes) -> bytes:
         """Read on; returns the body bytes, unframed. What cannot be read sets `damage`: what was before it stays."""
         if self._partial:
             data = self._partial + data
@@ -153,10 +153,10 @@ class ChunkedResponse:
         elif over - at > self._limits.head:
             self.damage = _TOO_LONG
         else:
-            self._take(data[at:over])
+            self._take_trailers(data[at:over])
         return over
 
-    def _take(self, section: bytes) -> None:
+    def _take_trailers(self, section: bytes) -> None:
         try:
             fields, spaced = read_response_fields(section)
         except FieldError as error:

@@ -7,10 +7,9 @@ is counted, one that ends with the connection is passed. The bytes of a head are
 import re
 
 from unbuffer.http.framing import CHUNKED, UNTIL_CLOSE, FramingError
-from unbuffer.http.request import Fields
 from unbuffer.http.response import STATUS_LINE, ResponseHead
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
-from unbuffer.relay.response_chunks import ChunkedResponse
+from unbuffer.relay.response_chunks import ChunkedBody
 from unbuffer.settings.model import Limits
 
 # Everything a status line may be cut to.
@@ -24,50 +23,30 @@ class BadResponse(Exception):
     """The upstream's bytes are no response that can be relayed."""
 
 
-class ResponseReader:
+class ResponseReader(ChunkedBody):
     """One response, informational heads before it included.
 
-    head: the final head; None until it is complete. over: the response is complete. surplus: bytes came after its end.
-    damage: why the rest of the body cannot be read; empty = it can. trailers: the fields after a chunked body.
-    untouched: not a byte has come.
+    begun: the final head has come. keep_alive: what it says of the connection. over: the response is complete. surplus:
+    bytes came after its end. damage: why the rest of the body cannot be read; empty = it can. trailers: the fields
+    after a chunked body. untouched: not a byte has come.
     """
 
-    __slots__ = (
-        "_chunked",
-        "_head_request",
-        "_informational",
-        "_limits",
-        "_oddities",
-        "_partial",
-        "_remaining",
-        "damage",
-        "head",
-        "over",
-        "surplus",
-        "trailers",
-        "untouched",
-    )
+    __slots__ = ("_head_request", "_informational", "_remaining", "begun", "keep_alive", "untouched")
 
     def __init__(self, limits: Limits, head_request: bool, oddities: dict[str, int]) -> None:
         """oddities: what is tolerated is counted there, see `unbuffer.totals`."""
-        self.head: ResponseHead | None = None
-        self.over = False
-        self.surplus = False
-        self.damage = ""
-        self.trailers: Fields = []
+        super().__init__(limits, oddities)
+        self.begun = False
+        self.keep_alive = False
         self.untouched = True
-        self._limits = limits
-        self._oddities = oddities
         self._head_request = head_request
-        self._partial = b""
-        """What came of a head that is not complete."""
         self._informational = 0
         """Bytes of the informational heads so far."""
-        self._chunked: ChunkedResponse | None = None
         self._remaining = 0
+        """Bytes of the body still to come, or its framing."""
 
     def read_head(self, data: bytes) -> tuple[ResponseHead | None, bytes]:
-        """Read on until a head is complete, be it an informational one: then `self.head` is still None.
+        """Read on until a head is complete, be it an informational one: then it has not `begun`.
 
         Returns that head, or None while it is not complete, and what comes after it. Raises BadResponse.
         """
@@ -113,16 +92,8 @@ class ResponseReader:
 
     def read_body(self, data: bytes) -> bytes:
         """Read on in the body; returns its bytes. What cannot be read sets `damage`: what came before it stands."""
-        chunked = self._chunked
-        if chunked is not None:
-            body = chunked.read(data)
-            if chunked.over:
-                self.over = True
-                self.surplus = chunked.surplus
-                self.trailers = chunked.trailers
-            elif chunked.damage:
-                self.damage = chunked.damage
-            return body
+        if self._remaining == CHUNKED:
+            return self.read_chunks(data)
         if self._remaining == UNTIL_CLOSE:
             return data
         rest = self._remaining - len(data)
@@ -137,14 +108,12 @@ class ResponseReader:
     @property
     def ends_with_connection(self) -> bool:
         """Whether a clean close of the connection completes the response."""
-        return self.head is not None and self.head.framing == UNTIL_CLOSE
+        return self.begun and self._remaining == UNTIL_CLOSE
 
     def _take(self, head: ResponseHead) -> None:
-        self.head = head
-        if head.framing == CHUNKED:
-            self._chunked = ChunkedResponse(self._limits, self._oddities)
-        else:
-            if head.framing == UNTIL_CLOSE and any(name.lower() == b"transfer-encoding" for name, _ in head.fields):
-                self._oddities["identity"] += 1
-            self._remaining = head.framing
-            self.over = head.framing == 0 and head.status != 101
+        self.begun = True
+        self.keep_alive = head.keep_alive
+        self._remaining = head.framing
+        self.over = head.framing == 0 and head.status != 101
+        if head.framing == UNTIL_CLOSE and any(name.lower() == b"transfer-encoding" for name, _ in head.fields):
+            self._oddities["identity"] += 1

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 
-from unbuffer.http.request import RequestHead
+from unbuffer.http.request import ANSWERED, RequestHead
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
@@ -15,16 +15,23 @@ from unbuffer.relay.shared import Shared
 class Stream:
     """A native base class: compiled, a call through it costs what a virtual function costs in C++.
 
-    resumable: what the answer is written to, where its client may come back to it.
+    request_over: every byte of the request has come. resumable: what the answer is written to, where its client may
+    come back to it.
     """
 
-    __slots__ = ("client", "policy", "record", "request", "resumable")
+    __slots__ = ("client", "policy", "record", "request", "request_over", "resumable")
 
     client: Client
     policy: Policy
     record: Record
     request: RequestHead
+    request_over: bool
     resumable: Resumable | None
+
+    def forget_request(self) -> None:
+        """The head of the answer goes out: nothing more depends on what was asked, once all of it has come."""
+        if self.request_over:
+            self.request = ANSWERED
 
     @property
     @abstractmethod

@@ -3,19 +3,25 @@
 import asyncio
 import ipaddress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from unbuffer.http.headers import Peer
 from unbuffer.relay.proxy_header import ProxyHeader
 from unbuffer.settings.model import Listen, Settings
+
+KNOWN: Final = 256
+"""Addresses that are known at a time: most sidecars are reached by way of a few load balancers."""
+
+_origins: Final[dict[tuple[Any, bool], "Origin"]] = {}
+"""Those of connections without a PROXY header, one for each address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a connection comes from.
 
-    peername: as the transport tells it, while it still can: uvloop has None after a reset. secure: it came over TLS.
-    header: what a trusted proxy has said of the client.
+    peername: as the transport tells it, while it still can, without a port: uvloop has None after a reset. secure: it
+    came over TLS. header: what a trusted proxy has said of the client.
     """
 
     peername: Any  # mypyc does not find `object` here
@@ -25,7 +31,15 @@ class Origin:
     @classmethod
     def of(cls, transport: asyncio.BaseTransport) -> "Origin":
         """As the transport tells it."""
-        return cls(transport.get_extra_info("peername"), transport.get_extra_info("sslcontext") is not None)
+        peername = transport.get_extra_info("peername")
+        place = peername[:1] if isinstance(peername, tuple) else peername
+        secure = transport.get_extra_info("sslcontext") is not None
+        origin = _origins.get((place, secure))
+        if origin is None:
+            if len(_origins) == KNOWN:
+                _origins.clear()
+            origin = _origins[place, secure] = cls(place, secure)
+        return origin
 
 
 class Trust:
@@ -38,12 +52,19 @@ class Trust:
         self.networks = [ipaddress.ip_network(text, strict=False) for text in proxies if text != "unix"]
         self._rfc7239 = settings.forwarded.rfc7239
         self._listen = settings.listen
+        self._peers: dict[Origin, Peer] = {}
+        """Of the origins without a PROXY header, as above."""
 
     def peer(self, origin: Origin) -> Peer:
         """Who sends the requests of a connection, and whether it is believed."""
         header = origin.header
         if header is None:
-            return self._peer(origin.peername, origin.secure)
+            known = self._peers.get(origin)
+            if known is None:
+                if len(self._peers) == KNOWN:
+                    self._peers.clear()
+                known = self._peers[origin] = self._peer(origin.peername, origin.secure)
+            return known
         secure = _is_https(header, self._listen, origin.secure)
         peer = self._peer((header.address,) if header.address else origin.peername, secure)
         # A proxy that does not know whose connection it is: nobody's forwarding fields are believed.

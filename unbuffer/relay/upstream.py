@@ -120,8 +120,7 @@ class UpstreamConnection(asyncio.Protocol):
             reader is not None
             and reader.over
             and not reader.surplus
-            and reader.head is not None
-            and reader.head.keep_alive
+            and reader.keep_alive
             and not self.transport.is_closing()
             # An upstream that answered without reading its request may never read the next one.
             and not self.transport.get_write_buffer_size()
@@ -179,7 +178,7 @@ class UpstreamConnection(asyncio.Protocol):
             _tunnel_down(exchange, data, now)
             return
         answer = exchange.answer
-        while reader.head is None:
+        while not reader.begun:
             try:
                 head, data = reader.read_head(data)
             except BadResponse as error:

@@ -83,11 +83,11 @@ class _Answer(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         reader = self._reader
-        while reader.head is None:
+        while not reader.begun:
             head, data = reader.read_head(data)
             if head is None:
                 return
-            if head is reader.head:
+            if reader.begun:
                 self._begin(head)
         if self.whole.done():
             return
