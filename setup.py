@@ -21,8 +21,10 @@ import build_metadata
 
 WANTED = os.environ.get("UNBUFFER_COMPILE", "")
 MODULES = [
+    "unbuffer/clock.py",
     "unbuffer/histogram.py",
     "unbuffer/judgement.py",
+    "unbuffer/outcome.py",
     "unbuffer/presence.py",
     "unbuffer/record.py",
     "unbuffer/rhythm.py",

@@ -20,6 +20,7 @@ ROOT = Path(unbuffer.__file__).parent
 LAYERS = (
     (
         "unbuffer",
+        "unbuffer.clock",
         "unbuffer.compiled",
         "unbuffer.histogram",
         "unbuffer.judgement",

@@ -1,6 +1,5 @@
 """Observations counted in buckets, in plain numbers; `observe.exposition` makes Prometheus' histograms of them."""
 
-from bisect import bisect_left
 from typing import NamedTuple
 
 
@@ -10,6 +9,19 @@ class Exemplar(NamedTuple):
     trace: str
     value: float
     time: float
+
+
+def bucket(bounds: tuple[float, ...], value: float) -> int:
+    """The index of the first bound that is not below the value; their number where all are. (Compiled, this takes a
+    third of what `bisect_left` takes.)"""
+    low, high = 0, len(bounds)
+    while low < high:
+        middle = (low + high) >> 1
+        if bounds[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 class Histogram:
@@ -31,11 +43,11 @@ class Histogram:
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self.counts[bisect_left(self.bounds, value) if value > self._first else 0] += 1
+        self.counts[bucket(self.bounds, value) if value > self._first else 0] += 1
         self.sum += value
 
     def exemplify(self, exemplar: Exemplar) -> None:
         """Keep one of the observations that were counted."""
         if self.exemplars is None:
             self.exemplars = {}
-        self.exemplars[bisect_left(self.bounds, exemplar.value)] = exemplar
+        self.exemplars[bucket(self.bounds, exemplar.value)] = exemplar

@@ -6,6 +6,7 @@ made by unbuffer says: status and Proxy-Status error type (RFC 9209, section 2.3
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,12 @@ class Ending:
 
 
 class Outcome(Enum):
-    """How a stream ended. The value of a member is its `Ending`."""
+    """How a stream ended. The value of a member is its `Ending`.
+
+    label: the outcome's name in metrics, logs and documentation.
+    """
+
+    label: str
 
     COMPLETED = Ending("completed", 0, "", "The response was relayed to its end.")
     UNTERMINATED = Ending(
@@ -129,19 +135,19 @@ class Outcome(Enum):
     # Members are compared by identity; Enum's own hash is a call into Python, and outcomes are counted in dicts.
     __hash__ = object.__hash__
 
-    @property
-    def label(self) -> str:
-        """The outcome's name in metrics, logs and documentation."""
-        return self.value.name
+
+# No property, and not read from `value`: each would be a call into Python, at every end of a stream.
+for outcome in Outcome:
+    outcome.label = outcome.value.name
 
 
-WHOLE = (Outcome.COMPLETED, Outcome.UNTERMINATED)
+WHOLE: Final = (Outcome.COMPLETED, Outcome.UNTERMINATED)
 """The outcomes of what was relayed to its end."""
 
-LEFT = (Outcome.CLIENT_DISCONNECT, Outcome.ABANDONED, Outcome.CANCELLED)
+LEFT: Final = (Outcome.CLIENT_DISCONNECT, Outcome.ABANDONED, Outcome.CANCELLED)
 """The outcomes of what its client did not want to its end, or could not have."""
 
-FINE = frozenset(
+FINE: Final = frozenset(
     (
         Outcome.COMPLETED,
         Outcome.CLIENT_DISCONNECT,

@@ -4,12 +4,11 @@
 """
 
 import time
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
-from unbuffer.histogram import Exemplar, Histogram
+from unbuffer.histogram import Exemplar, Histogram, bucket
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, SAID, UNKNOWN, Record
 
@@ -168,7 +167,7 @@ class Series:
         histogram = Histogram(CHUNK_SIZE_BOUNDS)
         histogram.sum = float(self.bytes_read)
         for magnitude, count in enumerate(self.chunks_by_magnitude):
-            histogram.counts[bisect_left(CHUNK_SIZE_BOUNDS, 1 << magnitude)] += count
+            histogram.counts[bucket(CHUNK_SIZE_BOUNDS, 1 << magnitude)] += count
         return histogram
 
     def stalled_by(self, now: float) -> float:

@@ -14,6 +14,7 @@ _LF: Final = b"\n"
 _CR: Final = b"\r"
 _CRLF: Final = b"\r\n"
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_MARK_BEGINS: Final = b"\xef"
 
 _DATA: Final = b"data:"
 _EVENT: Final = b"event:"
@@ -39,13 +40,14 @@ class ContentReader:
 
     __slots__ = ("between", "event_end")
 
-    def __init__(self, between: bool) -> None:
-        self.between = between
+    def __init__(self) -> None:
+        self.between = True
         self.event_end = b"\n\n"
 
     def usual(self, data: bytes) -> bool:
-        """Whether these bytes, one read, are seen at a glance to be one event with content. Then `read` has no need of
-        them: they leave everything as it was. Of an `id` no more than the first line is one."""
+        """Whether these bytes, one read, are seen at a glance to be one event with content, or whole lines of NDJSON.
+        Then `read` has no need of them: they leave everything as it was. Of an `id` no more than the first line is
+        one."""
         raise NotImplementedError
 
     def read(self, data: bytes) -> bool:
@@ -64,13 +66,13 @@ class EventReader(ContentReader):
 
     def __init__(self, keepalives: tuple[bytes, ...] = ()) -> None:
         """keepalives: types of events that are keep-alives, whatever their data."""
-        super().__init__(between=False)
+        super().__init__()
         self._begin = _DATA
         """What the latest event with data began with, up to the name of its data."""
         self._id_length = 0
         """Bytes of its first line, if that was an `id`."""
         self._types = keepalives
-        self._telling = len(_EVENT) + max(map(len, keepalives), default=0) + 2
+        self._telling = len(_EVENT) + (max(map(len, keepalives)) if keepalives else 0) + 2
         """Bytes of a line that tell what it is: the rest of a long one is never copied."""
         self._begun = False
         """Whether the place of a byte order mark is behind us."""
@@ -99,28 +101,33 @@ class EventReader(ContentReader):
         if not (data.startswith(begin) and data.endswith(end)):
             return False
         value = data[len(begin) : -len(end)]
-        return _LINE_FEED not in value and _CARRIAGE_RETURN not in value
+        if _LINE_FEED in value or _CARRIAGE_RETURN in value:
+            return False
+        self._begun = True
+        return True
 
     def read(self, data: bytes) -> bool:
         if data.endswith(_LF):
             self.event_end = b"\r\n\r\n" if data.endswith(_CRLF) else b"\n\n"
-        if not self.between:
+        if not self.between or (not self._begun and data.startswith(_MARK_BEGINS)):
             return self._read_lines(data)
         at = 0 if data.startswith(_DATA) else data.find(_DATA_LINE) + 1
         # What the beginning tells, or a line of data where the type of no event can be a keep-alive's.
         if (at == 0 and not data.startswith(_DATA)) or self._may_be_typed(data[:at]):
             return self._read_lines(data)
+        self._begun = True
         self._learn(data[: at + len(_DATA)])
         if not data.endswith(_EVENT_ENDS):
             self._read_lines(data[_after_last_event(data) :])
         return True
 
     def _learn(self, begun: bytes) -> None:
-        """What an event like this one begins with, up to the name of its data; none of what is long."""
+        """What an event like this one begins with, up to the name of its data; none of what is long, and no empty
+        line, which would be the end of another one."""
         if begun.startswith(_I):
             self._id_length = begun.find(_LF) + 1
             begun = begun[self._id_length :]
-        plain = len(begun) <= _KEPT and not any(line.startswith(_I) for line in begun.splitlines())
+        plain = len(begun) <= _KEPT and not any(not line or line.startswith(_I) for line in begun.splitlines())
         self._begin = begun if plain else _DATA
 
     def _may_be_typed(self, data: bytes) -> bool:
@@ -137,6 +144,7 @@ class EventReader(ContentReader):
         if not self._begun:
             if len(text) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(text):
                 self._line = text
+                self.between = False
                 return False
             self._begun = True
             text = text.removeprefix(_BYTE_ORDER_MARK)
@@ -200,9 +208,6 @@ def _after_last_event(data: bytes) -> int:
 
 class LineReader(ContentReader):
     """NDJSON: content is every line that is not empty, and its end."""
-
-    def __init__(self) -> None:
-        super().__init__(between=True)
 
     def usual(self, data: bytes) -> bool:
         return self.between and bool(data) and data[-1] == _LINE_FEED and data[0] > _SPACE

@@ -85,7 +85,7 @@ def _move(head: RequestHead, query: QueryCredential) -> None:
         raise BadRequest(400, "a credential both in the query and in its field")
     value = query.scheme + b" " + values[0] if query.scheme else values[0]
     head.fields.append((query.field, value))
-    head.passed += (query.field, b": ", value, b"\r\n")
+    head.passed.append(b"%b: %b\r\n" % (query.field, value))
 
 
 def take_parameter(target: bytes, parameter: bytes) -> tuple[bytes, list[bytes]]:

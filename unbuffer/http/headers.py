@@ -9,6 +9,7 @@ from typing import Final
 from unbuffer.http.coded import OF_CODED_BYTES, announced, weak
 from unbuffer.http.date import date_line
 from unbuffer.http.framing import CHUNKED
+from unbuffer.http.memory import lower_name
 from unbuffer.http.request import Fields, RequestHead, named_fields
 from unbuffer.http.response import ResponseHead
 from unbuffer.managed import HOP_BY_HOP
@@ -68,11 +69,11 @@ def request_to_upstream(head: RequestHead, peer: Peer, authority: bytes = b"") -
     """
     host = head.host
     named = host if host or head.http11 else authority
-    parts = [head.method, b" ", head.target, b" HTTP/1.1\r\nHost: ", named, b"\r\n", *head.passed]
+    parts = [b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, head.target, named), *head.passed]
     if peer.lines:
         parts.append(peer.lines)
         if host:
-            parts += (b"X-Forwarded-Host: ", host, b"\r\n")
+            parts.append(b"X-Forwarded-Host: %b\r\n" % host)
     else:
         _add_forwarded(parts, head, peer)
     if head.framing == CHUNKED:
@@ -83,7 +84,7 @@ def request_to_upstream(head: RequestHead, peer: Peer, authority: bytes = b"") -
         parts += (b"Upgrade: ", head.upgrade, b"\r\nConnection: Upgrade\r\n")
     elif head.wants_trailers:
         parts.append(b"TE: trailers\r\nConnection: TE\r\n")
-    parts += (b"Accept-Encoding: identity\r\nVia: ", head.via, b" unbuffer\r\n\r\n")
+    parts.append(b"Accept-Encoding: identity\r\nVia: %b unbuffer\r\n\r\n" % head.via)
     return b"".join(parts)
 
 
@@ -153,11 +154,11 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
     cache_control = -1
     dated = no_transform = incremental = False
     for name, value in head.fields:
-        key = name.lower()
+        key = lower_name(name)
         if key in replaced:
             if key == b"date" and key not in head.connection:
                 dated = True
-                parts += (name, b": ", value, b"\r\n")
+                parts.append(b"%b: %b\r\n" % (name, value))
             elif key == b"trailer" and delivery.trailers and delivery.framing == CHUNKED:
                 names = announced(value) if delivery.changed else value
                 if names:
@@ -165,7 +166,7 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
             continue
         if streams:
             if key == b"cache-control":
-                cache_control = len(parts) + 2  # where its value will be
+                cache_control = len(parts)  # where its line will be
                 no_transform = no_transform or value.lower().find(b"no-transform") >= 0
             elif key == b"incremental":
                 incremental = True
@@ -176,13 +177,13 @@ def response_to_downstream(head: ResponseHead, delivery: Delivery) -> bytes:
                 value = weak(value)
             elif key == b"accept-ranges":
                 value = b"none"
-        parts += (name, b": ", value, b"\r\n")
+        parts.append(b"%b: %b\r\n" % (name, value))
     if streams:
         if not no_transform:
             if cache_control < 0:
                 parts.append(b"Cache-Control: no-transform\r\n")
             else:
-                parts[cache_control] += b", no-transform"
+                parts[cache_control] = parts[cache_control][:-2] + b", no-transform\r\n"
         if not incremental:
             parts.append(b"Incremental: ?1\r\n")  # RFC 10036
     if delivery.waited >= 0.0:

@@ -8,49 +8,51 @@ from typing import Final
 KEPT: Final = 2048
 """Bytes that are kept of each of the two latest reads of a body: the last event of every API here fits into them."""
 
-_WORDS: Final[tuple[tuple[bytes, tuple[bytes, ...]], ...]] = (
-    (b"data:", (b"[DONE]",)),  # OpenAI's chat completions, and whoever speaks like them
-    (b'"finish_reason":', (b'"',)),  # the same without [DONE]; null until then
+_WORDS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("data:", ("[DONE]",)),  # OpenAI's chat completions, and whoever speaks like them
+    ('"finish_reason":', ('"',)),  # the same without [DONE]; null until then
     (
-        b'"type":',
+        '"type":',
         (
-            b'"response.completed"',  # OpenAI's responses
-            b'"response.incomplete"',
-            b'"response.failed"',
-            b'"message_stop"',  # Anthropic
-            b'"message-end"',  # Cohere
-            b'"RUN_FINISHED"',  # AG-UI
-            b'"RUN_ERROR"',
-            b'"finish"',  # Vercel's AI SDK
+            '"response.completed"',  # OpenAI's responses
+            '"response.incomplete"',
+            '"response.failed"',
+            '"message_stop"',  # Anthropic
+            '"message-end"',  # Cohere
+            '"RUN_FINISHED"',  # AG-UI
+            '"RUN_ERROR"',
+            '"finish"',  # Vercel's AI SDK
         ),
     ),
-    (b'"finishReason":', (b'"',)),  # Gemini, Vertex AI
-    (b'"done":', (b"true",)),  # Ollama
-    (b'"event":', (b'"message_end"',)),  # Dify
-    (b"event:", (b"end\n", b"done\n", b"end\r\n", b"done\r\n")),  # LangServe and others
+    ('"finishReason":', ('"',)),  # Gemini, Vertex AI
+    ('"done":', ("true",)),  # Ollama
+    ('"event":', ('"message_end"',)),  # Dify
+    ("event:", ("end\n", "done\n", "end\r\n", "done\r\n")),  # LangServe and others
 )
 """What names a word, and the words. Inside a string of JSON the quotes are escaped, so what a model writes about these
 words is none of them."""
 
-_SPACE: Final = (b" ", b"\t")
+_SPACE: Final = (" ", "\t")
 
 
 def has_last_word(end: bytes) -> bool:
     """Whether this end of an event-stream, or of lines of JSON, has a last word in it. JSON and event-streams allow
     white space after a colon.
 
-    Every stream ends with this. To see that bytes are nowhere takes a hundredth of the time of a pattern, so a name is
-    looked at only where one of its words is there as well. (`in` asks bytes for a number first, which is an exception.)
+    Every stream ends with this. To see that something is nowhere in a text takes a hundredth of the time of a pattern,
+    so a name is looked at only where one of its words is there as well. (In bytes it would take five times as long:
+    `find` parses its arguments, and `in` asks for a number first, which is an exception.)
     """
+    text = end.decode("latin-1")
     for name, words in _WORDS:
-        if end.find(name) < 0 or not any(end.find(word) >= 0 for word in words):
+        if name not in text or not any(word in text for word in words):
             continue
-        at = end.rfind(name)
+        at = text.rfind(name)
         while at >= 0:
             value = at + len(name)
-            while end[value : value + 1] in _SPACE:
+            while text[value : value + 1] in _SPACE:
                 value += 1
-            if end.startswith(words, value):
+            if text[value:].startswith(words):
                 return True
-            at = end.rfind(name, 0, at)
+            at = text.rfind(name, 0, at)
     return False

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from unbuffer.http.framing import FramingError, request_framing
+from unbuffer.http.memory import remember
 from unbuffer.http.tokens import TCHAR
 from unbuffer.managed import REQUEST
 
@@ -19,17 +20,18 @@ NO_FIELDS: Final[Fields] = []
 
 # method SP request-target SP HTTP-version (RFC 9112, section 3), any token as a method, the target as visible ASCII.
 # The longest registered method has 17 bytes (UPDATEREDIRECTREF).
-REQUEST_LINE: Final = re.compile(rb"(%b{1,64}) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])\r\n" % TCHAR)
+_REQUEST_LINE: Final = re.compile(rb"(%b{1,64}) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])" % TCHAR)
 
 # A host name or address, with or without a port. RFC 3986 has the comma in names as well: there a list of two Hosts,
 # merged by somebody on the way, would look like one.
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 # As a number: CPython takes 13 ns to find one in bytes, and 95 ns for `b"#" in target`.
 _FRAGMENT: Final = ord("#")
+_QUERY: Final = ord("?")
 _AT: Final = ord("@")
 # Either may be percent-encoded: some recipient decodes it.
-_TWO_SLASHES: Final = re.compile(rb"(?:/|%2[Ff]){2}")
-_WITH_AUTHORITY = re.compile(rb"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
+_TWO_SLASHES: Final = re.compile(r"(?:/|%2[Ff]){2}")
+_WITH_AUTHORITY = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*(.*)", re.DOTALL)
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)([/?].*)?", re.DOTALL)
 # Trace Context, section 3.2: no version ff, no id of zeros, and nothing after the flags in version 00.
 _TRACEPARENT = re.compile(
@@ -43,6 +45,34 @@ METHODS: Final = {
 
 # Safe to send twice, so that a request may be repeated after a connection broke (RFC 9110, section 9.2.2).
 IDEMPOTENT: Final = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+
+
+class RequestLine:
+    """A request line, word by word. spoken: it is of a version that is spoken here, HTTP/1.1 or HTTP/1.0."""
+
+    __slots__ = ("http11", "method", "spoken", "target")
+
+    def __init__(self, method: bytes, target: bytes, version: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.http11 = version == b"1.1"
+        self.spoken = self.http11 or version == b"1.0"
+
+
+_lines: Final[dict[bytes, RequestLine]] = {}
+"""Request lines that came: many an API has always the same. None in which there may be credentials."""
+
+
+def request_line(line: bytes) -> RequestLine | None:
+    """Read a request line, given without its CR LF; None = it is none."""
+    known = _lines.get(line)
+    if known is not None:
+        return known
+    match = _REQUEST_LINE.fullmatch(line)
+    if match is None:
+        return None
+    made = RequestLine(match[1], match[2], match[3])
+    return made if _QUERY in line or _AT in line else remember(_lines, line, made)
 
 
 class BadRequest(Exception):
@@ -110,17 +140,16 @@ def folded(name: bytes) -> bytes:
 _meanings: Final[dict[bytes, int]] = {}
 """What becomes of the fields with these names, spelled as they came: clients have few."""
 
+_hosts: Final[dict[bytes, bool]] = {}
+"""Values of Host that were found valid: clients of one upstream know it by few."""
+
 
 def _meaning_of(name: bytes) -> int:
     key = folded(name)
     meaning = _FORWARDING if key[:12] == b"x-forwarded-" else _SPECIAL.get(key, _PASSED)
     if meaning != _PASSED and key != name.lower():
         meaning = _FORWARDING  # another spelling of what is managed here: only who is trusted may mean something by it
-    if len(name) <= 40:  # none of those that clients have is longer; 256 entries take 40 kB at the most
-        if len(_meanings) == 256:
-            _meanings.clear()
-        _meanings[name] = meaning
-    return meaning
+    return remember(_meanings, name, meaning)
 
 
 def shown_path(target: bytes) -> str:
@@ -131,15 +160,20 @@ def shown_path(target: bytes) -> str:
     Nor is it known of a URL in a path: where an @ comes after two slashes, however they are written, the path is shown
     up to there.
     """
-    path = target.partition(b"?")[0].partition(b"#")[0]
-    if _AT in path or path.find(b"%40") >= 0:
-        match = _TWO_SLASHES.search(path, 0, max(path.rfind(b"@"), path.rfind(b"%40")))
+    # As text: compiled, to look for something in it costs a fifth of what it costs in bytes.
+    path = target.decode("ascii", "replace")
+    if "?" in path:
+        path = path.partition("?")[0]
+    if "#" in path:
+        path = path.partition("#")[0]
+    if "@" in path or "%40" in path:
+        match = _TWO_SLASHES.search(path, 0, max(path.rfind("@"), path.rfind("%40")))
         if match is not None:
             path = path[: match.start()]
-    if not path.startswith(b"/") and path != b"*":
-        match = None if b"@" in path else _WITH_AUTHORITY.fullmatch(path)
-        path = match[1] if match else b""
-    return path.decode("ascii", "replace")
+    if not path.startswith("/") and path != "*":
+        match = None if "@" in path else _WITH_AUTHORITY.fullmatch(path)
+        path = match[1] if match else ""
+    return path
 
 
 def named_fields(connection: Iterable[bytes]) -> frozenset[bytes]:
@@ -153,7 +187,7 @@ class RequestHead:
     framing: see `unbuffer.http.framing`. connection: the options of Connection, in lower case. upgrade: the protocols
     asked for, without h2c, when the request really asks for an upgrade; else empty. states_length: Content-Length was
     there, be it 0. trace, parent: the ids of a valid traceparent, as Record has them. passed: the fields that go on as
-    they came, as pieces of bytes. forwarding: X-Forwarded-* and Forwarded, which go on only when their sender is
+    they came, as lines. forwarding: X-Forwarded-* and Forwarded, which go on only when their sender is
     trusted; so do other spellings of a name that is managed here, such as X_Forwarded_For or Content_Length.
     """
 
@@ -207,36 +241,36 @@ class RequestHead:
         self.trace = self.parent = ""
         self.forwarding: Sequence[tuple[bytes, bytes, bytes]] = ()
         passed: list[bytes] = []
-        hosts: list[bytes] = []
-        lengths: list[bytes] = []
-        codings: list[bytes] = []
-        upgrade = trace = b""
+        lengths: Sequence[bytes] = ()
+        codings: Sequence[bytes] = ()
+        host = upgrade = trace = b""
+        hosts = 0
         for name, value in fields:
-            meaning = _meanings.get(name)
-            if meaning is None:
-                meaning = _meaning_of(name)
+            known = _meanings.get(name)
+            meaning = known if known is not None else _meaning_of(name)
             if meaning == _PASSED:
-                passed += (name, b": ", value, b"\r\n")
+                passed.append(b"%b: %b\r\n" % (name, value))
             elif meaning == _FORWARDING:
                 self.forwarding = (*self.forwarding, (name.lower(), name, value))
             elif meaning == _HOST_FIELD:
-                hosts.append(value)
+                host = value
+                hosts += 1
             elif meaning == _CONNECTION:
                 self.connection = (*self.connection, *list_members(value))
             elif meaning == _LENGTH:
-                lengths.append(value)
+                lengths = (*lengths, value) if lengths else (value,)
             elif meaning == _CODING:
-                codings.append(value)
+                codings = (*codings, value) if codings else (value,)
             elif meaning == _UPGRADE:
                 upgrade = upgrade + b", " + value if upgrade else value
             elif meaning == _TE:
                 self.wants_trailers = self.wants_trailers or b"trailers" in list_members(value)
             elif meaning == _TRACE:
                 trace = trace + b"," + value if trace else value  # which of two would be right nobody knows
-                passed += (name, b": ", value, b"\r\n")
+                passed.append(b"%b: %b\r\n" % (name, value))
             elif meaning == _EXPECT and http11:
                 # From HTTP/1.0 it is to be ignored (RFC 9110, section 10.1.1); sent on in HTTP/1.1 it would not be.
-                passed += (name, b": ", value, b"\r\n")
+                passed.append(b"%b: %b\r\n" % (name, value))
         if self.connection:
             named = named_fields(self.connection)
             if named:
@@ -250,7 +284,7 @@ class RequestHead:
         except FramingError as error:
             raise BadRequest(error.status, str(error)) from None
         self.states_length = bool(lengths)
-        self.host = _host(hosts, http11)
+        self.host = _host(host, hosts, http11)
         if method == b"CONNECT":
             raise BadRequest(501, "CONNECT: this is a reverse proxy")
         if not target.startswith(b"/"):
@@ -282,23 +316,21 @@ class RequestHead:
 
 
 def without(passed: list[bytes], named: frozenset[bytes]) -> list[bytes]:
-    """The pieces of the fields that do not have one of these names, given in lower case."""
-    kept: list[bytes] = []
-    for start in range(0, len(passed), 4):
-        if passed[start].lower() not in named:
-            kept += passed[start : start + 4]
-    return kept
+    """The lines of the fields that do not have one of these names, given in lower case."""
+    return [line for line in passed if line.partition(b":")[0].lower() not in named]
 
 
-def _host(values: list[bytes], http11: bool) -> bytes:
-    """Exactly one valid Host in HTTP/1.1, at most one before (RFC 9112, section 3.2)."""
-    if len(values) != 1:
-        if not values and not http11:
+def _host(value: bytes, count: int, http11: bool) -> bytes:
+    """Exactly one valid Host in HTTP/1.1, at most one before (RFC 9112, section 3.2). count: how many came."""
+    if count != 1:
+        if not count and not http11:
             return b""
-        raise BadRequest(400, "more than one Host" if values else "no Host")
-    if values[0] and not _HOST.fullmatch(values[0]):
-        raise BadRequest(400, "a Host that is not a host name or address")
-    return values[0]
+        raise BadRequest(400, "more than one Host" if count else "no Host")
+    if value and value not in _hosts:
+        if not _HOST.fullmatch(value):
+            raise BadRequest(400, "a Host that is not a host name or address")
+        remember(_hosts, value, True)
+    return value
 
 
 ANSWERED: Final = RequestHead(b"GET", b"/", False, NO_FIELDS)

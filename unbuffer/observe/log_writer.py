@@ -12,9 +12,9 @@ import select
 import stat
 import threading
 import time
+from abc import abstractmethod
 from collections import deque
 from queue import SimpleQueue
-from typing import Protocol
 
 log = logging.getLogger("unbuffer")
 
@@ -29,21 +29,41 @@ Group = tuple[bytes, int, int]
 """What one write brings: whole lines, how many, and how many lost ones they tell of."""
 
 
-class Writer(Protocol):
-    """Where lines go. handled: lines that were written, or could not be: failed. told, untold: the lost lines of which
-    those that were written, and those that failed, have told."""
+class Writer:
+    """Where lines go, in groups of at most `size` bytes. handled: lines that were written, or could not be: failed.
+    told, untold: the lost lines of which those that were written, and those that failed, have told.
 
-    size: int
-    handled: int
-    failed: int
-    told: int
-    untold: int
+    A native base class: every line is compared with these numbers.
+    """
 
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.handled = 0
+        self.failed = 0
+        self.told = 0
+        self.untold = 0
+        self._failing = False
+
+    @abstractmethod
     def put(self, group: Group) -> None:
-        """Take a group of at most `size` bytes, or one longer line. Never blocks, never raises."""
+        """Take a group, or one line that is longer. Never blocks, never raises."""
 
+    @abstractmethod
     def close(self, patience: float) -> None:
         """Write what is left, for so many seconds at the most."""
+
+    def _written(self, group: Group) -> None:
+        self._failing = False
+        self.told += group[2]
+        self.handled += group[1]
+
+    def _lost(self, group: Group, error: OSError) -> None:
+        if not self._failing:
+            log.warning("access log: cannot write, lines are lost: %s", error.strerror)
+        self._failing = True
+        self.untold += group[2]
+        self.failed += group[1]
+        self.handled += group[1]
 
 
 def writer_to(fd: int, loop: asyncio.AbstractEventLoop) -> Writer:
@@ -66,38 +86,12 @@ def _never_blocking(fd: int) -> int | None:
         return None
 
 
-class _Counts:
-    """The numbers of a `Writer`."""
-
-    def __init__(self) -> None:
-        self.handled = 0
-        self.failed = 0
-        self.told = 0
-        self.untold = 0
-        self._failing = False
-
-    def _written(self, group: Group) -> None:
-        self._failing = False
-        self.told += group[2]
-        self.handled += group[1]
-
-    def _lost(self, group: Group, error: OSError) -> None:
-        if not self._failing:
-            log.warning("access log: cannot write, lines are lost: %s", error.strerror)
-        self._failing = True
-        self.untold += group[2]
-        self.failed += group[1]
-        self.handled += group[1]
-
-
-class LoopWriter(_Counts):
+class LoopWriter(Writer):
     """Writes on the event loop what the pipe has room for; the rest waits for room."""
-
-    size = PIPE_WRITE
 
     def __init__(self, fd: int, loop: asyncio.AbstractEventLoop) -> None:
         """fd: of a description that never blocks; it is closed in the end."""
-        super().__init__()
+        super().__init__(PIPE_WRITE)
         self._fd = fd
         self._loop = loop
         self._waiting: deque[Group] = deque()
@@ -147,12 +141,11 @@ class LoopWriter(_Counts):
         os.close(self._fd)
 
 
-class ThreadWriter(_Counts):
+class ThreadWriter(Writer):
     """A thread writes, and waits as long as the output makes it wait."""
 
     def __init__(self, fd: int) -> None:
-        super().__init__()
-        self.size = FILE_WRITE if stat.S_ISREG(os.fstat(fd).st_mode) else PIPE_WRITE
+        super().__init__(FILE_WRITE if stat.S_ISREG(os.fstat(fd).st_mode) else PIPE_WRITE)
         self._fd = fd
         self._groups: SimpleQueue[Group | None] = SimpleQueue()
         self._worker = threading.Thread(target=self._work, name="access-log", daemon=True)

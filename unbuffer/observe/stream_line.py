@@ -96,7 +96,7 @@ class StreamLine:
             record.trace or unset,
             label,
             record.kind,
-            judgement.verdict.value if judgement is not None else unset,
+            str(judgement.verdict) if judgement is not None else unset,  # `value` is two calls into Python
             (judgement.seen or unset) if judgement is not None else unset,
             causes[0] if causes else unset,
             judgement.finding if causes and judgement is not None else unset,

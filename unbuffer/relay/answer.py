@@ -4,8 +4,7 @@ A chunk takes one straight way: `body` decodes it if it must, counts it, and has
 the answer: from then on nothing of it is written or counted, whatever else came in the same read.
 """
 
-import time
-
+from unbuffer.clock import monotonic
 from unbuffer.http.coded import without_coded
 from unbuffer.http.content import ContentReader, content_reader
 from unbuffer.http.last_word import KEPT, has_last_word
@@ -181,7 +180,7 @@ class Answer(Taker):
             self._before = self._latest
             self._latest = data if size <= KEPT else data[-KEPT:]
         if chunks < SAMPLE and record.rhythm is not None:
-            record.rhythm.sample(data)
+            record.rhythm.sample(data, usual and record.kind == "sse")
         record.bytes_down += size
         series.bytes_down += size
         if not self.head_sent:
@@ -194,7 +193,7 @@ class Answer(Taker):
     def _silence_over(self, now: float) -> None:
         """The upstream speaks again, or will no more. While the client takes nothing it is not asked to."""
         stream, record = self._stream, self.record
-        since = max(record.last_at, record.sent_at, self._resumed_at)
+        since = max(max(record.last_at, record.sent_at), self._resumed_at)  # compiled, three at once are a call
         if stream is not None and now - since >= LOOK:
             stream.shared.silences.over(record, since, now)
 
@@ -227,7 +226,7 @@ class Answer(Taker):
         record.bytes_down += len(data)
         series.bytes_down += len(data)
         if chunks < SAMPLE and record.rhythm is not None:
-            record.rhythm.sample(data)
+            record.rhythm.sample(data, False)
         if not self.head_sent:
             self._count_head()
         self._writer.body(data, False)
@@ -251,7 +250,7 @@ class Answer(Taker):
         if self._decoding is not None:
             self._decoding.end(trailers)
         else:
-            self.decoded_end(trailers, time.monotonic())
+            self.decoded_end(trailers, monotonic())
 
     def decoded_end(self, trailers: Fields, now: float) -> None:
         """Every byte of the body has gone out."""
@@ -324,7 +323,7 @@ class Answer(Taker):
         stream, series, record = self._stream, self._series, self.record
         if stream is None or series is None or record.paused_at:
             return
-        record.paused_at = time.monotonic()
+        record.paused_at = monotonic()
         record.stalls += 1
         series.stalls += 1
         series.stalling.add(record)
@@ -335,7 +334,7 @@ class Answer(Taker):
         stream, series, record = self._stream, self._series, self.record
         if stream is None or series is None or not record.paused_at:
             return
-        now = self._resumed_at = time.monotonic()
+        now = self._resumed_at = monotonic()
         count_stall(record, series, now)
         if self._decoding is not None and self._decoding.has_more:
             self._decoding.go_on(now)

@@ -1,9 +1,9 @@
 """What a stream is counted by, chunk by chunk. In what every chunk pays, `Histogram.observe` is written out."""
 
-import time
-from bisect import bisect_left
 from typing import Final
 
+from unbuffer.clock import monotonic
+from unbuffer.histogram import bucket
 from unbuffer.record import Record
 from unbuffer.rhythm import PAUSE
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Series
@@ -17,7 +17,7 @@ def count_read(record: Record, series: Series, size: int, now: float) -> None:
     if chunks:
         gap = now - record.last_at
         gaps = series.gaps
-        gaps.counts[bisect_left(GAP_BOUNDS, gap)] += 1
+        gaps.counts[bucket(GAP_BOUNDS, gap)] += 1
         gaps.sum += gap
         if gap > record.max_gap:
             record.max_gap = gap
@@ -35,8 +35,8 @@ def count_read(record: Record, series: Series, size: int, now: float) -> None:
 def count_write(record: Record, series: Series, now: float) -> None:
     """What was read at `now` has been written."""
     relay = series.relay
-    delay = time.monotonic() - now
-    relay.counts[bisect_left(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
+    delay = monotonic() - now
+    relay.counts[bucket(RELAY_BOUNDS, delay) if delay > _PROMPT else 0] += 1
     relay.sum += delay
     timeline = record.timeline
     if timeline is not None:

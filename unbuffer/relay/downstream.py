@@ -4,9 +4,9 @@ What comes while an exchange runs waits, and reading pauses after it, so a conne
 """
 
 import asyncio
-import time
 from functools import partial
 
+from unbuffer.clock import monotonic
 from unbuffer.http.headers import plain_answer
 from unbuffer.http.request import BadRequest, RequestHead
 from unbuffer.http.response import ResponseHead
@@ -48,7 +48,7 @@ class DownstreamConnection(ClientConnection):
         admitted = self._accepted(transport)
         self._writer = ResponseWriter(self.transport)
         if admitted:
-            self._rest()
+            self._rest(monotonic())
             return
         self.plane.totals.rejected[TOO_MANY_CONNECTIONS] += 1
         if self.plane.clients.refused <= refusals.REFUSALS:
@@ -103,7 +103,7 @@ class DownstreamConnection(ClientConnection):
         """Read the client again."""
         if self.reading_paused and not self.transport.is_closing():
             self.reading_paused = False
-            self.read_at = self.resumed_at = time.monotonic()
+            self.read_at = self.resumed_at = monotonic()
             if not self._early:
                 self.transport.resume_reading()
 
@@ -128,7 +128,7 @@ class DownstreamConnection(ClientConnection):
         if exchange is None or self._state == CLOSED or self.transport.is_closing():
             return
         if outcome in WHOLE:
-            self._next(self._writer.close_delimited)
+            self._next(exchange.record.ended, self._writer.close_delimited)
         elif outcome in (Outcome.CLIENT_STALL_TIMEOUT, Outcome.CLIENT_DISCONNECT):
             self.abort()
         elif exchange.answer.head_sent:
@@ -152,11 +152,12 @@ class DownstreamConnection(ClientConnection):
             if self._exchange.tunnel is not None:
                 self._exchange.tunnel.go_away()
         elif self._state == IDLE:
-            at_rest = time.monotonic() >= self._since + patience.CROSSING
+            now = monotonic()
+            at_rest = now >= self._since + patience.CROSSING
             if at_rest and not readable(self.transport.get_extra_info("socket").fileno()):
                 self._close()
             else:
-                self._rest()
+                self._rest(now)
 
     # -- reading
 
@@ -178,7 +179,7 @@ class DownstreamConnection(ClientConnection):
                 return
             else:
                 if self._ending is not None:
-                    self._ending.read_at = time.monotonic()
+                    self._ending.read_at = monotonic()
                 return
 
     def _other_version(self) -> bool:
@@ -206,7 +207,7 @@ class DownstreamConnection(ClientConnection):
         reader = self._reader
         if reader is None:
             reader = self._reader = RequestReader(self.plane.settings.limits)
-        now = time.monotonic()
+        now = monotonic()
         if self._state == IDLE:
             self._since = now
         data = reader.read_head(data)
@@ -249,7 +250,7 @@ class DownstreamConnection(ClientConnection):
             self._move(ANSWER)
             self._reader = None
         if body or last:
-            self.read_at = time.monotonic()
+            self.read_at = monotonic()
             limit = exchange.policy.body_limit
             if limit and exchange.record.bytes_up + len(body) > limit:
                 self._refuse_stream(exchange, LARGE_BODY)
@@ -272,12 +273,12 @@ class DownstreamConnection(ClientConnection):
             return  # the client has left meanwhile
         self.close_after = self._leaves
         self._write(plain_answer(status, body, self.close_after, head_only=head_only))
-        self._next()
+        self._next(monotonic())
 
     def _answer_failure(self, exchange: Exchange, outcome: Outcome, status: int) -> None:
         self.close_after = self._leaves
         self._write(refusals.failure(self.plane, exchange, outcome, status, self.close_after))
-        self._next()
+        self._next(exchange.record.ended)
 
     def _bad_request(self, error: BadRequest) -> None:
         """Refuse what cannot be read, or may not be answered. After what cannot be read the connection ends."""
@@ -302,7 +303,7 @@ class DownstreamConnection(ClientConnection):
     def _record(self, outcome: Outcome, status: int, detail: str) -> None:
         refusals.note(self.plane, self.peer, self._since, outcome, status, detail, self._reader)
 
-    def _next(self, close_delimited: bool = False) -> None:
+    def _next(self, now: float, close_delimited: bool = False) -> None:
         """A response is complete: go on with the next request, or close."""
         if self._state == TUNNEL or (close_delimited and not self.transport.can_write_eof()):
             self._close()
@@ -313,7 +314,7 @@ class DownstreamConnection(ClientConnection):
             self._close()
         else:
             self._move(IDLE)
-            self._rest()
+            self._rest(now)
             if self._early:
                 # In another turn of the loop: a long pipeline must not keep the others waiting.
                 self.plane.loop.call_soon(self._read_early)
@@ -349,7 +350,7 @@ class DownstreamConnection(ClientConnection):
             return 0.0  # a health check is being answered: nobody waits for the client
         return patience.request_wait(self.plane.settings.timeouts, self._state == IDLE, self.plane.clients.closing)
 
-    def _rest(self) -> None:
+    def _rest(self, now: float) -> None:
         """Begin the wait for a request."""
-        self._since = time.monotonic()
-        self._wait(self._since, self._patience)
+        self._since = now
+        self._wait(now, self._patience)

@@ -4,9 +4,9 @@ The response has its own way down (`answer.py`). Every ending, whatever the caus
 """
 
 import asyncio
-import time
 from typing import Final
 
+from unbuffer.clock import monotonic
 from unbuffer.http.coded import ranges_over_coded, value_of
 from unbuffer.http.framing import CHUNKED, LAST_CHUNK, chunk
 from unbuffer.http.headers import request_to_upstream
@@ -111,7 +111,7 @@ class Exchange(Asker):
             self.fail(error)
         else:
             self._connecting = None
-            self._send(connection, time.monotonic())
+            self._send(connection, monotonic())
             self.client.resume_reading()
 
     def _send(self, connection: UpstreamConnection, now: float) -> None:
@@ -145,7 +145,7 @@ class Exchange(Asker):
             return
         self.upstream.write(data)
         if last:
-            self._request_sent(time.monotonic())
+            self._request_sent(monotonic())
 
     def _request_sent(self, now: float) -> None:
         self.record.sent_at = now
@@ -300,7 +300,7 @@ class Exchange(Asker):
             return  # it goes on for whoever comes back
         record.outcome = outcome
         record.detail = detail
-        record.ended = time.monotonic()
+        record.ended = monotonic()
         series = self.answer.close(outcome, record.ended)
         if self._connecting is not None:
             self._connecting.cancel()

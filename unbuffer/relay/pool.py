@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
 from unbuffer.outcome import Outcome
@@ -57,7 +56,8 @@ class Pool(Home):
         self._up = False
         self._turn = asyncio.Lock()
         """Whose turn it is to try, of the requests that wait for an upstream that refuses."""
-        self._resting: deque[UpstreamConnection] = deque()
+        self._resting: list[UpstreamConnection] = []
+        """Since when, in ascending order."""
         self._closed = False
 
     def take(self, now: float) -> UpstreamConnection | None:
@@ -94,7 +94,7 @@ class Pool(Home):
     def look(self, now: float) -> float:
         """Close what has rested too long; the watchdog calls this."""
         while self._resting and self._resting[0].rested_at + self._keep_alive <= now:
-            self._resting.popleft().close()
+            self._resting.pop(0).close()
         self._totals.upstream_idle = len(self._resting)
         return self._resting[0].rested_at + self._keep_alive if self._resting else 0.0
 

@@ -72,8 +72,10 @@ def admission(plane: Plane, policy: Policy, request: RequestHead) -> Refusal | N
 
 def asks_for_health(request: RequestHead) -> bool:
     """Whether the request is a health check, which is no stream: it is answered, neither counted nor logged."""
-    path = request.target.partition(b"?")[0]
-    return path in _HEALTH_PATHS and request.method in (b"GET", b"HEAD") and request.framing == 0
+    target = request.target
+    if not any(target.startswith(path) for path in _HEALTH_PATHS):
+        return False  # as nearly all
+    return target.partition(b"?")[0] in _HEALTH_PATHS and request.method in (b"GET", b"HEAD") and request.framing == 0
 
 
 def of_bad_request(error: BadRequest) -> Refusal:

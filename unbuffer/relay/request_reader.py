@@ -7,7 +7,7 @@ bytes of a head are counted here against the limits.
 import re
 
 from unbuffer.http.framing import CHUNKED
-from unbuffer.http.request import REQUEST_LINE, BadRequest, RequestHead
+from unbuffer.http.request import BadRequest, RequestHead, RequestLine, request_line
 from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.chunked_reader import ChunkedReader
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_fields
@@ -67,28 +67,30 @@ class RequestReader:
         if self._partial:
             data = self._partial + data
             self._partial = b""
-        if data[:1] == b"\r":
+        if data.startswith(b"\r"):
             data = self._skip_empty_lines(data)
-        end = data.find(b"\r\n\r\n") + 4
-        match = REQUEST_LINE.match(data)
-        if match is None or end == 3:
+        # `partition` takes half as long as `find`.
+        text, ended, rest = data.partition(b"\r\n\r\n")
+        first = text.partition(b"\r\n")[0]
+        line = request_line(first) if ended else None
+        if line is None:
             self._partial = data
-            self._check_partial(data, match)
+            self._check_partial(data)
             return b""
-        method, target, major, minor = match.groups()
-        self.method, self.target = method, target
-        if major != b"1" or (minor != b"1" and minor != b"0") or len(target) > self._limits.target:
+        self.method, self.target = line.method, line.target
+        if not line.spoken or len(line.target) > self._limits.target:
             self._partial = data
-            self._check_line(target, major, minor)
+            self._check_line(line)
+        end = len(text) + 4
         if end > self._limits.head:
             self._check_fields(data)
         try:
-            fields = read_fields(data[match.end() : end])
+            fields = read_fields(data[len(first) + 2 : end])
         except FieldError as error:
             raise BadRequest(400, f"bad header section: {error}") from None
         if len(fields) > self._limits.headers:
             raise BadRequest(431, "more header fields than limits.headers")
-        head = self.head = RequestHead(method, target, minor == b"1", fields)
+        head = self.head = RequestHead(line.method, line.target, line.http11, fields)
         self.in_head = False
         framing = head.framing
         if framing == CHUNKED:
@@ -96,7 +98,7 @@ class RequestReader:
         else:
             self._remaining = framing
             self.whole = framing == 0
-        return data[end:]
+        return rest
 
     def read_body(self, data: bytes) -> tuple[bytes, bytes]:
         """Read on in the body; returns its bytes, and what comes after its end. Raises BadRequest."""
@@ -121,17 +123,19 @@ class RequestReader:
                 raise BadRequest(400, "empty lines where a request should be")
         return data
 
-    def _check_line(self, target: bytes, major: bytes, minor: bytes) -> None:
-        if len(target) > self._limits.target:
+    def _check_line(self, line: RequestLine) -> None:
+        if len(line.target) > self._limits.target:
             raise BadRequest(414, "the request target exceeds limits.target")
-        if major != b"1" or (minor != b"1" and minor != b"0"):
+        if not line.spoken:
             raise BadRequest(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
 
-    def _check_partial(self, data: bytes, line: re.Match[bytes] | None) -> None:
+    def _check_partial(self, data: bytes) -> None:
         """An incomplete head goes on waiting only while it can still become one."""
+        first, ended, _ = data.partition(b"\r\n")
+        line = request_line(first) if ended else None
         if line is not None:
-            self.method, self.target, major, minor = line.groups()
-            self._check_line(self.target, major, minor)
+            self.method, self.target = line.method, line.target
+            self._check_line(line)
             self._check_fields(data)
             return
         # What a read brought beyond the limit must not change the answer.

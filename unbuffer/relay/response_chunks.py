@@ -9,6 +9,7 @@ recipient could see another message.
 import re
 from typing import Final
 
+from unbuffer.http.framing import LAST_CHUNK
 from unbuffer.http.request import NO_FIELDS
 from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
@@ -83,6 +84,9 @@ class ChunkedBody:
             size, begin = _plain_size(data, 0, end)
             if size > 0 and begin + size + 2 == end and data.endswith(_CRLF):
                 return data[begin : begin + size]
+            if data == LAST_CHUNK:
+                self.over = True
+                return b""
         parts: list[bytes] = []
         while at < end and not self.damage:
             if self._next == _DATA:

@@ -22,6 +22,11 @@ LARGE: Final = 16384
 """Bytes of a chunk from which on its frame is written beside it, and not around a copy of it."""
 
 
+_SIZES: Final[tuple[bytes, ...]] = tuple(b"%x\r\n" % size for size in range(512))
+"""The line before a chunk, by its size: most events are no larger. (To write a number in hexadecimal costs bytes as
+much as a tenth of all that is done for such a chunk.)"""
+
+
 class ResponseWriter(Writer):
     """The writer of one connection; `begin` before each response."""
 
@@ -73,10 +78,11 @@ class ResponseWriter(Writer):
             if len(data) >= LARGE:
                 self._large_chunk(data, last)
                 return
-            data = b"%x\r\n%b\r\n" % (len(data), data)
-            if last:
-                data += LAST_CHUNK
-        if self._head:
+            size = len(data)
+            line = _SIZES[size] if size < len(_SIZES) else b"%x\r\n" % size
+            data = b"%b%b%b\r\n%b" % (self._head, line, data, LAST_CHUNK if last else b"")
+            self._head = b""
+        elif self._head:
             data = self._head + data
             self._head = b""
         transport = self._transport

@@ -5,7 +5,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from unbuffer.outcome import Outcome
+from unbuffer.outcome import Ending, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.clients import Clients
 from unbuffer.relay.policy import RouteTable
@@ -57,7 +57,7 @@ class Shared:
     def told(self, outcome: Outcome, detail: str) -> str:
         """What a client is told of the end of its stream. What is wrong with its own request it hears exactly; what
         happened between here and the upstream is for the log, since it has addresses in it."""
-        ending = outcome.value
+        ending: Ending = outcome.value
         if not detail or (ending.status >= 500 and not self.settings.proxy_status_details):
             return ending.text
         return f"{ending.text} ({detail})"

@@ -8,9 +8,9 @@ import contextlib
 import os
 import select
 import sys
-import time
 from abc import abstractmethod
 
+from unbuffer.clock import monotonic
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
 from unbuffer.relay.answer import Answer
@@ -160,7 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
             set_options(self.transport.get_extra_info("socket"), self._home.socket_options)
 
     def data_received(self, data: bytes) -> None:
-        now = time.monotonic()
+        now = monotonic()
         exchange = self.exchange
         if exchange is None:
             # Unasked bytes on a connection at rest: a late or a smuggled response. It must meet no request.
