@@ -14,7 +14,6 @@ from types import SimpleNamespace
 from typing import cast
 
 import uvloop
-from aiohttp import web
 
 from unbuffer.histogram import Exemplar
 from unbuffer.observe.exposition import Exposition
@@ -23,6 +22,7 @@ from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle
+from unbuffer.server.listeners import AdminListener
 from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import KINDS, Totals
@@ -97,11 +97,10 @@ async def _measure(scrapes: int, kinds: int) -> None:
     probe = UpstreamProbe(plane.pool.dialer)
     reloads = SimpleNamespace(successful=True, at=0.0)
     exposition = Exposition(totals, lifecycle, probe, reloads, plane.clients.buffered)
-    admin = web.AppRunner(build_admin(lifecycle, probe, exposition, _no_reload))
-    await admin.setup()
-    site = web.TCPSite(admin, "127.0.0.1", 0)
-    await site.start()
-    address = f"http://127.0.0.1:{admin.addresses[0][1]}/metrics"
+    admin = AdminListener(build_admin(lifecycle, probe, exposition, _no_reload))
+    await admin.open("127.0.0.1:0")
+    (listening,) = admin.sockets
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}/metrics"
     fill(totals, kinds)
     clients = [await _client(server.sockets[0].getsockname()[1]) for _ in range(STREAMS)]
     gc.collect()
@@ -138,7 +137,7 @@ async def _measure(scrapes: int, kinds: int) -> None:
     server.close()
     await plane.clients.shutdown(5.0)
     plane.close()
-    await admin.cleanup()
+    await admin.close()
     upstream.close()
 
 

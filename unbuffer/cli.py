@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
 
             return check(arguments)
         if command == "demo":
-            from unbuffer.demo.show import main as demo
+            from unbuffer.demo.command import demo
 
             return demo(arguments.once)
         from unbuffer.settings.dump import dump

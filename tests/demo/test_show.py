@@ -13,7 +13,7 @@ import pytest
 
 from tests.peers import PATIENCE
 from unbuffer.demo import servers
-from unbuffer.demo.show import main
+from unbuffer.demo.command import demo
 
 pytestmark = pytest.mark.process
 
@@ -134,7 +134,7 @@ def test_without_its_packages_it_says_what_to_install(
     for name in ("fastapi", "sse_starlette"):
         monkeypatch.setitem(sys.modules, name, None)
 
-    assert main(once=True) == 69
+    assert demo(once=True) == 69
     assert capsys.readouterr().err == (
         "unbuffer demo needs more packages (fastapi, sse-starlette): "
         "in a clone, pip install '.[demo]', or uvx --from '.[demo]' unbuffer demo\n"

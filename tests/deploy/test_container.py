@@ -210,7 +210,7 @@ def test_it_serves_as_nobody_on_a_read_only_root_and_drains(image: Unpacked, cal
         assert int(status["CapBnd"], 16) == 0
         resident = int(status["VmRSS"].split()[0]) * 1024
         print(f"at rest: {resident / 1e6:.1f} MB")
-        assert resident < 48e6
+        assert resident < 38e6
 
         with running.listen(8000) as upstream:
             streams(running, upstream)

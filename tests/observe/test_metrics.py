@@ -406,7 +406,7 @@ async def test_every_family_is_announced_from_the_start() -> None:
 async def test_the_build_is_named() -> None:
     (labels,) = (dict(labels) for name, labels in flat(await scrape(Totals())) if name == "unbuffer_build_info")
     assert labels["version"] == __version__
-    assert set(labels) == {"version", "python", "aiohttp", "uvloop", "compiled"}
+    assert set(labels) == {"version", "python", "uvloop", "compiled"}
     assert labels["compiled"] == YES_OR_NO
     assert labels["uvloop"] == "none", "the tests run on asyncio's own event loop"
 

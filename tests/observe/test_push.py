@@ -42,7 +42,7 @@ class Sidecar:
 
     async def _snapshot(self) -> Snapshot:
         reloads = SimpleNamespace(successful=True, at=1.0)
-        return Snapshot(self.totals, False, True, 0, reloads, ("1", "3.11", "none", "none", "no"))
+        return Snapshot(self.totals, False, True, 0, reloads, ("1", "3.11", "none", "no"))
 
     def end(self, record: Record) -> None:
         """A stream ends."""

@@ -4,30 +4,28 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
-from unittest import mock
 
 import pytest
-from aiohttp import ClientSession, UnixConnector, web
-from aiohttp.test_utils import TestClient, make_mocked_request
+from aiohttp import ClientSession, UnixConnector
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from pytest_aiohttp.plugin import AiohttpClient
 
-from tests.peers import connect
+from tests.peers import Peer, connect, soon, stop_reading
+from tests.server.admin_port import Client, listening, served
 from unbuffer import __version__
 from unbuffer.observe.exposition import Exposition
 from unbuffer.relay.dial import Dialer
-from unbuffer.server import admin
-from unbuffer.server.admin import build_admin
+from unbuffer.server import pages as pages_module
+from unbuffer.server.admin import build_admin, refuse_rebinding
 from unbuffer.server.lifecycle import Lifecycle, State
+from unbuffer.server.listeners import AdminListener
+from unbuffer.server.pages import Answer, Pages, Refused, Request
 from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
-
-Client = TestClient[web.Request, web.Application]
 
 
 class AdminPort:
@@ -47,7 +45,7 @@ class AdminPort:
         self.reloads += 1
         return self.reloaded
 
-    def build(self) -> web.Application:
+    def build(self) -> Pages:
         probe = UpstreamProbe(Dialer(Settings(upstream=Upstream(url=f"http://{self.upstream_at}"))))
         exposition = Exposition(
             self.totals, self.lifecycle, probe, SimpleNamespace(successful=True, at=0.0), lambda: ()
@@ -65,9 +63,10 @@ async def port() -> AsyncIterator[AdminPort]:
 
 
 @pytest.fixture
-async def client(port: AdminPort, aiohttp_client: AiohttpClient) -> Client:
+async def client(port: AdminPort) -> AsyncIterator[Client]:
     """A client on this machine, as a kubelet or an operator with curl."""
-    return await aiohttp_client(port.build())
+    async with served(port.build()) as client:
+        yield client
 
 
 async def answer(client: Client, path: str, **headers: str) -> tuple[int, str]:
@@ -96,15 +95,15 @@ async def test_an_upstream_that_refuses_is_named(port: AdminPort, client: Client
     )
 
 
-async def test_not_ready_before_it_listens(aiohttp_client: AiohttpClient) -> None:
+async def test_not_ready_before_it_listens() -> None:
     starting = AdminPort()
-    client: Client = await aiohttp_client(starting.build())
-    assert await answer(client, "/readyz") == (
-        503,
-        "[-]listening failed: starting\n[+]upstream ok\nreadyz check failed\n",
-    )
-    starting.lifecycle.move(State.READY)
-    assert await answer(client, "/readyz") == (200, "ok\n")
+    async with served(starting.build()) as client:
+        assert await answer(client, "/readyz") == (
+            503,
+            "[-]listening failed: starting\n[+]upstream ok\nreadyz check failed\n",
+        )
+        starting.lifecycle.move(State.READY)
+        assert await answer(client, "/readyz") == (200, "ok\n")
     starting.upstream.close()
 
 
@@ -215,7 +214,7 @@ async def test_a_client_on_this_machine_calls_it_by_a_name_that_cannot_be_reboun
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:4198", "127.0.0.1.evil.example", "localhost.evil.example", "[evil", ""]
+    "host", ["evil.example", "evil.example:4198", "127.0.0.1.evil.example", "localhost.evil.example", ""]
 )
 @pytest.mark.parametrize("path", ["/livez", "/metrics", "/nothing"])
 async def test_a_web_page_that_made_its_name_point_here_gets_nothing(client: Client, host: str, path: str) -> None:
@@ -226,7 +225,6 @@ async def test_a_web_page_that_made_its_name_point_here_gets_nothing(client: Cli
 
 
 async def test_no_host_is_no_browser(client: Client) -> None:
-    assert client.port is not None
     peer = await connect(client.port)
     await peer.send(b"GET /livez HTTP/1.0\r\n\r\n")
     assert (await peer.rest()).endswith(b"\r\n\r\nok\n")
@@ -235,15 +233,19 @@ async def test_no_host_is_no_browser(client: Client) -> None:
 
 async def test_over_a_unix_socket_every_host_will_do(port: AdminPort, tmp_path: Path) -> None:
     path = str(tmp_path / "admin.sock")
-    runner = web.AppRunner(port.build())
-    await runner.setup()
-    await web.UnixSite(runner, path).start()
+    listener = AdminListener(port.build())
+    await listener.open(f"unix:{path}")
     async with (
         ClientSession(connector=UnixConnector(path)) as session,
         session.get("http://sidecar.example/livez") as response,
     ):
         assert response.status == 200
-    await runner.cleanup()
+    await listener.close()
+
+
+def asked(method: str, path: str, peer: object, *fields: tuple[bytes, bytes]) -> Request:
+    """A request of a peer that cannot be had here without a network."""
+    return Request(method, path, {}, list(fields), peer)
 
 
 @pytest.mark.parametrize(
@@ -258,19 +260,12 @@ async def test_over_a_unix_socket_every_host_will_do(port: AdminPort, tmp_path: 
         (("::ffff:127.0.0.1", 40000, 0, 0), False),
     ],
 )
-async def test_only_who_comes_over_the_network_may_call_it_what_he_likes(
+def test_only_who_comes_over_the_network_may_call_it_what_he_likes(
     peer: tuple[object, ...], over_the_network: bool
 ) -> None:
-    # A peer in the network cannot be had without one, so its transport is played.
-    transport = mock.create_autospec(asyncio.Transport, instance=True)
-    transport.get_extra_info.return_value = peer
-    request = make_mocked_request("GET", "/", headers={"Host": "sidecar.example"}, transport=transport)
-
-    async def page(_: web.Request) -> web.Response:
-        return web.Response()
-
-    with contextlib.nullcontext() if over_the_network else pytest.raises(web.HTTPMisdirectedRequest):
-        assert (await admin._refuse_rebinding(request, page)).status == 200
+    request = asked("GET", "/", peer, (b"Host", b"sidecar.example"))
+    with contextlib.nullcontext() if over_the_network else pytest.raises(Refused, match="localhost"):
+        refuse_rebinding(request)
 
 
 @pytest.mark.parametrize(
@@ -286,13 +281,8 @@ async def test_only_who_comes_over_the_network_may_call_it_what_he_likes(
     ids=["network", "mapped", "unknown", "loopback", "loopback6", "unix"],
 )
 async def test_only_this_machine_drains(port: AdminPort, peer: object, local: bool) -> None:
-    transport = mock.create_autospec(asyncio.Transport, instance=True)
-    transport.get_extra_info.return_value = peer
-    match = await port.build().router.resolve(make_mocked_request("POST", "/drain"))
-    request = make_mocked_request("POST", "/drain", transport=transport)
-
-    with contextlib.nullcontext() if local else pytest.raises(web.HTTPForbidden):
-        assert (await match.handler(request)).status == 200
+    with contextlib.nullcontext() if local else pytest.raises(Refused, match="this machine"):
+        assert (await port.build().answer(asked("POST", "/drain", peer))).status == 200
     assert port.lifecycle.draining is local
 
 
@@ -300,4 +290,194 @@ async def test_probes_and_scrapes_leave_no_line_in_a_log(client: Client, caplog:
     with caplog.at_level(logging.DEBUG):
         for path in ("/livez", "/readyz", "/metrics"):
             await answer(client, path)
-    assert [record for record in caplog.records if record.name.startswith("aiohttp")] == []
+    assert [record for record in caplog.records if record.name != "asyncio"] == []
+
+
+# -- its HTTP
+
+
+async def told(peer: Peer, request: bytes) -> bytes:
+    """The answer to `request`, whose body ends with a line end."""
+    await peer.send(request)
+    head = await peer.head()
+    length = int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0])
+    return head + await peer.read(length)
+
+
+async def test_requests_of_one_connection_are_answered_in_their_order(client: Client) -> None:
+    peer = await connect(client.port)
+    get = b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    post = b"POST /reload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    answers = [await told(peer, get % b"/livez" + post + get % b"/%6Civez" + get % b"/nothing")]
+    answers += [await told(peer, b"") for _ in range(3)]
+    assert [answer.partition(b"\r\n\r\n")[2] for answer in answers] == [
+        b"ok\n", b"reloaded: upstream x\n", b"ok\n", b"404: Not Found\n",
+    ]  # fmt: skip
+    await peer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_head", "ends"),
+    [
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\n", b""),
+        (b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n", b"Connection: close"),
+        (b"GET /livez HTTP/1.0\r\nConnection: keep-alive\r\n", b"Connection: keep-alive"),
+        (b"GET /livez HTTP/1.0\r\n", b"Connection: close"),
+    ],
+)
+async def test_a_connection_lasts_as_its_client_wants(client: Client, request_head: bytes, ends: bytes) -> None:
+    peer = await connect(client.port)
+    answer = await told(peer, request_head + b"\r\n")
+    assert [line for line in answer.split(b"\r\n") if line.startswith(b"Connection")] == ([ends] if ends else [])
+    if ends == b"Connection: close":
+        assert await peer.rest() == b""
+    else:
+        assert (await told(peer, request_head + b"\r\n")).endswith(b"\r\n\r\nok\n")
+    await peer.close()
+
+
+async def test_metrics_for_http_1_0_end_with_the_connection(client: Client) -> None:
+    peer = await connect(client.port)
+    await peer.send(b"GET /metrics HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    head, _, text = (await peer.rest()).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding" not in head
+    assert b"\nunbuffer_draining 0.0\n" in text
+    await peer.close()
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [
+        (b"\x16\x03\x01 no HTTP at all", b"400 Bad Request"),
+        (b"GET /livez HTTP/1.1\r\nHost: [evil\r\n\r\n", b"400 Bad Request"),
+        (b"GET /livez HTTP/1.1\r\n\r\n", b"400 Bad Request"),
+        (b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % bytes(b"x" * 9000), b"414 URI Too Long"),
+        (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", b"505 HTTP Version Not Supported"),
+    ],
+)
+async def test_what_cannot_be_read_is_refused_and_ends_the_connection(
+    client: Client, request_head: bytes, status: bytes
+) -> None:
+    peer = await connect(client.port)
+    await peer.send(request_head)
+    answer = await peer.rest()
+    assert answer.startswith(b"HTTP/1.1 %b\r\n" % status)
+    assert b"\r\nConnection: close\r\n" in answer
+    assert b"\r\nX-Content-Type-Options: nosniff\r\n" in answer
+    await peer.close()
+
+
+async def test_a_client_that_waits_to_send_its_body_is_told_to(client: Client) -> None:
+    peer = await connect(client.port)
+    await peer.send(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n")
+    assert await peer.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert (await told(peer, b"abc")).endswith(b"\r\n\r\nreloaded: upstream x\n")
+    await peer.close()
+
+
+async def test_who_asks_nothing_is_not_waited_for_for_ever(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages_module, "KEEP_ALIVE", 0.01)
+    peer = await connect(client.port)
+    await peer.ended()
+    await peer.close()
+
+
+def admit(request: Request) -> None:
+    """Everybody."""
+
+
+async def test_a_mistake_in_a_page_is_500_and_one_in_a_part_breaks_the_answer() -> None:
+    failures: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["message"]))
+
+    async def whole(request: Request) -> Answer:
+        raise LookupError
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        yield b"a part"
+        raise LookupError
+
+    async def in_parts(request: Request) -> Answer:
+        return Answer(parts())
+
+    pages = Pages(admit)
+    pages.add("/whole", whole)
+    pages.add("/parts", in_parts)
+    async with served(pages) as client:
+        assert await answer(client, "/whole") == (500, "500: Internal Server Error\n")
+        peer = await connect(client.port)
+        await peer.send(b"GET /parts HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await peer.rest()).endswith(b"\r\n\r\n6\r\na part\r\n")
+        await peer.close()
+    assert failures == [f"unbuffer failed on {path} of the admin port" for path in ("/whole", "/parts")]
+
+
+async def test_who_takes_nothing_is_left_and_the_page_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages_module, "PATIENCE", 0.05)
+    left = asyncio.Event()
+
+    async def parts() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield bytes(1 << 22)
+        finally:
+            left.set()
+
+    async def page(request: Request) -> Answer:
+        return Answer(parts())
+
+    pages = Pages(admit)
+    pages.add("/", page)
+    async with listening(pages) as port:
+        peer = await connect(port)
+        stop_reading(peer)
+        await peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await soon(left.wait())
+        await peer.close()
+
+
+async def test_the_port_closes_after_an_answer_that_is_under_way() -> None:
+    asked_for, go = asyncio.Event(), asyncio.Event()
+
+    async def page(request: Request) -> Answer:
+        asked_for.set()
+        await go.wait()
+        return Answer(b"late\n")
+
+    pages = Pages(admit)
+    pages.add("/", page)
+    listener = AdminListener(pages)
+    await listener.open("127.0.0.1:0")
+    (sock,) = listener.sockets
+    idle, peer = [await connect(sock.getsockname()[1]) for _ in range(2)]
+    await peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await soon(asked_for.wait())
+    closed = asyncio.ensure_future(listener.close())
+    await idle.ended()
+    go.set()
+    answer = await peer.rest()
+    assert answer.endswith(b"late\n")
+    assert b"\r\nConnection: close\r\n" in answer
+    await soon(closed)
+    await peer.close()
+    await idle.close()
+
+
+async def test_an_answer_that_does_not_come_does_not_hold_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages_module, "LAST_WORDS", 0.01)
+    asked_for = asyncio.Event()
+
+    async def page(request: Request) -> Answer:
+        asked_for.set()
+        await asyncio.get_running_loop().create_future()
+        raise AssertionError
+
+    pages = Pages(admit)
+    pages.add("/", page)
+    async with listening(pages) as port:
+        peer = await connect(port)
+        await peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await soon(asked_for.wait())
+    await peer.ended()
+    await peer.close()
+    assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -176,7 +176,9 @@ async def test_the_start_tells_version_addresses_and_upstream(command: Start) ->
         rf"upstream http://.*:8000 \(compiled: {YES_OR_NO}\)",
     )
     for line, pattern in zip(sidecar.errors.splitlines()[:3], patterns, strict=True):
-        assert re.fullmatch(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} INFO unbuffer {__version__}: {pattern}", line)
+        assert re.fullmatch(
+            rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d,\d{{3}} INFO unbuffer {re.escape(__version__)}: {pattern}", line
+        )
     await sidecar.end()
 
 
@@ -266,7 +268,7 @@ def privileged_port() -> int:
 
 # What is imported later, too, comes first: another user may be unable to read the files.
 AS_NOBODY = """\
-import encodings.idna, os, sys, uvloop, unbuffer.server.process
+import encodings.idna, os, shutil, sys, uvloop, unbuffer.server.process
 from unbuffer.cli import main
 if os.getuid() == 0:
     os.setuid(65534)

@@ -42,7 +42,7 @@ class Listening(Listeners):
 
     @property
     def addresses(self) -> list[Any]:
-        return self._runner.addresses
+        return [sock.getsockname() for sock in self.sockets]
 
     def connect(self) -> socket.socket:
         """A client's connection, made without a turn of the loop: the kernel completes it, nobody accepts it."""

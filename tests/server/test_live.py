@@ -13,23 +13,22 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import ClientResponse, web
-from aiohttp.test_utils import TestClient, TestServer
-from pytest_aiohttp.plugin import AiohttpClient
+from aiohttp import ClientResponse
 
 from tests.peers import connect, eventually, soon, stop_reading
+from tests.server.admin_port import Client, listening, served
 from tests.server.conftest import Start, Upstream, fetch, finish, start_ports, stream
 from unbuffer import __version__
 from unbuffer.observe.live import WATCHERS, Live, Watcher
 from unbuffer.observe.recent import Recent
 from unbuffer.record import Record
 from unbuffer.server import live_page
+from unbuffer.server import pages as pages_module
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.live_page import add_live_page
+from unbuffer.server.pages import Pages
 from unbuffer.totals import Totals
-
-Client = TestClient[web.Request, web.Application]
 
 PAGE = files("unbuffer.observe") / "page"
 
@@ -52,7 +51,7 @@ class Probe:
         return not self.why_not, self.why_not
 
 
-class Pages:
+class Process:
     """A process with a live page, as far as the page sees it."""
 
     def __init__(self) -> None:
@@ -60,7 +59,7 @@ class Pages:
         self.probe: Any = Probe()
         self.live = Live(Totals(), Recent(), Plane())
 
-    def build(self) -> web.Application:
+    def build(self) -> Pages:
         unasked: Any = None  # no test here asks for readiness or metrics
         admin = build_admin(self.lifecycle, unasked, unasked, unasked)
         add_live_page(admin, self.live, self.lifecycle, self.probe)
@@ -68,13 +67,14 @@ class Pages:
 
 
 @pytest.fixture
-def pages() -> Pages:
-    return Pages()
+def pages() -> Process:
+    return Process()
 
 
 @pytest.fixture
-async def client(pages: Pages, aiohttp_client: AiohttpClient) -> Client:
-    return await aiohttp_client(pages.build())
+async def client(pages: Process) -> AsyncIterator[Client]:
+    async with served(pages.build()) as client:
+        yield client
 
 
 @asynccontextmanager
@@ -172,7 +172,7 @@ async def test_updates_go_on(client: Client, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_who_is_one_too_many_is_told_and_a_page_that_closes_makes_room(
-    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
     open_pages = [await client.get("/streams/updates") for _ in range(WATCHERS)]
@@ -188,15 +188,14 @@ async def test_who_is_one_too_many_is_told_and_a_page_that_closes_makes_room(
 
 
 async def test_a_page_that_reads_nothing_is_closed(
-    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.0)
-    monkeypatch.setattr(live_page, "PATIENCE", 0.05)
+    monkeypatch.setattr(pages_module, "PATIENCE", 0.05)
     # More in a few updates than the kernel takes for one connection.
     monkeypatch.setattr(live_page, "event", lambda *_: bytes(1 << 22))
     left: asyncio.Queue[Watcher] = asyncio.Queue()
     monkeypatch.setattr(pages.live, "leave", left.put_nowait)
-    assert client.port is not None
     peer = await connect(client.port)
     stop_reading(peer)
     await peer.send(b"GET /streams/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -208,7 +207,7 @@ async def test_a_page_that_reads_nothing_is_closed(
     ("name", "value"),
     [("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Site", "same-site")],
 )
-async def test_another_site_takes_no_place(client: Client, pages: Pages, name: str, value: str) -> None:
+async def test_another_site_takes_no_place(client: Client, pages: Process, name: str, value: str) -> None:
     async with client.get("/streams/updates", headers={name: value}) as response:
         assert response.status == 403
     assert not pages.live._watchers
@@ -225,17 +224,15 @@ async def test_updates_have_no_head_to_ask_for(client: Client) -> None:
         assert response.status == 405
 
 
-async def test_columns_come_for_as_long_as_the_port_is_there(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_columns_come_for_as_long_as_the_port_is_there(pages: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_page, "COLUMN", 0.0)
-    server = TestServer(pages.build())
-    await server.start_server()
-    await eventually(lambda: len(pages.live.heatmap.columns) > 2)
-    await soon(server.close())
+    async with listening(pages.build()):
+        await eventually(lambda: len(pages.live.heatmap.columns) > 2)
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 async def test_the_page_is_told_whose_it_is_and_that_its_upstream_is_down(
-    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
     pages.probe.why_not = "connection refused"
@@ -250,7 +247,7 @@ async def test_the_page_is_told_whose_it_is_and_that_its_upstream_is_down(
 
 
 async def test_an_upstream_that_answers_nothing_holds_up_no_update(
-    client: Client, pages: Pages, monkeypatch: pytest.MonkeyPatch
+    client: Client, pages: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
     monkeypatch.setattr(live_page, "ANSWER", 0.001)
@@ -271,16 +268,13 @@ async def test_an_upstream_that_answers_nothing_holds_up_no_update(
 # -- the end
 
 
-async def test_an_open_page_does_not_hold_the_port(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_open_page_does_not_hold_the_port(pages: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 3600.0)
-    runner = web.AppRunner(pages.build(), shutdown_timeout=3600.0)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    peer = await connect(runner.addresses[0][1])
-    await peer.send(b"GET /streams/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    await peer.until(b"event: news")
-    await soon(runner.cleanup())
+    monkeypatch.setattr(pages_module, "LAST_WORDS", 3600.0)
+    async with listening(pages.build()) as port:
+        peer = await connect(port)
+        await peer.send(b"GET /streams/updates HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await peer.until(b"event: news")
     assert (await peer.rest()).endswith(b"0\r\n\r\n")
     await peer.close()
 

@@ -14,7 +14,7 @@ import trustme
 
 from unbuffer.relay.plane import Plane
 from unbuffer.server.advice import Advice
-from unbuffer.server.listeners import Listeners, listening_sockets
+from unbuffer.server.listeners import Listeners
 from unbuffer.server.reload import AT_START_ONLY, Reloader
 from unbuffer.server.upstream_probe import UpstreamProbe
 from unbuffer.server.watch import Watch
@@ -142,8 +142,7 @@ NOT_SHOWN: Final = ("upstream.tls.certificate", "upstream.tls.key")
 
 def patience_of(process: "Process") -> set[int]:
     """Milliseconds in which the client of each listener has to acknowledge what it was sent."""
-    listeners = listening_sockets(process.listeners._runner)
-    return {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for sock in listeners}
+    return {sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for sock in process.listeners.sockets}
 
 
 class Process:

@@ -4,7 +4,6 @@ Whatever happens, no child outlives the show.
 """
 
 import asyncio
-import importlib.util
 import signal
 import sys
 from collections.abc import Coroutine
@@ -17,8 +16,6 @@ from unbuffer.demo.processes import Server, ServerFailed
 from unbuffer.demo.race import Lane, Question, race
 from unbuffer.demo.screen import Screen, standard_output
 
-EX_UNAVAILABLE = 69
-
 CHAT = Question(
     "/gzip/v1/chat/completions",
     {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "Why stream?"}]},
@@ -29,14 +26,9 @@ PLAIN_TEXT = Question("/text")
 def main(once: bool) -> int:
     """Show the streams; then, unless `once`, keep the servers for the user's own attempts until Ctrl-C.
 
-    Returns the exit code: 0; 1 when something failed, or when a show with `once` was interrupted; 69 when the demo's
-    packages are not installed. What failed is said on standard error.
+    Returns the exit code: 0; 1 when something failed, which standard error tells, or when a show with `once` was
+    interrupted.
     """
-    needed = {name: importlib.util.find_spec(name) for name in ("fastapi", "sse_starlette", "uvicorn", "websockets")}
-    if missing := [name.replace("_", "-") for name, found in needed.items() if found is None]:
-        cure = "in a clone, pip install '.[demo]', or uvx --from '.[demo]' unbuffer demo"
-        print(f"unbuffer demo needs more packages ({', '.join(missing)}): {cure}", file=sys.stderr)
-        return EX_UNAVAILABLE
     try:
         ended = asyncio.run(_until_stopped(once))
     except ServerFailed as error:

@@ -232,7 +232,7 @@ def trailers_to_downstream(fields: Fields) -> bytes:
 
 def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b"", head_only: bool = False) -> bytes:
     """A whole response that unbuffer itself makes, marked by Proxy-Status (RFC 9209) where `error` names a type."""
-    reason = _REASONS.get(status, b"Error")
+    reason = REASONS.get(status, b"Error")
     line = text.encode("ascii", "replace").translate(_ONE_LINE)
     if error:
         details = line.replace(b"\\", b"").replace(b'"', b"'")
@@ -243,7 +243,7 @@ def own_answer(status: int, error: str, text: str, close: bool, extra: bytes = b
 def plain_answer(status: int, body: bytes, close: bool, extra: bytes = b"", head_only: bool = False) -> bytes:
     """A whole response of text that unbuffer itself makes. extra: more fields, as lines."""
     parts = [
-        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\n" % (status, _REASONS.get(status, b"Error")),
+        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\n" % (status, REASONS.get(status, b"Error")),
         b"Cache-Control: no-store\r\nContent-Length: %d\r\n" % len(body),
         date_line(),
         _FORCED,
@@ -258,14 +258,17 @@ def plain_answer(status: int, body: bytes, close: bool, extra: bytes = b"", head
 # A control character would be a line of its own, or worse.
 _ONE_LINE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 
-_REASONS = {
+REASONS: Final = {
     200: b"OK",
     400: b"Bad Request",
     401: b"Unauthorized",
+    403: b"Forbidden",
     404: b"Not Found",
+    405: b"Method Not Allowed",
     408: b"Request Timeout",
     413: b"Content Too Large",
     414: b"URI Too Long",
+    421: b"Misdirected Request",
     431: b"Request Header Fields Too Large",
     500: b"Internal Server Error",
     501: b"Not Implemented",

@@ -6,25 +6,20 @@ A scrape must not be felt by the streams: it is written in short steps, and the 
 import asyncio
 import platform
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass
-from itertools import accumulate, chain
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from itertools import accumulate
 from typing import Protocol
-
-from prometheus_client import CollectorRegistry, GCCollector, Metric, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.samples import Exemplar, Sample
 
 from unbuffer import __version__
 from unbuffer.compiled import YES_OR_NO
 from unbuffer.histogram import Histogram
 from unbuffer.observe.family import Family, Reloads, Snapshot
 from unbuffer.observe.metrics import FAMILIES
+from unbuffer.observe.process_families import process_families
 from unbuffer.totals import Totals
 
-STEP = 8
-"""Samples after which the loop turns; the histogram that is under way is finished first. prometheus_client takes 5 µs
-for a sample in text and 10 µs in OpenMetrics: a step takes up to half a millisecond."""
+STEP = 64
+"""Lines after which the loop turns; a histogram that is under way is finished first. A line takes 4 µs."""
 
 CONNECTIONS = 256
 """Clients after which the loop turns, while all are asked what waits for them: 0.4 µs each."""
@@ -34,6 +29,10 @@ PART = 65536
 
 UPSTREAM_PATIENCE = 1.0
 """Seconds that a scrape waits for the upstream. Prometheus gives up after 10 s, often after less."""
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+"""The two formats. Every name is one that needs no escaping."""
 
 
 class Lifecycle(Protocol):
@@ -73,32 +72,26 @@ class Exposition:
         self._buffered = buffered
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
         uvloop = _version("uvloop") if loop == "uvloop" else "none"
-        self._build = (__version__, platform.python_version(), _version("aiohttp"), uvloop, YES_OR_NO)
-        self._process = CollectorRegistry()
-        ProcessCollector(registry=self._process)
-        PlatformCollector(registry=self._process)
-        GCCollector(registry=self._process)
+        self._build = (__version__, platform.python_version(), uvloop, YES_OR_NO)
 
-    def render(self, accept: str) -> tuple[AsyncIterator[bytes], str]:
+    def render(self, accept: str) -> tuple[AsyncGenerator[bytes, None], str]:
         """The body in parts and its Content-Type: OpenMetrics for an Accept value that asks for it, else text."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except TypeError:  # its way to say that the version asked for is no number
-            encode, content_type = choose_encoder("")
-        return self._parts(encode, content_type.startswith("application/openmetrics-text")), content_type
+        openmetrics = any(map(_is_openmetrics, accept.split(",")))
+        return self._parts(openmetrics), OPENMETRICS if openmetrics else TEXT
 
-    async def _parts(self, encode: "Callable[[_Step], bytes]", openmetrics: bool) -> AsyncIterator[bytes]:
+    async def _parts(self, openmetrics: bool) -> AsyncGenerator[bytes, None]:
         snapshot = await self.snapshot()
         # In a thread: with many connections the kernel takes milliseconds to list the open files.
-        process = await asyncio.to_thread(list, self._process.collect())
+        process = await asyncio.to_thread(process_families)
         part = b""
-        for step in chain(*(_steps(family, snapshot) for family in FAMILIES), map(_Step, process)):
-            part += step.written(encode)
-            if len(part) >= PART:
-                yield part
-                part = b""
-            await asyncio.sleep(0)
-        yield part + _EOF if openmetrics else part
+        for family in (*FAMILIES, *process):
+            for step in _steps(family, snapshot, openmetrics):
+                part += step.encode()
+                if len(part) >= PART:
+                    yield part
+                    part = b""
+                await asyncio.sleep(0)
+        yield part + b"# EOF\n" if openmetrics else part
 
     async def snapshot(self) -> Snapshot:
         """Where the families read their values, now."""
@@ -123,51 +116,51 @@ class Exposition:
         return up
 
 
-_EOF = b"# EOF\n"
+def _is_openmetrics(accepted: str) -> bool:
+    """Whether a member of an Accept value is OpenMetrics, of a version that any reader of 1.0 knows."""
+    media, *parameters = (part.strip() for part in accepted.split(";"))
+    versions = [value for name, _, value in (one.partition("=") for one in parameters) if name == "version"]
+    return media == "application/openmetrics-text" and all(one in ("0.0.1", "1.0.0") for one in versions)
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """Samples of one family, as prometheus_client's encoders take them."""
-
-    metric: Metric
-    first: bool = True
-
-    def collect(self) -> Iterable[Metric]:
-        return (self.metric,)
-
-    def written(self, encode: "Callable[[_Step], bytes]") -> bytes:
-        """The lines of this step; only the first of a family has HELP and TYPE."""
-        text = encode(self).removesuffix(_EOF)
-        return text if self.first else text.split(b"\n", 2)[2]
-
-
-def _steps(family: Family, snapshot: Snapshot) -> Iterator[_Step]:
+def _steps(family: Family, snapshot: Snapshot, openmetrics: bool) -> Iterator[str]:
     """The family in steps. What is counted is read when its step is made, a histogram's numbers all at once."""
-    # prometheus_client adds the suffix of a counter by itself, where the format wants it.
-    name = family.name.removesuffix("_total")
-    metric, first = Metric(name, family.help, family.type), True
-    for labels, value in family.read(snapshot):
-        names = dict(zip(family.labels, labels, strict=True))
+    # OpenMetrics announces a counter without the suffix that its samples have.
+    name = family.name.removesuffix("_total") if openmetrics else family.name
+    lines = [f"# HELP {name} {family.help}\n# TYPE {name} {family.type}\n"]
+    for values, value in family.read(snapshot):
+        # In the order of their names, as most programs write them, so that a grep for a series finds it.
+        labels = sorted(
+            f'{label}="{one.translate(_ESCAPES)}"' for label, one in zip(family.labels, values, strict=True)
+        )
         if isinstance(value, Histogram):
-            metric.samples += _histogram_samples(name, names, value)
+            lines += _histogram_lines(family.name, labels, value, openmetrics)
         else:
-            metric.samples.append(Sample(family.name, names, value))
-        if len(metric.samples) >= STEP:
-            yield _Step(metric, first)
-            metric, first = Metric(name, family.help, family.type), False
-    if first or metric.samples:
-        yield _Step(metric, first)
+            lines.append(_line(family.name, labels, value))
+        if len(lines) >= STEP:
+            yield "".join(lines)
+            lines.clear()
+    yield "".join(lines)
 
 
-def _histogram_samples(name: str, labels: dict[str, str], histogram: Histogram) -> Iterator[Sample]:
-    total, bucket, exemplars = 0, f"{name}_bucket", histogram.exemplars or {}
+def _histogram_lines(name: str, labels: list[str], histogram: Histogram, openmetrics: bool) -> Iterator[str]:
+    total = 0
+    before = "".join(f"{one}," for one in labels if one < "le=")
+    after = "".join(f",{one}" for one in labels if one > "le=")
+    exemplars = (histogram.exemplars or {}) if openmetrics else {}  # the text format knows none
     for index, (bound, total) in enumerate(zip((*histogram.bounds, "+Inf"), accumulate(histogram.counts), strict=True)):
         exemplar = exemplars.get(index)
-        told = Exemplar({"trace_id": exemplar.trace}, exemplar.value, exemplar.time) if exemplar else None
-        yield Sample(bucket, {**labels, "le": str(bound)}, total, exemplar=told)
-    yield Sample(f"{name}_count", labels, total)
-    yield Sample(f"{name}_sum", labels, histogram.sum)
+        told = f' # {{trace_id="{exemplar.trace}"}} {exemplar.value} {exemplar.time}' if exemplar else ""
+        yield f'{name}_bucket{{{before}le="{bound}"{after}}} {float(total)}{told}\n'
+    yield _line(f"{name}_count", labels, total)
+    yield _line(f"{name}_sum", labels, histogram.sum)
+
+
+def _line(name: str, labels: list[str], value: float) -> str:
+    return f"{name}{{{','.join(labels)}}} {float(value)}\n" if labels else f"{name} {float(value)}\n"
+
+
+_ESCAPES = {ord("\\"): "\\\\", ord("\n"): "\\n", ord('"'): '\\"'}
 
 
 def _version(library: str) -> str:

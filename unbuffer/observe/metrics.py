@@ -362,7 +362,7 @@ FAMILIES = (
     Family(
         "unbuffer_build_info",
         "gauge",
-        ("version", "python", "aiohttp", "uvloop", "compiled"),
+        ("version", "python", "uvloop", "compiled"),
         "Always 1; the labels hold the versions, uvloop=none where another event loop runs, compiled=yes or no.",
         "at the start",
         lambda now: ((now.build, 1),),

@@ -144,10 +144,10 @@ class Clients:
         if self.unattended is not None:
             self.unattended.drain()
 
-    async def shutdown(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the connections to end, then end what still runs, visibly."""
+    async def shutdown(self, seconds: float) -> None:
+        """Wait up to so many seconds for the connections to end, then end what still runs, visibly."""
         self._empty = asyncio.Event()
-        if await self._all_closed(timeout):
+        if await self._all_closed(seconds):
             return
         self.end_streams()
         if await self._all_closed(LAST_WORDS):
@@ -163,10 +163,10 @@ class Clients:
         if self.unattended is not None:
             self.unattended.end_streams(Outcome.DRAINING)
 
-    async def _all_closed(self, timeout: float) -> bool:
+    async def _all_closed(self, seconds: float) -> bool:
         assert self._empty is not None
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 # A connection is gone a moment before its stream is one without a client: look once more.
                 while not self._idle:
                     self._empty.clear()

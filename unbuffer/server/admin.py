@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable
 from unbuffer import __version__
 from unbuffer.observe.exposition import Exposition
 from unbuffer.relay.trust import address_of
-from unbuffer.server.aiohttp_server import Handler, web
 from unbuffer.server.health import readiness
 from unbuffer.server.lifecycle import Lifecycle
+from unbuffer.server.pages import Answer, Pages, Refused, Request
 from unbuffer.server.upstream_probe import UpstreamProbe
 
 _INDEX = f"""\
@@ -30,23 +30,20 @@ Reload = Callable[[], Awaitable[tuple[bool, str]]]
 """Reads the settings again. Whether they are in force, and what there is to say of it."""
 
 
-def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> web.Application:
-    """The application of the admin port."""
-    pages = _Pages(lifecycle, probe, exposition, reload)
-    # Probes and scrapes come every few seconds: a line for each would bury the log of the streams.
-    admin = web.Application(middlewares=[_refuse_rebinding], handler_args={"access_log": None})
-    admin.on_response_prepare.append(_add_headers)
-    admin.router.add_get("/", pages.index)
-    admin.router.add_get("/livez", pages.livez)
-    admin.router.add_get("/healthz", pages.livez)
-    admin.router.add_get("/readyz", pages.readyz)
-    admin.router.add_get("/metrics", pages.metrics)
-    admin.router.add_post("/drain", pages.drain)
-    admin.router.add_post("/reload", pages.reload)
-    return admin
+def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> Pages:
+    """The pages of the admin port. Probes and scrapes come every few seconds: none has a line in a log."""
+    admin, pages = _Admin(lifecycle, probe, exposition, reload), Pages(refuse_rebinding)
+    pages.add("/", admin.index)
+    pages.add("/livez", admin.livez)
+    pages.add("/healthz", admin.livez)
+    pages.add("/readyz", admin.readyz)
+    pages.add("/metrics", admin.metrics)
+    pages.add("/drain", admin.drain, "POST")
+    pages.add("/reload", admin.reload, "POST")
+    return pages
 
 
-class _Pages:
+class _Admin:
     """What the paths answer."""
 
     def __init__(self, lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> None:
@@ -55,69 +52,54 @@ class _Pages:
         self._exposition = exposition
         self._reload = reload
 
-    async def index(self, request: web.Request) -> web.Response:
-        return web.Response(text=_INDEX)
+    async def index(self, request: Request) -> Answer:
+        return Answer(_INDEX.encode())
 
-    async def livez(self, request: web.Request) -> web.Response:
+    async def livez(self, request: Request) -> Answer:
         """Whether the event loop turns. The upstream plays no part: restarting unbuffer would not mend it."""
-        return web.Response(text="ok\n")
+        return Answer(b"ok\n")
 
-    async def readyz(self, request: web.Request) -> web.Response:
+    async def readyz(self, request: Request) -> Answer:
         """Whether to send requests here."""
         ready, text = await readiness(self._lifecycle, self._probe, reasons=True)
         if ready and "verbose" not in request.query:
             text = "ok\n"
-        return web.Response(text=text, status=200 if ready else 503)
+        return Answer(text.encode(), 200 if ready else 503)
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._exposition.render(", ".join(request.headers.getall("Accept", ())))
-        return web.Response(body=body, headers={"Content-Type": content_type})
+    async def metrics(self, request: Request) -> Answer:
+        body, content_type = self._exposition.render(request.field(b"accept") or "")
+        return Answer(body, content_type=content_type)
 
-    async def drain(self, request: web.Request) -> web.Response:
+    async def drain(self, request: Request) -> Answer:
         """Begin the graceful end. From this answer on the process is not ready; who asks again changes nothing."""
         _only_from_here(request, "drain")
         self._lifecycle.drain()
-        return web.Response(text="draining\n")
+        return Answer(b"draining\n")
 
-    async def reload(self, request: web.Request) -> web.Response:
+    async def reload(self, request: Request) -> Answer:
         """Read the settings again; the answer comes when they are in force, or says why they are not."""
         _only_from_here(request, "reload")
         well, text = await self._reload()
-        return web.Response(text=f"{text}\n", status=200 if well else 500)
+        return Answer(f"{text}\n".encode(), 200 if well else 500)
 
 
-def _only_from_here(request: web.Request, to: str) -> None:
-    """Raises HTTPForbidden for other machines and for web pages."""
+def _only_from_here(request: Request, to: str) -> None:
+    """Raises Refused for other machines and for web pages."""
     # A web page can send a POST to any address, and its browser then says where the page came from.
-    if not _is_local(_peer(request)) or "Origin" in request.headers:
-        raise web.HTTPForbidden(text=f"403: only a program on this machine may {to}\n")
+    if not _is_local(request.peer) or request.field(b"origin") is not None:
+        raise Refused(403, f"only a program on this machine may {to}")
 
 
-async def _add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Cache-Control"] = "no-store"
-
-
-@web.middleware
-async def _refuse_rebinding(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Keep web pages out that made a name of their own resolve to this machine (DNS rebinding).
+def refuse_rebinding(request: Request) -> None:
+    """Keep web pages out that made a name of their own resolve to this machine (DNS rebinding). Raises Refused.
 
     A browser sends such a page's name as Host; an IP address and `localhost` cannot be such a name. Only a loopback
     peer is looked at: a browser on this machine, or at the other end of `kubectl port-forward`. Whoever comes over the
     network, as Prometheus and the kubelet do, may call this host what it likes.
     """
-    peer = _peer(request)
-    host = request.headers.get("Host")
-    if host is not None and _is_loopback(peer) and not _cannot_be_rebound(host):
-        raise web.HTTPMisdirectedRequest(
-            text="421: on this machine, call the admin port localhost or by its IP address\n"
-        )
-    return await handler(request)
-
-
-def _peer(request: web.Request) -> object:
-    """The other side as the transport tells it: a tuple for TCP."""
-    return request.transport.get_extra_info("peername") if request.transport else None
+    host = request.field(b"host")
+    if host is not None and _is_loopback(request.peer) and not _cannot_be_rebound(host):
+        raise Refused(421, "on this machine, call the admin port localhost or by its IP address")
 
 
 def _is_local(peer: object) -> bool:
