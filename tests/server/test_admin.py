@@ -375,6 +375,13 @@ async def test_a_client_that_waits_to_send_its_body_is_told_to(client: Client) -
     await peer.close()
 
 
+async def test_a_body_that_cannot_be_read_ends_the_connection_and_is_no_second_request(client: Client) -> None:
+    peer = await connect(client.port)
+    await peer.send(b"POST /reload HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n")
+    assert (await peer.rest()).partition(b"\r\n\r\n")[2] == b"reloaded: upstream x\n"
+    await peer.close()
+
+
 async def test_who_asks_nothing_is_not_waited_for_for_ever(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages_module, "KEEP_ALIVE", 0.01)
     peer = await connect(client.port)

@@ -199,12 +199,13 @@ class _Talk:
         return request.head
 
     async def _body_dropped(self, request: RequestReader) -> bool:
-        """Returns whether it was whole."""
-        while not request.whole:
-            if not self._early and not await self._more():
-                return False
-            _, self._early = request.read_body(self._early)
-        return True
+        """Returns whether it was whole. Nothing is said of one that cannot be read: its request has its answer."""
+        with contextlib.suppress(BadRequest):
+            while not request.whole:
+                if not self._early and not await self._more():
+                    return False
+                _, self._early = request.read_body(self._early)
+        return request.whole
 
     async def _more(self) -> bool:
         """Returns whether the client says more."""
