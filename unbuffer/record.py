@@ -11,8 +11,8 @@ from unbuffer.presence import Presence
 from unbuffer.rhythm import Rhythm
 from unbuffer.timeline import Timeline
 
-_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
-
+METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
+"""The registered methods that have a label of their own."""
 
 UNKNOWN: Final = 0
 """Nobody looked: no event-stream and no lines of JSON, or one that did not end well."""
@@ -147,4 +147,4 @@ class Record:
     @property
     def method_label(self) -> str:
         """The method as a label value: the registered ones by name, the rest as `_OTHER`, as OpenTelemetry has it."""
-        return self.method if self.method in _METHODS else "_OTHER"
+        return self.method if self.method in METHODS else "_OTHER"

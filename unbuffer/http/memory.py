@@ -11,16 +11,21 @@ MOST: Final = 256
 LONGEST: Final = 128
 """Bytes of what is remembered, at the most: a memory that is full takes 50 kB, and what was read."""
 
+Said = TypeVar("Said")
 Read = TypeVar("Read")
+
+
+def keep(memory: dict[Said, Read], said: Said, read: Read) -> Read:
+    """Keep what was made of something that is never long. Returns it."""
+    if len(memory) == MOST:
+        memory.clear()
+    memory[said] = read
+    return read
 
 
 def remember(memory: dict[bytes, Read], said: bytes, read: Read) -> Read:
     """Keep what was read. Returns it."""
-    if len(said) <= LONGEST:
-        if len(memory) == MOST:
-            memory.clear()
-        memory[said] = read
-    return read
+    return keep(memory, said, read) if len(said) <= LONGEST else read
 
 
 _lower: Final[dict[bytes, bytes]] = {}

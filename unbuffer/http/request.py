@@ -12,6 +12,7 @@ from unbuffer.http.framing import FramingError, request_framing
 from unbuffer.http.memory import remember
 from unbuffer.http.tokens import TCHAR
 from unbuffer.managed import REQUEST
+from unbuffer.record import METHODS
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -38,9 +39,7 @@ _TRACEPARENT = re.compile(
     rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-((?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?:-.*)?"
 )
 
-METHODS: Final = {
-    name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "PATCH", "QUERY")
-}
+_METHODS: Final = {name.encode(): name for name in METHODS}
 """The usual methods as text."""
 
 # Safe to send twice, so that a request may be repeated after a connection broke (RFC 9110, section 9.2.2).
@@ -212,7 +211,7 @@ class RequestHead:
     @property
     def method_name(self) -> str:
         """The method as text; one object for all requests with a usual one."""
-        return METHODS.get(self.method) or self.method.decode("ascii")
+        return _METHODS.get(self.method) or self.method.decode("ascii")
 
     @property
     def version(self) -> str:

@@ -6,14 +6,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from unbuffer.http.headers import Peer
+from unbuffer.http.memory import keep
 from unbuffer.relay.proxy_header import ProxyHeader
 from unbuffer.settings.model import Listen, Settings
 
-KNOWN: Final = 256
-"""Addresses that are known at a time: most sidecars are reached by way of a few load balancers."""
-
 _origins: Final[dict[tuple[Any, bool], "Origin"]] = {}
-"""Those of connections without a PROXY header, one for each address."""
+"""Those of connections without a PROXY header, one for each address: most sidecars are reached by a few others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +33,7 @@ class Origin:
         place = peername[:1] if isinstance(peername, tuple) else peername
         secure = transport.get_extra_info("sslcontext") is not None
         origin = _origins.get((place, secure))
-        if origin is None:
-            if len(_origins) == KNOWN:
-                _origins.clear()
-            origin = _origins[place, secure] = cls(place, secure)
-        return origin
+        return origin if origin is not None else keep(_origins, (place, secure), cls(place, secure))
 
 
 class Trust:
@@ -61,9 +55,7 @@ class Trust:
         if header is None:
             known = self._peers.get(origin)
             if known is None:
-                if len(self._peers) == KNOWN:
-                    self._peers.clear()
-                known = self._peers[origin] = self._peer(origin.peername, origin.secure)
+                known = keep(self._peers, origin, self._peer(origin.peername, origin.secure))
             return known
         secure = _is_https(header, self._listen, origin.secure)
         peer = self._peer((header.address,) if header.address else origin.peername, secure)
