@@ -4,6 +4,8 @@ And without certificate authorities: httpx reads them for each client, and for e
 of a second of a processor.
 """
 
+import socket as sockets
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -36,3 +38,14 @@ def stream(method: str, url: str, **options: Any) -> AbstractContextManager[http
 
 def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {"trust_env": False, "timeout": PATIENCE, "verify": False} | options
+
+
+def until_it_listens(address: str | tuple[str, int]) -> None:
+    """Wait until somebody takes connections there."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with sockets.socket(sockets.AF_UNIX if isinstance(address, str) else sockets.AF_INET) as client:
+            if client.connect_ex(address) == 0:
+                return
+        assert time.monotonic() < deadline, f"nobody listens on {address}"
+        time.sleep(0.01)

@@ -1,19 +1,17 @@
 """Proxies in front of a URL. Where nothing else is said they listen on a Unix socket, and give its path."""
 
 import shutil
-import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from signal import SIGTERM
 
+from tests import local
 from tests.deploy.balancers import free_port, hosts
 from tests.e2e.processes import running
 from tests.e2e.test_behind_proxies import nginx as nginx_with
 from tests.e2e.test_behind_proxies import program
-from tests.peers import PATIENCE
 
 HAPROXY = """
 defaults
@@ -57,7 +55,7 @@ def haproxy(directory: Path, url: str, server: str = "60s") -> Iterator[str]:
     file = directory / "haproxy.cfg"
     file.write_text(HAPROXY.format(listen=listen, address=_address(url), server=server))
     with running(program("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
-        _listens((host, int(listen.partition(":")[2])))
+        local.until_it_listens((host, int(listen.partition(":")[2])))
         yield f"http://{listen}"
 
 
@@ -69,20 +67,9 @@ def caddy(directory: Path, url: str, directives: str) -> Iterator[str]:
     file.write_text(CADDY.format(socket=path, address=_address(url), directory=directory, directives=directives))
     command = shutil.which("caddy", path=str(Path(sys.executable).parent)) or program("caddy")
     with running(command, "run", "--config", str(file), "--adapter", "caddyfile"):
-        _listens(str(path))
+        local.until_it_listens(str(path))
         yield str(path)
 
 
 def _address(url: str) -> str:
     return url.partition("://")[2]
-
-
-def _listens(address: str | tuple[str, int]) -> None:
-    """Wait until somebody takes connections there."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        with socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET) as client:
-            if client.connect_ex(address) == 0:
-                return
-        assert time.monotonic() < deadline, f"nobody listens on {address}"
-        time.sleep(0.01)
