@@ -245,7 +245,7 @@ async def test_over_a_unix_socket_every_host_will_do(port: AdminPort, tmp_path: 
 
 def asked(method: str, path: str, peer: object, *fields: tuple[bytes, bytes]) -> Request:
     """A request of a peer that cannot be had here without a network."""
-    return Request(method, path, {}, list(fields), peer)
+    return Request(method, path, {}, list(fields), peer, asyncio.Event())
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ async def test_updates_go_on(client: Client, monkeypatch: pytest.MonkeyPatch) ->
 async def test_who_is_one_too_many_is_told_and_a_page_that_closes_makes_room(
     client: Client, pages: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(live_page, "PAUSE", 0.001)
+    monkeypatch.setattr(live_page, "PAUSE", 3600.0)  # that a page has closed is known before the next update
     open_pages = [await client.get("/streams/updates") for _ in range(WATCHERS)]
     async with client.get("/streams/updates") as response:
         assert (response.status, await response.text()) == (503, f"503: {WATCHERS} pages are open already\n")

@@ -44,7 +44,7 @@ _HEADERS = {
 
 def add_live_page(pages: Pages, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
     """Serve the page under /streams."""
-    page = _LivePage(live, lifecycle, probe, pages.ending)
+    page = _LivePage(live, lifecycle, probe)
     pages.add("/streams", _file("page.html"))
     pages.add("/streams/updates", page.updates, "GET")
     for name in _ASSETS:
@@ -53,16 +53,15 @@ def add_live_page(pages: Pages, live: Live, lifecycle: Lifecycle, probe: Upstrea
 
 
 class _LivePage:
-    """Its updates. ending: set when the port closes."""
+    """Its updates."""
 
-    def __init__(self, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe, ending: asyncio.Event) -> None:
+    def __init__(self, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
         self._live = live
         self._lifecycle = lifecycle
         self._probe = probe
         self._upstream = ""
         """Why it takes no connections."""
         self._asking: asyncio.Task[None] | None = None
-        self._ending = ending
         self._hello = HELLO.of(socket.gethostname(), __version__, time.time())
 
     async def updates(self, request: Request) -> Answer:
@@ -79,17 +78,17 @@ class _LivePage:
             raise Refused(503, f"{WATCHERS} pages are open already")
         number = request.query.get("stream", "")
         wanted = int(number) if number.isdecimal() and len(number) < 16 else 0
-        return Answer(self._tell(wanted, running), content_type="text/event-stream", fields=_HEADERS)
+        return Answer(self._tell(wanted, running, request.over), content_type="text/event-stream", fields=_HEADERS)
 
-    async def _tell(self, wanted: int, running: list[Record]) -> AsyncGenerator[bytes, None]:
-        # A page that is gone, or that reads nothing, is left in the midst of it, and makes room for another.
+    async def _tell(self, wanted: int, running: list[Record], over: asyncio.Event) -> AsyncGenerator[bytes, None]:
+        # A page that reads nothing is left in the midst of it, and makes room for another.
         watcher = self._live.watch(wanted, running)
         try:
             yield event("hello", self._hello)
-            while not self._ending.is_set():
+            while not over.is_set():
                 yield await self._news(watcher)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ending.wait(), PAUSE)
+                    await asyncio.wait_for(over.wait(), PAUSE)
         finally:
             self._live.leave(watcher)
 

@@ -34,13 +34,15 @@ _TEXT = "text/plain; charset=utf-8"
 @dataclass(frozen=True, slots=True)
 class Request:
     """What was asked for. path: percent-decoded. query: the first value of each name. peer: the other side as the
-    transport tells it, a tuple for TCP."""
+    transport tells it, a tuple for TCP. over: set when the client has left or closed its side, or the port closes: an
+    answer without an end stops then."""
 
     method: str
     path: str
     query: Mapping[str, str]
     fields: Fields
     peer: object
+    over: asyncio.Event
 
     def field(self, name: bytes) -> str | None:
         """The value of a field, its lines as one list; None where there is none. name: in lower case."""
@@ -73,13 +75,13 @@ Page = Callable[[Request], Awaitable[Answer]]
 class Pages:
     """What the port serves.
 
-    beside: what runs for as long as the port is open. ending: set when it closes; no page may hold it.
+    beside: what runs for as long as the port is open. ending: it closes; no page may hold it.
     """
 
     def __init__(self, admit: Callable[[Request], None]) -> None:
         """admit: looks at every request first, and raises Refused for those that get no page."""
         self.beside: list[Callable[[], Coroutine[object, object, None]]] = []
-        self.ending = asyncio.Event()
+        self.ending = False
         self._admit = admit
         self._pages: dict[str, dict[str, Page]] = {}
 
@@ -109,7 +111,7 @@ class PageServer:
 
     def protocol(self) -> asyncio.Protocol:
         """For a connection that was accepted."""
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._connected)
+        return asyncio.StreamReaderProtocol(_Reader(), self._connected)
 
     def start(self) -> None:
         """The port is open."""
@@ -117,7 +119,9 @@ class PageServer:
 
     async def close(self) -> None:
         """End every connection: at once where nothing is asked, else after its answer, if that does not take long."""
-        self._pages.ending.set()
+        self._pages.ending = True
+        for talk in self._talks.values():
+            talk.over.set()
         for task in (*self._beside, *(task for task, talk in self._talks.items() if not talk.answering)):
             task.cancel()
         tasks = (*self._beside, *self._talks)
@@ -129,6 +133,7 @@ class PageServer:
                 await asyncio.wait(late)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert isinstance(reader, _Reader)
         talk = _Talk(self._pages, reader, writer)
         task = asyncio.ensure_future(talk.run())
         self._talks[task] = talk
@@ -138,15 +143,32 @@ class PageServer:
         self._talks.pop(task).end()
 
 
+class _Reader(asyncio.StreamReader):
+    """over: set when there is no more to read. The streams of asyncio tell nobody who does not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.over = asyncio.Event()
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self.over.set()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self.over.set()
+
+
 class _Lost(Exception):
     """The client has left, or neither asks nor takes anything."""
 
 
 class _Talk:
-    """One connection. answering: a request is there, and its answer not whole."""
+    """One connection. answering: a request is there, and its answer not whole. over: see `Request`."""
 
-    def __init__(self, pages: Pages, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, pages: Pages, reader: _Reader, writer: asyncio.StreamWriter) -> None:
         self.answering = False
+        self.over = reader.over
         self._pages = pages
         self._reader = reader
         self._writer = writer
@@ -156,7 +178,7 @@ class _Talk:
     async def run(self) -> None:
         """Answer request after request, then close."""
         with contextlib.suppress(_Lost):
-            while not self._pages.ending.is_set() and await self._request_answered():
+            while not self._pages.ending and await self._request_answered():
                 pass
             self._writer.close()
             with contextlib.suppress(OSError):
@@ -221,6 +243,7 @@ class _Talk:
             dict(reversed(parse_qsl(query, keep_blank_values=True))),
             head.fields,
             self._writer.get_extra_info("peername"),
+            self.over,
         )
         try:
             answer = await self._pages.answer(request)
@@ -246,7 +269,7 @@ class _Talk:
         goes on."""
         http11 = head is None or head.http11
         whole = isinstance(answer.body, bytes)
-        close = head is None or not head.keep_alive or self._pages.ending.is_set() or not (whole or http11)
+        close = head is None or not head.keep_alive or self._pages.ending or not (whole or http11)
         lines = [
             f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, b'Error').decode('ascii')}",
             f"Content-Type: {answer.content_type}",

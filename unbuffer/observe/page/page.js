@@ -31,6 +31,7 @@ let history = []; // the latest updates' sums
 let pinned = 0;
 let paused = false;
 let source = null;
+const leaving = []; // sources of updates that another one takes over from
 let everything = false; // on a phone: the whole list
 
 function write(node, words) {
@@ -40,24 +41,33 @@ function write(node, words) {
 // -- updates
 
 function connect() {
-  source?.close();
+  if (source) leaving.push(source);
   const updates = new URL("updates", import.meta.url);
   if (pinned) updates.searchParams.set("stream", pinned);
-  source = new EventSource(updates);
-  source.addEventListener("hello", (event) => {
+  const own = new EventSource(updates);
+  source = own;
+  own.addEventListener("hello", (event) => {
+    if (own !== source) return;
+    leave();
     hello = JSON.parse(event.data);
     stream = null;
     ended = [];
     columns = [];
     history = [];
   });
-  source.addEventListener("news", (event) => take(JSON.parse(event.data)));
-  const own = source;
-  source.addEventListener("error", () => {
+  own.addEventListener("news", (event) => own === source && take(JSON.parse(event.data)));
+  own.addEventListener("error", () => {
+    if (own !== source) return;
+    leave();
     gone();
     // What was refused for good the browser does not try again.
     if (own.readyState === EventSource.CLOSED) setTimeout(() => own === source && connect(), RETRY);
   });
+}
+
+// What came before is closed only now: chunks are kept for as long as somebody looks.
+function leave() {
+  for (const former of leaving.splice(0)) former.close();
 }
 
 function take(update) {
