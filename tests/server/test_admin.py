@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -441,6 +442,34 @@ async def test_who_takes_nothing_is_left_and_the_page_hears_of_it(monkeypatch: p
         await peer.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await soon(left.wait())
         await peer.close()
+
+
+@pytest.fixture
+def collected_by_hand() -> Iterator[None]:
+    """Nothing is collected meanwhile."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+async def test_who_breaks_the_connection_has_left_and_no_exception_is_kept(collected_by_hand: None) -> None:
+    requests: list[Request] = []
+
+    async def page(request: Request) -> Answer:
+        requests.append(request)
+        return Answer(b"")
+
+    pages = Pages(admit)
+    pages.add("/", page)
+    async with listening(pages) as port:
+        peer = await connect(port)
+        await told(peer, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        peer.reset()
+        await soon(requests[0].over.wait())
+    # One that is collected reports its exception or not, as the collector's order has it.
+    futures = [each for each in gc.get_objects() if isinstance(each, asyncio.Future)]
+    assert [future for future in futures if getattr(future, "_log_traceback", False)] == []
 
 
 async def test_the_port_closes_after_an_answer_that_is_under_way() -> None:

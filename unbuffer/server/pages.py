@@ -111,7 +111,7 @@ class PageServer:
 
     def protocol(self) -> asyncio.Protocol:
         """For a connection that was accepted."""
-        return asyncio.StreamReaderProtocol(_Reader(), self._connected)
+        return _Connection(_Reader(), self._connected)
 
     def start(self) -> None:
         """The port is open."""
@@ -154,9 +154,13 @@ class _Reader(asyncio.StreamReader):
         super().feed_eof()
         self.over.set()
 
-    def set_exception(self, exc: Exception) -> None:
-        super().set_exception(exc)
-        self.over.set()
+
+class _Connection(asyncio.StreamReaderProtocol):
+    """A client that breaks the connection has left, as one that closes it. Its exception would be kept for readers and
+    writers, and what nobody asks for once the port closes, asyncio reports with a traceback."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(None)
 
 
 class _Lost(Exception):
