@@ -101,3 +101,13 @@ def test_every_extra_that_a_text_names_is_one() -> None:
     }
     assert ("docs/tracing.md", "otel") in named
     assert {(path, extra) for path, extra in named if extra not in extras} == set()
+
+
+def test_no_text_installs_from_an_index_what_no_release_has_put_there() -> None:
+    """Before the first release everything is installed from a clone."""
+    released = re.search(r"^## \d", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    told = re.compile(r"\b(?:install|uvx|--from)[ =]+['\"`]?unbuffer\b(?!@)")
+    assert told.search("pip install 'unbuffer[resume]'")
+    found = [str(path.relative_to(ROOT)) for path in texts() if told.search(path.read_text(errors="replace"))]
+    assert released or found == []
+    assert bool(released) != ("There is no release yet" in (ROOT / "README.md").read_text())
