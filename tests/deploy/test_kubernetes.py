@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -111,6 +112,18 @@ def test_the_ingress_is_valid(version: str) -> None:
 def read(path: str) -> Manifest:
     document: Manifest = yaml.safe_load((FOLDER / path).read_text())
     return document
+
+
+@pytest.mark.process
+def test_an_application_of_ones_own_has_the_sidecar_as_the_page_says(tmp_path: Path) -> None:
+    shutil.copytree(FOLDER, tmp_path / "unbuffer")
+    own = tmp_path / "own"
+    own.mkdir()
+    shutil.copy(FOLDER / "example" / "deployment.yaml", own)
+    (told,) = re.findall(r"^```yaml\n(components:.*?)^```$", (FOLDER / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    (own / "kustomization.yaml").write_text(f"resources: [deployment.yaml]\n{told}")
+    (sidecar,) = kustomized(own)["Pod"]["spec"]["initContainers"]
+    assert sidecar["image"] == "registry.example.com/unbuffer:0.1.0"
 
 
 # -- right about the life of a sidecar
