@@ -120,6 +120,16 @@ def test_the_rows_are_the_questions_of_an_incident() -> None:
     assert titles[1 : 1 + len(asked)] == asked
 
 
+def test_what_a_question_sends_people_to_is_in_its_row_or_common_to_all() -> None:
+    _, *asked = re.split(r'^## "(.*)"$', INCIDENTS.partition("\n## After it")[0], flags=re.MULTILINE)
+    folded = {row["title"]: {_title(panel) for panel in row["panels"]} for row in ROWS}
+    common = {*map(_title, OPEN), *folded["Is it unbuffer?"]}
+    for question, text in zip(asked[::2], asked[1::2], strict=True):
+        named = {re.sub(r"\s+", " ", name) for name in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text)}
+        assert named
+        assert named - common - folded[question] == set(), question
+
+
 @each_panel
 def test_a_panel_says_what_it_shows(panel: dict[str, Any]) -> None:
     assert panel["title"]
