@@ -53,7 +53,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	[ ! -x $(BIN)/actionlint ] || $(BIN)/actionlint
+	if [ -n "$$CI" ] || [ -x $(BIN)/actionlint ]; then $(BIN)/actionlint; else echo 'no actionlint for this machine'; fi
 	$(BIN)/zizmor --quiet --offline --persona=pedantic .github
 	$(BIN)/python .ci/site.py
 
