@@ -120,7 +120,8 @@ def test_an_application_of_ones_own_has_the_sidecar_as_the_page_says(tmp_path: P
     own = tmp_path / "own"
     own.mkdir()
     shutil.copy(FOLDER / "example" / "deployment.yaml", own)
-    (told,) = re.findall(r"^```yaml\n(components:.*?)^```$", (FOLDER / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    page = (FOLDER / "README.md").read_text()
+    (told,) = re.findall(r"^```yaml\n(components:.*?)^```$", page, re.DOTALL | re.MULTILINE)
     (own / "kustomization.yaml").write_text(f"resources: [deployment.yaml]\n{told}")
     (sidecar,) = kustomized(own)["Pod"]["spec"]["initContainers"]
     assert sidecar["image"] == "registry.example.com/unbuffer:0.1.0"
