@@ -23,6 +23,7 @@ pytestmark = pytest.mark.process
         (("http://a/", "--resolve", "a:80:b"), "with an IP address"),
         (("http://a/", "--proxy", "socks5://p/"), "--proxy: want an http:// proxy, got socks5://"),
         (("http://a/", "http://b/", "--direct", "http://c/"), "--direct: name one URL"),
+        (("http://a/", "--json", "--github"), "--json with --github: both go to standard output"),
         (("http://a/b c",), "has spaces or letters beyond ASCII"),
         (("http://a/", "--header", "nonsense"), "--header: want 'NAME: VALUE'"),
         (("http://a/", "--resolve", "a"), "--resolve: want HOST:PORT:ADDRESS"),

@@ -93,6 +93,11 @@ def wanted_of(arguments: argparse.Namespace) -> Wanted:
         )
     if arguments.direct and len(arguments.urls) > 1:
         raise UsageError("--direct: name one URL, and points of the same way by --direct; others one after the other")
+    if arguments.json and arguments.github:
+        raise UsageError(
+            "--json with --github: both go to standard output, and the annotations would break the JSON; "
+            "--junit and --html write files beside either"
+        )
     if arguments.several < 1 or arguments.several > 32:
         raise UsageError("--several: want 1 to 32")
     targets = list(dict.fromkeys(target_of(url) for url in (*arguments.urls, *arguments.direct)))
