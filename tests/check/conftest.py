@@ -42,6 +42,11 @@ class Told:
         return [finding["name"] for finding in self.report["findings"] if finding["level"] != "note"]
 
     @property
+    def cure(self) -> str:
+        """What the gravest finding advises first."""
+        return str(self.report["findings"][0]["cures"][0])
+
+    @property
     def notes(self) -> list[str]:
         """The names of its notes."""
         return [finding["name"] for finding in self.report["findings"] if finding["level"] == "note"]

@@ -71,6 +71,7 @@ def test_a_redirect_that_cannot_be_followed_is_no_mistake_of_the_user(
 def test_a_proxy_that_is_not_there_is_called_one(check: Run, closed_port: int) -> None:
     answer = check("--ci", "--proxy", f"127.0.0.1:{closed_port}", "http://a/")
     assert "cannot connect to the proxy 127.0.0.1:" in answer.out
+    assert "--proxy" in check("--json", "--proxy", f"127.0.0.1:{closed_port}", "http://a/").cure
 
 
 def test_a_body_that_never_begins_is_waited_for_as_long_as_asked(check: Run, app: str) -> None:
@@ -83,19 +84,22 @@ def test_a_server_that_is_not_there(check: Run, closed_port: int) -> None:
     answer = check("--json", f"http://127.0.0.1:{closed_port}/x")
     assert (answer.code, answer.found) == (3, ["no_answer"])
     assert answer.report["verdict"].startswith(f"cannot connect to 127.0.0.1:{closed_port}: ")
+    assert "published" in answer.cure
 
 
 def test_a_socket_that_is_not_there(check: Run, tmp_path: Path) -> None:
-    answer = check("--ci", "--unix-socket", str(tmp_path / "none.sock"), "http://app/x")
+    answer = check("--json", "--unix-socket", str(tmp_path / "none.sock"), "http://app/x")
     assert answer.code == 3
-    assert "cannot connect to" in answer.out
-    assert "No such file or directory" in answer.out
+    assert "cannot connect to" in answer.report["verdict"]
+    assert "No such file or directory" in answer.report["verdict"]
+    assert "does a program listen on it" in answer.cure
 
 
 def test_a_name_that_does_not_resolve(check: Run) -> None:
-    answer = check("--ci", "http://unbuffer.invalid/")
+    answer = check("--json", "http://unbuffer.invalid/")
     assert answer.code == 3
-    assert "the name unbuffer.invalid does not resolve" in answer.out
+    assert "the name unbuffer.invalid does not resolve" in answer.report["verdict"]
+    assert answer.cure.startswith("Is the name right? `--resolve HOST:PORT:ADDRESS`")
 
 
 def test_a_proxy_in_the_environment_is_told_of(check: Run, app: str, monkeypatch: pytest.MonkeyPatch) -> None:

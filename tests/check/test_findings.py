@@ -205,6 +205,7 @@ def test_what_cannot_be_asked_is_a_note_and_no_fault(check: Run, only: Only, app
     told = check("--json", f"{app}/getonly/{PROBE}")
     assert (told.code, told.found) == (0, []), told.brief
     assert "post: it answers 405; allowed are " in finding(told, "variant_failed")["said"]
+    assert "look for the hop that refuses" in finding(told, "variant_failed")["cures"][0]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
@@ -325,6 +326,7 @@ def test_a_probe_whose_coding_is_damaged_is_not_taken_for_none(check: Run) -> No
 def test_what_speaks_something_else_is_quoted_in_one_line(check: Run, words: bytes, said: str) -> None:
     with served(words) as url:
         told = check("--ci", url)
+        assert "the right port" in check("--json", url).cure
     assert told.code == 3
     assert said in told.out, told.out
     assert told.out.removesuffix("\n").isprintable()
@@ -379,10 +381,38 @@ def test_without_its_library_http2_is_told_of(
 
 
 def test_a_certificate_of_nobody(check: Run, by_http2: str) -> None:
-    told = check("--ci", f"{by_http2}/tokens")
+    told = check("--json", f"{by_http2}/tokens")
     assert told.code == 3
-    assert "the certificate of localhost:" in told.brief
-    assert "(--insecure goes on all the same)" in told.brief
+    assert "the certificate of localhost:" in told.report["verdict"]
+    assert "(--insecure goes on all the same)" in told.report["verdict"]
+    assert "a name that is in the certificate" in told.cure
+
+
+def test_an_authority_of_ones_own_is_named_in_the_environment(
+    check: Run, only: Only, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with served(b"", tls=context) as url:
+        url = url.replace("http://127.0.0.1", "https://localhost")
+        told = check("--json", "--quick", url)
+        assert "SSL_CERT_FILE" in "".join(finding(told, "no_answer")["cures"])
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+        told = check("--json", "--quick", url)
+    # It ends behind the handshake.
+    assert "gave up before it answered" in told.cure
+
+
+@pytest.mark.parametrize(
+    ("status", "cure"),
+    [(401, "credential"), (404, "prefix"), (405, "--method"), (429, "Retry-After"), (502, "error log"), (418, "curl")],
+)
+def test_a_status_is_told_with_what_to_do_next(check: Run, status: int, cure: str) -> None:
+    with served(b"HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n" % status) as url:
+        told = check("--json", url)
+    assert told.found == ["status"]
+    assert cure in told.cure
 
 
 def test_https_where_http_is_spoken(check: Run, app: str) -> None:

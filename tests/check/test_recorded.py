@@ -90,7 +90,7 @@ def test_a_recording(name: str) -> None:
     assert said in verdict(diagnosis, view)
     if name in WHO:
         assert WHO[name].lower() in graves[0].where.lower()
-    assert all(finding.signature.meaning for finding in diagnosis.findings)
+    assert all(finding.signature.meaning and finding.cures for finding in diagnosis.findings)
 
 
 @pytest.mark.parametrize("name", FOUND)

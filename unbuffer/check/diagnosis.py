@@ -10,7 +10,7 @@ from unbuffer.check.evidence import Hop
 from unbuffer.check.holding import holding
 from unbuffer.check.observation import REDIRECTS, Observation
 from unbuffer.check.shape import HEAD_DELAY, LINES, WAIT, Kind, Shape, lags, shape
-from unbuffer.check.signatures import TABLE, Level, Signature, who_cuts_after
+from unbuffer.check.signatures import OF_A_FAILURE, OF_A_STATUS, TABLE, Level, Signature, who_cuts_after
 
 PACED = 0.005
 """Seconds between two reads of a stream that waits for something, and not for a processor."""
@@ -154,7 +154,7 @@ def _explained(view: View, finding: Finding) -> Finding:
 def _no_answer(view: View) -> Iterator[Finding]:
     for one, _ in view.seen:
         if one.ending == "failed":
-            yield _failure(view, one, "no_answer", one.detail)
+            yield _failure(view, one, "no_answer", one.detail, OF_A_FAILURE[one.failure])
         elif one.ending in ("silent", "interrupted") and (one.plan is None or not one.reads):
             what = "no response head" if one.head is None else "no more of the body" if one.reads else "no body"
             if one.ending == "silent":
@@ -170,16 +170,17 @@ def _status(view: View) -> Iterator[Finding]:
             said = f"it answers {one.status}{f', to {where}' if where else ' and does not say where to'}"
             said += f"; {one.detail}" if one.detail else ""
             cures = ("Follow it: -L.",) if where and not one.detail else ()
-            yield replace(_failure(view, one, "redirect", said), cures=cures)
+            yield _failure(view, one, "redirect", said, cures)
         elif one.status and not 200 <= one.status < 300:
             hint = f"; {one.detail}" if one.status == 400 and one.detail else ""
-            yield _failure(view, one, "status", f"it answers {one.status}{_advice(one)}{hint}")
+            said = f"it answers {one.status}{_advice(one)}{hint}"
+            yield _failure(view, one, "status", said, OF_A_STATUS.get(one.status, ()))
 
 
-def _failure(view: View, one: Observation, name: str, said: str) -> Finding:
+def _failure(view: View, one: Observation, name: str, said: str, cures: tuple[str, ...] = ()) -> Finding:
     """Of the first request it is grave; where another one fails, all that is known of the first still holds."""
     if one is view.first:
-        return Finding(name, view.url, said, (one.variant,))
+        return Finding(name, view.url, said, (one.variant,), cures=cures)
     return Finding("variant_failed", view.url, f"{one.variant}: {said}", (one.variant,))
 
 

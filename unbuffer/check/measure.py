@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from unbuffer import __version__
 from unbuffer.check.body import LARGEST, Content
 from unbuffer.check.messages import BrokenError, Http1, Http2, Request
-from unbuffer.check.observation import Ending, Observation, printable
+from unbuffer.check.observation import Ending, Failure, Observation, printable
 from unbuffer.check.port import spoken, tells, what_came
 from unbuffer.check.target import Target
 from unbuffer.check.variants import Variant
@@ -51,9 +51,9 @@ async def _measured(seen: "_Seen", target: Target, variant: Variant, asking: Ask
         wire = await connect(target, asking.way, ("h2",) if variant.http2 else ("http/1.1",))
     except TlsError as error:
         hint = "" if error.refused else await spoken(target, asking.way)
-        return seen.observation("failed", "; ".join(filter(None, (str(error), hint))))
+        return seen.observation("failed", "; ".join(filter(None, (str(error), hint))), failure=error.failure)
     except UnreachableError as error:
-        return seen.observation("failed", str(error))
+        return seen.observation("failed", str(error), failure=error.failure)
     try:
         made = await seen.watch(wire)
     finally:
@@ -120,8 +120,11 @@ class _Seen:
                 answer = speaker.receive(data)
             except BrokenError as error:
                 if self._head is None and isinstance(speaker, Http1):
-                    return self.observation("failed", await self._no_http(speaker.words, wire, str(error)))
-                return self.observation("failed" if self._head is None else "cut", str(error))
+                    said = await self._no_http(speaker.words, wire, str(error))
+                    return self.observation("failed", said, failure="no_http")
+                if self._head is None:
+                    return self.observation("failed", str(error), failure="closed")
+                return self.observation("cut", str(error))
             finally:
                 self._content.read_over(self._now - self._began)
             if answer:
@@ -156,7 +159,8 @@ class _Seen:
         try:
             by_close = speaker.closed()
         except BrokenError as error:
-            return self.observation("failed", f"{error} ({_why(wire)})" if wire.error else str(error), at)
+            said = f"{error} ({_why(wire)})" if wire.error else str(error)
+            return self.observation("failed", said, at, "closed")
         if by_close and wire.error is None:
             return self.observation("closed", at=at)
         return self.observation("cut", _why(wire), at)
@@ -199,7 +203,9 @@ class _Seen:
     def end(self) -> None:
         """Told by `over` as well."""
 
-    def observation(self, ending: Ending, detail: str = "", at: float | None = None) -> Observation:
+    def observation(
+        self, ending: Ending, detail: str = "", at: float | None = None, failure: Failure = ""
+    ) -> Observation:
         """What was seen so far. at: when it ended; None = with the latest read."""
         content, variant = self._content, self._variant
         return Observation(
@@ -225,6 +231,7 @@ class _Seen:
             end=round((self._now if at is None else at) - self._began, 6) if self._began else 0.0,
             ending=ending,
             detail=detail or content.note,
+            failure=failure,
             shown=tuple(content.shown),
         )
 

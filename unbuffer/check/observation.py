@@ -15,6 +15,13 @@ Ending = Literal["complete", "closed", "cut", "enough", "silent", "interrupted",
 6.3). cut: inside its framing. enough: the check had seen enough. silent: nothing came for as long as its patience
 lasted. interrupted: by the user. failed: there was no response."""
 
+Failure = Literal[
+    "", "name", "refused", "timeout", "network", "socket", "proxy", "certificate", "tls", "closed", "no_http"
+]
+"""Why there was no response. name: it does not resolve. refused: nothing listens. timeout: nothing came of connecting.
+network: no way to the address. socket: the Unix socket. proxy: it is not there, or lets nobody through. certificate:
+not valid. tls: no handshake. closed: without an answer. no_http: something else answered. Empty = there was one, or the
+recording is older than this."""
 
 REDIRECTS = (300, 301, 302, 303, 307, 308)
 """Statuses that lead elsewhere, where there is a Location (RFC 9110, section 15.4)."""
@@ -59,6 +66,7 @@ class Observation:
     damage   why its content coding could not be taken off; empty = it could, as far as it came
     unended  the response ended cleanly, and the data of its content coding has no end
     names    of the processes that sent the probe's events
+    failure  of what failed: the kind, which detail says in words
     """
 
     url: str
@@ -83,6 +91,7 @@ class Observation:
     end: float = 0.0
     ending: Ending = "complete"
     detail: str = ""
+    failure: Failure = ""
     shown: tuple[str, ...] = field(default=(), compare=False)
 
     def all(self, name: str) -> tuple[str, ...]:

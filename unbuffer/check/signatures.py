@@ -6,6 +6,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from unbuffer.check.observation import Failure
+
 DOCS = "docs/lump.md"
 
 
@@ -169,10 +171,12 @@ TABLE: dict[str, Signature] = {
         "its header says",
         (_UNHOLD["Google Frontend"],),
     ),
-    "no_answer": Signature(Level.ERROR, "there was no HTTP response", ()),
+    "no_answer": Signature(Level.ERROR, "there was no HTTP response", ("`curl -v` of the URL shows how far it gets.",)),
     "silent": Signature(Level.ERROR, "nothing came for as long as was waited", ("Wait longer: --patience 90s.",)),
-    "status": Signature(Level.ERROR, "the answer is no stream", ()),
-    "redirect": Signature(Level.ERROR, "the answer is a redirect, which was not followed"),
+    "status": Signature(Level.ERROR, "the answer is no stream", ("`curl -i` of the URL shows what the answer says.",)),
+    "redirect": Signature(
+        Level.ERROR, "the answer is a redirect, which was not followed", ("Name the URL where the stream is.",)
+    ),
     "no_probe": Signature(
         Level.ERROR, "what answers here is not unbuffer's probe",
         ("Switch it on in the sidecar: `probe: true`, or UNBUFFER_PROBE=true.",),
@@ -221,14 +225,90 @@ TABLE: dict[str, Signature] = {
         Level.NOTE, "the environment names a proxy, and this check went past it",
         ("To go through it as curl does: --proxy with its URL.",),
     ),
-    "variant_failed": Signature(Level.NOTE, "a request of another kind got no stream, so that nothing is known of it"),
-    "uncoded": Signature(Level.NOTE, "the content could not be looked into", ()),
+    "variant_failed": Signature(
+        Level.NOTE, "a request of another kind got no stream, so that nothing is known of it",
+        ("Nothing is wrong if it is meant to be so; if not, look for the hop that refuses this method, coding or "
+         "version of HTTP.",),
+    ),
+    "uncoded": Signature(
+        Level.NOTE, "the content could not be looked into",
+        ("Ask for none: --header 'Accept-Encoding: identity'; it tells whether the coding is what holds.",),
+    ),
     "http2_missing": Signature(
         Level.NOTE, "the server offers HTTP/2, which was not tried",
         ("That takes the library h2, which is installed with unbuffer: pip install h2",),
     ),
 }  # fmt: skip
 """Every finding by its name."""
+
+_BEHIND = (
+    "The hop that answers did not get an answer itself: its error log says why, and --direct URL of what is behind it "
+    "whether that streams.",
+)
+_REQUEST = ("Ask as the application's own clients do: --method, --data or --json, --header.",)
+
+OF_A_FAILURE: dict[Failure, tuple[str, ...]] = {
+    "": (),
+    "name": (
+        "Is the name right? `--resolve HOST:PORT:ADDRESS` goes past DNS.",
+        "A name of Compose or Kubernetes is known inside its network only: run the check there.",
+    ),
+    "refused": (
+        "Does anything listen there: is the port right, and is it published (`ports:` of Compose, `docker run -p`, "
+        "`kubectl port-forward`)?",
+        "A program that listens on 127.0.0.1 of its container or machine is reached from there only.",
+    ),
+    "timeout": ("A firewall or security group that drops packets looks so: try from a machine that is nearer to it.",),
+    "network": (
+        "Is there a way to this address: VPN, routes, IPv6? `--resolve HOST:PORT:ADDRESS` takes another address.",
+    ),
+    "socket": ("Is the path right, does a program listen on it, and may you write to it (`ls -l`)?",),
+    "proxy": (
+        "Is --proxy right, with what it asks for (http://USER:PASSWORD@HOST:PORT), and does it let CONNECT to this "
+        "port through? Without --proxy the check goes straight to the server.",
+    ),
+    "certificate": (
+        "Ask by a name that is in the certificate; `--resolve HOST:PORT:ADDRESS` leads that name anywhere.",
+        "Of an authority of your own: SSL_CERT_FILE=ca.pem in the environment.",
+    ),
+    "tls": (
+        "Is it the port that speaks TLS, and does it know this name? `openssl s_client -connect HOST:PORT -servername "
+        "HOST` shows the handshake.",
+    ),
+    "closed": (
+        "The server, or a hop in front of it, gave up before it answered: its error log says why (a worker that died, "
+        "a time-out, a rule of a firewall).",
+    ),
+    "no_http": ("Is it the right port, and the right scheme?",),
+}
+"""What to do where there was no response, by why."""
+
+OF_A_STATUS: dict[int, tuple[str, ...]] = {
+    400: _REQUEST,
+    401: ("Send the credential: --header 'Authorization: Bearer ...', or --header 'Cookie: ...'.",),
+    403: (
+        "Send the credential: --header 'Authorization: Bearer ...', or --header 'Cookie: ...'.",
+        "A firewall may refuse what is no browser: --header 'User-Agent: ...' as browsers have it.",
+    ),
+    404: (
+        "Ask for the path as clients do, with the prefix that a hop takes off; a probe needs `probe: true` in the "
+        "sidecar, and is at `probe.path`.",
+    ),
+    405: ("Ask by a method that is allowed: --method, and --data or --json for POST.",),
+    406: _REQUEST,
+    415: _REQUEST,
+    422: _REQUEST,
+    429: ("Wait (`Retry-After` says how long), and ask less: --quick, or --several 1.",),
+    500: ("The application failed: its log says why.",),
+    501: (
+        "Caddy with `response_buffers` refuses what says `Incremental`: take it away for streams. Others do not "
+        "know the method: --method.",
+    ),
+    502: _BEHIND,
+    503: _BEHIND,
+    504: _BEHIND,
+}
+"""What to do where the answer is no stream, by its status."""
 
 DEFAULTS = (
     (10, "Heroku's boot, API gateways"),

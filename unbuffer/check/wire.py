@@ -8,7 +8,7 @@ import ssl
 from collections import deque
 from dataclasses import dataclass, field
 
-from unbuffer.check.observation import printable
+from unbuffer.check.observation import Failure, printable
 from unbuffer.check.target import Target
 from unbuffer.relay import dial
 
@@ -17,14 +17,18 @@ CONNECT = 10.0
 
 
 class UnreachableError(Exception):
-    """There is no way to the server; the text says why, and what to do."""
+    """There is no way to the server; the text says why, and `failure` in a word."""
+
+    def __init__(self, text: str, failure: Failure) -> None:
+        super().__init__(text)
+        self.failure = failure
 
 
 class TlsError(UnreachableError):
     """There is a server, and no TLS with it. refused: by an alert, which is TLS after all."""
 
-    def __init__(self, text: str, refused: bool = False) -> None:
-        super().__init__(text)
+    def __init__(self, text: str, failure: Failure = "tls", refused: bool = False) -> None:
+        super().__init__(text, failure)
         self.refused = refused
 
 
@@ -102,24 +106,31 @@ async def connect(target: Target, way: Way, protocols: tuple[str, ...]) -> Wire:
     except TimeoutError:
         # Whoever takes the first record of TLS for the beginning of a line waits for its end.
         kind = TlsError if target.tls else UnreachableError
-        raise kind(f"{where} does not answer: no connection within {CONNECT:g} s") from None
+        raise kind(f"{where} does not answer: no connection within {CONNECT:g} s", _kind(way, "timeout")) from None
     except ssl.SSLCertVerificationError as error:
         why = f"the certificate of {target.authority} is not valid: {error.verify_message}"
-        raise UnreachableError(f"{why} (--insecure goes on all the same)") from None
+        raise UnreachableError(f"{why} (--insecure goes on all the same)", "certificate") from None
     except ssl.SSLError as error:
         reason = error.reason or str(error)
         refused = "ALERT" in reason or reason == "TLSV1_UNRECOGNIZED_NAME"
-        raise TlsError(f"TLS with {target.authority} failed: {reason}", refused) from None
+        raise TlsError(f"TLS with {target.authority} failed: {reason}", refused=refused) from None
     except (ConnectionResetError, BrokenPipeError):
         if not target.tls:
-            raise UnreachableError(f"{where} closed the connection at once") from None
+            raise UnreachableError(f"{where} closed the connection at once", _kind(way, "closed")) from None
         raise TlsError(f"TLS with {target.authority} failed: the connection was closed") from None
     except (socket.gaierror, UnicodeError) as error:
         name = f"of {role}{way.proxy.host}" if way.proxy is not None else target.host
-        raise UnreachableError(f"the name {name} does not resolve: {getattr(error, 'strerror', error)}") from None
+        why = f"the name {name} does not resolve: {getattr(error, 'strerror', error)}"
+        raise UnreachableError(why, _kind(way, "name")) from None
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        raise UnreachableError(f"cannot connect to {where}: {why}") from None
+        failure: Failure = "refused" if isinstance(error, ConnectionRefusedError) else "network"
+        raise UnreachableError(f"cannot connect to {where}: {why}", _kind(way, failure)) from None
+
+
+def _kind(way: Way, failure: Failure) -> Failure:
+    """What it is if the server is reached so."""
+    return "socket" if way.unix_socket else "proxy" if way.proxy is not None else failure
 
 
 async def _connect(target: Target, way: Way, tls: ssl.SSLContext | None) -> Wire:
@@ -149,11 +160,12 @@ async def _tunnel(wire: Wire, target: Target, proxy: Target) -> None:
     while b"\r\n\r\n" not in answer:
         read = await wire.read()
         if read is None:
-            raise UnreachableError(f"the proxy {proxy.authority} closed the connection instead of a way to {where}")
+            why = f"the proxy {proxy.authority} closed the connection instead of a way to {where}"
+            raise UnreachableError(why, "proxy")
         answer += read[1]
     status = printable(answer.partition(b"\r\n")[0].decode("latin-1"))
     if not status.partition(" ")[2].startswith("2"):
-        raise UnreachableError(f"the proxy {proxy.authority} gives no way to {where}: {status}")
+        raise UnreachableError(f"the proxy {proxy.authority} gives no way to {where}: {status}", "proxy")
 
 
 def _tls(way: Way, protocols: tuple[str, ...]) -> ssl.SSLContext:
