@@ -61,11 +61,13 @@ def pins(file: str) -> dict[str, Requirement]:
     return found
 
 
-def test_what_is_pinned_is_what_the_project_asks_for() -> None:
+@pytest.mark.parametrize("extras", [("resume",), ("resume", "otel")], ids=" ".join)
+def test_what_is_pinned_is_what_the_project_asks_for(extras: tuple[str, ...]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    pinned = pins("requirements.txt")
+    pinned = pins("requirements-otel.txt" if "otel" in extras else "requirements.txt")
+    assert pinned.items() >= pins("requirements.txt").items()
     asked = project["project"]
-    for text in (*asked["dependencies"], *asked["optional-dependencies"]["resume"]):
+    for text in (*asked["dependencies"], *(text for extra in extras for text in asked["optional-dependencies"][extra])):
         wanted = Requirement(text)
         pin = pinned[canonicalize_name(wanted.name)]
         (version,) = pin.specifier
