@@ -26,7 +26,7 @@ from tests.check.conftest import Run, Told
 from tests.e2e.processes import running
 from tests.e2e.stack import uvicorn
 from tests.peers import PATIENCE
-from unbuffer.check import messages, run
+from unbuffer.check import messages, run, variants
 from unbuffer.check.body import Content
 from unbuffer.check.signatures import TABLE
 
@@ -198,6 +198,16 @@ def served(answer: bytes, greeting: bool = False, tls: ssl.SSLContext | None = N
 def test_a_note(check: Run, app: str, path: str, arguments: tuple[str, ...], note: str) -> None:
     told = check("--json", "--quick", *arguments, f"{app}/{path}")
     assert note in told.notes, told.brief
+
+
+def test_a_silence_as_long_as_a_probe_can_make_it(
+    check: Run, only: Only, app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only()
+    monkeypatch.setattr(variants, "SILENCE", 1.0)
+    told = check("--json", "--patience", "90s", f"{app}/{PROBE}")
+    assert (told.code, told.found) == (0, []), told.brief
+    assert finding(told, "silence_bounded")["said"].startswith("a silence of 1.0 s was survived; ")
 
 
 def test_what_cannot_be_asked_is_a_note_and_no_fault(check: Run, only: Only, app: str) -> None:
@@ -443,6 +453,8 @@ def test_a_server_that_answers_400_to_what_should_come_by_tls(check: Run) -> Non
 # -- and the table
 
 
-def test_every_finding_of_the_table_is_provoked_somewhere() -> None:
-    text = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
-    assert [name for name in TABLE if f'"{name}' not in text and f"{name}:" not in text] == []
+def test_every_finding_of_the_table_is_provoked_by_a_program() -> None:
+    """test_recorded.py sees to it that each is recorded as well."""
+    files = [Path(__file__).with_name(f"test_{name}.py") for name in ("findings", "errors", "streams")]
+    text = "".join(file.read_text() for file in files)
+    assert [name for name in TABLE if f'"{name}"' not in text and f'"{name}: ' not in text] == []

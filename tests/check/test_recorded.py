@@ -6,17 +6,19 @@ import pytest
 
 from unbuffer.check.diagnosis import diagnose
 from unbuffer.check.observation import dumps, loads
-from unbuffer.check.signatures import Level
+from unbuffer.check.signatures import TABLE, Level
 from unbuffer.check.words import verdict
 
 FOLDER = Path(__file__).parent / "recorded"
 
 FOUND: dict[str, tuple[list[str], str]] = {
     "apache_ratelimit": (["beat"], "it comes on a beat of 200 ms"),
+    "app_collected": (["held_to_the_end"], "3840 bytes came at once"),
     "app_collecting": (["held_to_the_end"], "3840 bytes came at once after 1.5 s"),
     "app_google": (["app_engine"], "3840 bytes came at once"),
     "app_gzip": (["head_withheld"], "only for application/x-ndjson"),
     "app_holds_browsers": (["held_to_the_end", "compression_holds"], "only requests that accept compression are held"),
+    "app_holds_http2": (["held_to_the_end", "one_http_version"], "only HTTP/2 is held; HTTP/1.1 streams"),
     "app_holds_plain": (["held_to_the_end", "one_media_type"], "only text/plain is held; text/event-stream streams"),
     "app_holds_post": (["held_to_the_end", "one_method"], "only POST is held; GET streams"),
     "app_late": (["held_irregularly"], "events come late, several at a time"),
@@ -36,6 +38,7 @@ FOUND: dict[str, tuple[list[str], str]] = {
     "nginx_default": (["head_withheld"], "the head came 0.3 s late"),
     "nginx_gzip": (["held_to_the_end", "compression_holds", "head_withheld"], "only requests that accept compression"),
     "nobody": (["no_answer"], "Connection refused"),
+    "probe_long_silence": ([], "streams: "),
     "probe_refuses_post": ([], "streams: "),
     "probe_truncated": (["truncated"], "and event 20 of 30"),
     "probe_without_heartbeats": (["heartbeats_swallowed"], "of the comments between them none"),
@@ -46,8 +49,11 @@ FOUND: dict[str, tuple[list[str], str]] = {
     "stream_fails": (["cut"], "cut after 0."),
     "stream_fast": ([], "streams: "),
     "stream_first_token_late": ([], "streams: first bytes after 3.0 s"),
+    "stream_for_post": (["held_to_the_end"], "830 bytes came at once"),
+    "stream_http_1_0": ([], "streams: "),
     "stream_moved": (["redirect"], "it answers 307"),
     "stream_never": (["silent"], "no body came within 2.0 s"),
+    "stream_no_probe": (["no_probe"], "no events of a probe"),
     "stream_nothing": (["status"], "it answers 404"),
     "stream_plain": (["no_stream"], "6 bytes came at once"),
     "stream_short": (["too_short"], "11 bytes from 0.6"),
@@ -97,6 +103,24 @@ def test_a_recording(name: str) -> None:
 def test_what_was_recorded_is_kept_as_it_is(name: str) -> None:
     seen = loads((FOLDER / f"{name}.json").read_text())
     assert loads(dumps(seen)) == seen
+
+
+def test_every_finding_is_recorded() -> None:
+    seen = [loads((FOLDER / f"{name}.json").read_text()) for name in FOUND]
+    found = {finding.name for each in seen for finding in diagnose(each).findings}
+    # These are noticed without a response.
+    noticed = {"query_credentials", "proxy_environment", "http2_missing"}
+    assert (found | noticed, found & noticed) == (set(TABLE), set())
+
+
+def test_a_silence_that_was_survived_is_told_with_its_length() -> None:
+    patient = loads((FOLDER / "probe_long_silence.json").read_text())
+    said = {finding.name: finding.said for finding in diagnose(patient).findings}
+    assert said["silence_bounded"] == "a silence of 59 s was survived; longer ones were not tried"
+    # One that was cut, or as short as the user wanted, is no matter.
+    for name in ("envoy_patience", "haproxy_idle", "unbuffer_probe"):
+        seen = loads((FOLDER / f"{name}.json").read_text())
+        assert "silence_bounded" not in [finding.name for finding in diagnose(seen).findings]
 
 
 def test_two_points_side_by_side_name_what_is_between_them() -> None:

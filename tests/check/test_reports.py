@@ -7,6 +7,7 @@ import signal
 import sys
 import tomllib
 import xml.etree.ElementTree as Xml
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 from tests.check.conftest import Run
 from tests.e2e.processes import Program
 from unbuffer.__main__ import main
-from unbuffer.check import command
+from unbuffer.check import variants
 from unbuffer.check.diagnosis import Diagnosis, diagnose
 from unbuffer.check.formats import as_annotations, as_json, as_junit, as_lines
 from unbuffer.check.observation import loads
@@ -61,20 +62,22 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     assert "\x1b" not in terminal(80, False, "nginx_1_0")
 
 
-def test_progress_stays_in_one_line_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Screen(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+def test_each_request_says_in_one_line_what_it_is_for(check: Run, only: Callable[..., None], app: str) -> None:
+    only("browser", "several")
+    told = check("--ci", f"{app}/tokens?count=12")
+    assert told.err == ""
+    told = check(f"{app}/tokens?count=12")
+    assert told.err.splitlines() == [
+        f"{app}/tokens",
+        "  identity: as curl asks: nothing compressed",
+        "  browser: as browsers ask: compressors begin only when they are asked",
+        "  several: 3 at once: a blocked event loop lets them wait for one another",
+    ]
 
-    monkeypatch.setenv("COLUMNS", "44")
-    screen = Screen()
-    monkeypatch.setattr(sys, "stderr", screen)
-    progress = command._Progress(wanted=True)
-    progress("http://127.0.0.1/a/path/that/is/long: identity, as curl asks: nothing compressed")
-    progress("")
-    lines = [line for line in screen.getvalue().split("\r") if line]
-    assert [len(line) for line in lines] == [43, 43]
-    assert lines[1].isspace()
+
+def test_no_line_that_says_so_is_wider_than_a_terminal() -> None:
+    every = [*variants.with_patience(59.0), *(one for group in variants.others(True, True, 3) for one in group)]
+    assert [one for one in every if not one.why or len(f"  {one.name}: {one.why}") > 80] == []
 
 
 def test_the_picture_shows_when_events_were_sent_and_when_they_came() -> None:
@@ -211,7 +214,7 @@ def test_ctrl_c_tells_what_is_known_by_then(app: str) -> None:
     heeding = "import signal, unbuffer.__main__ as it; signal.signal(2, signal.default_int_handler); exit(it.main())"
     program = Program(sys.executable, "-c", heeding, "check", f"{app}/tokens?count=10", f"{app}/never?told=1")
     try:
-        program.err.match("/never: ")
+        program.err.match("/never$")
         program.signal(signal.SIGINT)
         assert program.exit_code() == 130
     finally:

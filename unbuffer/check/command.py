@@ -7,9 +7,9 @@ judge (unreachable, an error, too short), 130 interrupted.
 import argparse
 import asyncio
 import re
-import shutil
 import sys
 from datetime import datetime
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -37,7 +37,8 @@ def check(arguments: argparse.Namespace) -> int:
     except UsageError as error:
         print(f"unbuffer check: {error}", file=sys.stderr)
         return USAGE
-    run = Check(wanted, _Progress(not arguments.json and not arguments.ci))
+    quiet = (arguments.json or arguments.ci) and not sys.stderr.isatty()
+    run = Check(wanted, (lambda _: None) if quiet else partial(print, file=sys.stderr, flush=True))
     interrupted = False
     try:
         asyncio.run(run.run())
@@ -46,7 +47,6 @@ def check(arguments: argparse.Namespace) -> int:
     except UsageError as error:
         print(f"unbuffer check: {error}", file=sys.stderr)
         return USAGE
-    run.told("")
     diagnosis = diagnose(run.kept, run.noticed, one_way=bool(arguments.direct))
     try:
         _report(arguments, diagnosis)
@@ -189,21 +189,3 @@ def _method(text: str) -> str:
     if not _TOKEN.fullmatch(text):
         raise UsageError(f"--method: want a method such as POST, got {text!r}")
     return text.upper()
-
-
-class _Progress:
-    """What is being asked, on standard error: one line over and over at a terminal, lines elsewhere, or nothing."""
-
-    def __init__(self, wanted: bool) -> None:
-        self._terminal = sys.stderr.isatty()
-        self._wanted = wanted or self._terminal
-        self._last = 0
-
-    def __call__(self, text: str) -> None:
-        if self._wanted and self._terminal:
-            # What is wider than the terminal goes on in a line of its own, and stays there.
-            text = text[: shutil.get_terminal_size((100, 24)).columns - 1]
-            print(f"\r{text:<{self._last}}", end="" if text else "\r", file=sys.stderr, flush=True)
-            self._last = len(text)
-        elif self._wanted and text:
-            print(text, file=sys.stderr, flush=True)

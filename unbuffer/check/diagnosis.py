@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import median
 
-from unbuffer.check import compare, evidence
+from unbuffer.check import compare, evidence, variants
 from unbuffer.check.evidence import Hop
 from unbuffer.check.holding import holding
 from unbuffer.check.observation import REDIRECTS, Observation
@@ -218,11 +218,11 @@ def _no_stream(view: View) -> Iterator[Finding]:
 
 
 def _held(view: View) -> Iterator[Finding]:
-    for name, said, variants in holding(view.seen):
+    for name, said, asked in holding(view.seen):
         if name == "held_to_the_end" and any(hop.vendor == "Google Frontend" for hop in view.hops):
-            yield Finding("app_engine", view.url, said, variants)
+            yield Finding("app_engine", view.url, said, asked)
         else:
-            yield Finding(name, view.url, said, variants)
+            yield Finding(name, view.url, said, asked)
 
 
 def _head(view: View) -> Iterator[Finding]:
@@ -385,6 +385,9 @@ def _notes(view: View) -> Iterator[Finding]:
     for other, _ in view.seen:
         if other.detail and other.ending in ("complete", "closed", "enough"):
             yield Finding("uncoded", view.url, other.detail, (other.variant,))
+        if other.plan and other.plan.gap == variants.SILENCE and len(other.marks) > 1:
+            said = f"a silence of {_seconds(other.plan.gap)} was survived; longer ones were not tried"
+            yield Finding("silence_bounded", view.url, said, (other.variant,))
 
 
 LOOKS: tuple[Callable[[View], Iterator[Finding]], ...] = (

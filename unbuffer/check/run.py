@@ -40,8 +40,8 @@ class Wanted:
 
 @dataclass(slots=True)
 class Check:
-    """A run. kept: what was seen so far. noticed: what was found without looking at a response. told: called with what
-    is being done now, and how long it takes at the most."""
+    """A run. kept: what was seen so far. noticed: what was found without looking at a response. told: called with
+    a line for each URL, and one for each request that says what it is for."""
 
     wanted: Wanted
     told: Callable[[str], object]
@@ -86,7 +86,7 @@ class Check:
         """The request that is alone; redirects are followed if the user wants that. Returns where it ended."""
         followed = 0
         while True:
-            self.told(f"{target.shown}: {variant.name}, {variant.why}")
+            self.told(f"{target.shown}\n  {variant.name}: {variant.why}")
             one = await measure(target, variant, self.wanted.asking, self.kept)
             if not (self.wanted.follow and one.status in REDIRECTS and one.value("location")):
                 return target, one
@@ -99,8 +99,8 @@ class Check:
             target, followed = there, followed + 1
 
     async def _together(self, target: Target, variants: Sequence[Variant]) -> None:
-        names = dict.fromkeys(variant.name for variant in variants)
-        self.told(f"{target.shown}: {', '.join(names)}")
+        for name, why in dict.fromkeys((variant.name, variant.why) for variant in variants):
+            self.told(f"  {name}: {why}")
         async with asyncio.TaskGroup() as group:
             for variant in variants:
                 group.create_task(measure(target, variant, self.wanted.asking, self.kept))
@@ -118,7 +118,7 @@ class Check:
             return
         for variant in variants:
             if variant.name in late:
-                self.told(f"{target.shown}: {variant.name} once more, because others were not late")
+                self.told(f"  {variant.name}: once more, because others were not late")
                 number = next(
                     n for n, one in enumerate(self.kept) if (one.url, one.variant) == (target.shown, variant.name)
                 )

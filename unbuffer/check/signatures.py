@@ -234,6 +234,11 @@ TABLE: dict[str, Signature] = {
         Level.NOTE, "the content could not be looked into",
         ("Ask for none: --header 'Accept-Encoding: identity'; it tells whether the coding is what holds.",),
     ),
+    "silence_bounded": Signature(
+        Level.NOTE, "a probe lasts 60 s at the most, so that limits of 60 s and more, idle or in all, were not met",
+        ("Check a stream of the application's own that is silent for longer, and wait for it: --patience 90s "
+         "--enough 90s.",),
+    ),
     "http2_missing": Signature(
         Level.NOTE, "the server offers HTTP/2, which was not tried",
         ("That takes the library h2, which is installed with unbuffer: pip install h2",),

@@ -14,6 +14,9 @@ SEVERAL = 3
 AT_ONCE = 5
 """Requests of different kinds at the same time."""
 
+SILENCE = LONGEST - 1
+"""Seconds of the longest silence that is made: a probe lasts no longer."""
+
 SMALL = Plan(count=30, gap=0.04, size=128, delay=0.3, uneven=True)
 MEDIUM = Plan(count=64, gap=0.04, size=512, delay=0.1, uneven=True)
 LARGE = Plan(count=48, gap=0.04, size=8192, delay=0.1, uneven=True)
@@ -74,8 +77,9 @@ def others(probe: bool, http2: bool, several: int) -> Iterator[tuple[Variant, ..
 
 
 def with_patience(seconds: float) -> tuple[Variant, ...]:
-    """A silence as long as a probe can be, and the same time without one: idle and total time-outs are told apart."""
-    seconds = min(seconds, LONGEST - 1)
+    """A silence of so many seconds, up to SILENCE, and the same time without one: idle and total time-outs are told
+    apart."""
+    seconds = min(seconds, SILENCE)
     return (
         Variant("silence", f"{seconds:g} s without a byte: idle time-outs", plan=Plan(count=2, gap=seconds)),
         Variant(
