@@ -12,6 +12,7 @@ from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.http2.connection import Http2Connection
 from unbuffer.relay.http2.session import WINDOW
+from unbuffer.settings.model import Limits
 
 ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CANCEL = 8
@@ -191,6 +192,44 @@ async def test_an_upload_stands_still_alone(relay: Relay, http2: Connect) -> Non
     exchange.client.resume_reading()
     await client.ping()
     assert [frame for frame in client._kept if frame.stream_id == 1], "its window opens"
+
+
+@pytest.mark.parametrize("how", ["reset by the client", "given up by us", "malformed", "answered early"])
+async def test_an_upload_that_ends_while_it_stands_still_gives_the_connections_window_back(
+    relay: Relay, http2: Connect, how: str
+) -> None:
+    """The connection's window has room for two streams here, and three end that have used up theirs."""
+    await relay.start(limits=Limits(http2_streams=2))
+    client = await http2()
+    asked = request((b"content-length", b"%d" % (WINDOW + 1)), method=b"POST")
+    for stream in (1, 3, 5):
+        await client.request(stream, asked, end=False)
+        upstream = await relay.upstream.accept()
+        await upstream.head()
+        held = connection(relay).streams[stream]
+        held.pause_reading()
+        for _ in range(WINDOW // 16384):
+            await client.data(stream, b"x" * 16384)
+        await client.ping()
+        assert held._untaken == WINDOW
+        if how == "reset by the client":
+            await client.send(RstStreamFrame(stream, CANCEL))
+        elif how == "given up by us":
+            held.give_up()
+        elif how == "malformed":
+            await client.data(stream, b"", end=True)
+        else:
+            upstream.reset()
+            await client.answer(stream)
+            await client.data(stream, b"x", end=True)
+        await relay.record()
+        await eventually(lambda: not connection(relay).streams)
+    await client.request(7, request(method=b"POST"), end=False)
+    other = await relay.upstream.accept()
+    await other.head()
+    for _ in range(2 * WINDOW // 16384 + 4):
+        await client.data(7, b"y" * 16384)
+        assert len(await other.chunk()) == 16384
 
 
 async def test_who_sends_more_than_a_window_breaks_the_connection(relay: Relay, http2: Connect) -> None:

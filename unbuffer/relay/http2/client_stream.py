@@ -307,7 +307,8 @@ class Http2Stream(Client):
         self._connection.forget_if_over(self)
 
     def close(self) -> None:
-        """It is forgotten: no clock looks at it any more."""
+        """It is forgotten: no clock looks at it any more, and the connection's window has back what it had used up."""
+        self._open_window()
         if self._breaking is not None:
             self._breaking.cancel()
             self._breaking = None
