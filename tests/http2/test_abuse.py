@@ -1,15 +1,18 @@
 """Frames that carry nothing forward have a budget. Counts and shapes, against our own listener only."""
 
+import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
-from hyperframe.frame import DataFrame, RstStreamFrame
+from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
 
 from tests.http2.cases import data, frame, section
-from tests.http2.client import request
+from tests.http2.client import Client, Headers, request
 from tests.http2.conftest import Connect
-from tests.http2.test_windows import connection
-from tests.relay.conftest import Relay, finished
+from tests.http2.test_windows import CANCEL, ENDLESS, connection
+from tests.peers import OK, Peer, eventually, read_again, stop_reading
+from tests.relay.conftest import Relay, finished, narrow_client
 from unbuffer.outcome import Outcome
 from unbuffer.relay.http2.budget import DATA, FREE_UPDATE, PING, WINDOW_UPDATE, Budget
 from unbuffer.settings.model import Limits
@@ -127,6 +130,126 @@ def test_a_budget_lets_pass_what_brings_something() -> None:
     budget.sent(FREE_UPDATE)
     assert budget.take(WINDOW_UPDATE, 0, 4, 0.0)
     assert not budget.take(WINDOW_UPDATE, 0, 4, 0.0)
+
+
+# -- clients that read nothing
+
+MUCH = 1 << 30
+"""A window that holds up nothing."""
+REFUSED = request(path=b"/#x")
+WITHOUT_BODY = request(path=b"/#x", method=b"HEAD")
+
+
+async def narrow(relay: Relay) -> Client:
+    """A client with small buffers on its way and large windows, which does not read."""
+    peer = Peer(*await asyncio.open_connection(sock=await narrow_client(relay), limit=1 << 22))
+    relay._clients.append(peer)
+    client = Client(peer)
+    await client.greet(initial_window_size=MUCH)
+    await client.open_window(0, MUCH)
+    await client.ping()
+    stop_reading(peer)
+    return client
+
+
+async def stalled(relay: Relay, client: Client) -> Peer:
+    """Stream 1 has filled all that there is between the two. Returns its upstream."""
+    await client.request(1)
+    upstream = await relay.upstream.accept()
+    await upstream.head()
+    await upstream.send(ENDLESS + b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
+    await eventually(lambda: connection(relay).output.stalled)
+    return upstream
+
+
+@pytest.mark.parametrize("asked", [REFUSED, WITHOUT_BODY], ids=["with a body", "without"])
+async def test_answers_that_nobody_reads_do_not_pile_up(relay: Relay, asked: Headers) -> None:
+    """The limit of concurrent streams holds them, and whoever goes on beyond it is ended."""
+    await relay.start(limits=FEW)
+    client = await narrow(relay)
+    await stalled(relay, client)
+    held = connection(relay)
+    most = 0
+    for first in range(3, 603, 50):
+        await client.peer.send(b"".join(section(asked, stream) for stream in range(first, first + 50, 2)))
+        most = max(most, held.transport.get_write_buffer_size())
+    await eventually(lambda: relay.totals.rejected["http2_flood"])
+    assert len(held.streams) <= 100
+    assert 65536 <= most < 2 * 65536
+
+
+async def test_what_a_slow_client_asks_for_waits_and_is_not_refused(relay: Relay) -> None:
+    await relay.start(limits=FEW)
+    client = await narrow(relay)
+    upstream = await stalled(relay, client)
+    held = connection(relay)
+    await client.send(*[client.section(stream, REFUSED) for stream in range(3, 103, 2)])
+    await client.send(*[client.section(stream, WITHOUT_BODY) for stream in range(103, 197, 2)])
+    await client.send(*[client.section(stream, request()) for stream in (197, 199)])
+    for _ in range(2):
+        other = await relay.upstream.accept()
+        await other.head()
+        await other.send(OK)
+    for _ in range(97):
+        await finished(relay, Outcome.REQUEST_MALFORMED, 400, "fragment")
+    for _ in range(2):
+        assert (await finished(relay, Outcome.COMPLETED, 200)).stalls == 1
+    assert len(held.streams) == 100
+    assert held.transport.get_write_buffer_size() < 2 * 65536
+    for stream in held.streams.values():
+        assert stream.look(time.monotonic() + 1.0), "it has waited for a second"
+    await upstream.send(b"0\r\n\r\n")
+    read_again(client.peer)
+    statuses: dict[int, bytes] = {}
+    bodies: dict[int, bytes] = {}
+    ended = set[int]()
+    while len(ended) < 100:
+        got = await client.any()
+        if isinstance(got, HeadersFrame):
+            statuses[got.stream_id] = dict(client.decoder.decode(got.data, raw=True))[b":status"]
+        elif isinstance(got, DataFrame):
+            bodies[got.stream_id] = bodies.get(got.stream_id, b"") + got.data
+        if "END_STREAM" in got.flags:
+            ended.add(got.stream_id)
+    assert statuses == {1: b"200", 197: b"200", 199: b"200"} | dict.fromkeys(range(3, 197, 2), b"400")
+    assert len(bodies.pop(1)) == 0x80000
+    assert bodies.pop(197) == bodies.pop(199) == b"ok"
+    assert sorted(bodies) == list(range(3, 103, 2))
+    assert all(body.startswith(b"400 ") for body in bodies.values())
+    await client.ping()
+    assert not held.streams
+    assert not relay.totals.rejected["http2_flood"]
+
+
+async def test_the_budget_does_not_come_back_while_nothing_is_read(relay: Relay) -> None:
+    await relay.start(limits=FEW)
+    client = await narrow(relay)
+    await stalled(relay, client)
+    held = connection(relay)
+    # The stall begins a quarter of an hour ago.
+    held.output.stalled_at = held._receiver._budget._since = time.monotonic() - 900.0
+    await client.peer.send(frame(6, b"x" * 8) * 50)
+    await asyncio.sleep(0)
+    await client.peer.send(frame(6, b"x" * 8) * 50)
+    await eventually(lambda: relay.totals.rejected["http2_flood"])
+
+
+async def test_who_takes_nothing_is_given_up_also_without_a_stream(relay: Relay) -> None:
+    await relay.start()
+    client = await narrow(relay)
+    upstream = await stalled(relay, client)
+    await client.send(RstStreamFrame(1, CANCEL))
+    await upstream.ended()
+    held = connection(relay)
+    assert held.output.stalled
+    assert not held.streams
+    since = held.output.stalled_at
+    due = held._look(since + 59.0)
+    while due:  # what the system still took has moved it on
+        assert not held.transport.is_closing()
+        assert since + 60.0 <= due < since + 600.0, "not the wait for another request"
+        due = held._look(due)
+    await eventually(lambda: not relay.plane.clients.connections)
 
 
 async def test_a_head_that_does_not_end_is_given_up(relay: Relay, http2: Connect) -> None:

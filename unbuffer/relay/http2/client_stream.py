@@ -94,7 +94,8 @@ class Http2Stream(Client):
         """Have the request answered."""
         plane = self._connection.plane
         self.read_at = now
-        self.stalled = self._connection.output.stalled
+        if self._connection.output.stalled:
+            self.has_no_room()
         if plane.health is not None and asks_for_health(request):
             plane.health(request.target.partition(b"?")[0], partial(self._answer_health, request.method == b"HEAD"))
             return
@@ -124,10 +125,6 @@ class Http2Stream(Client):
             self._connection.forget_if_over(self)
         if not self.reading_paused:
             self._open_window()
-
-    def trailers(self) -> None:
-        """The request ends with trailer fields. They are dropped: servers exist that take them for header fields."""
-        self.data(b"", 0, True)
 
     def _body(self, exchange: Exchange, data: bytes, last: bool) -> None:
         limit = exchange.policy.body_limit
@@ -373,7 +370,8 @@ class Http2Stream(Client):
         if size < self._stall_size or not (shut or self._connection.output.stalled):
             self._stall_at = now
         self._stall_size = size
-        if self._stall_at + seconds > now:
-            return self._stall_at + seconds
+        due = seconds + (self._stall_at if shut else max(self._stall_at, self._connection.output.resumed_at))
+        if due > now:
+            return due
         self.give_up()
         return 0.0

@@ -22,6 +22,7 @@ from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FrameError
 from unbuffer.relay.http2.output import Output
 from unbuffer.relay.http2.receiver import Receiver
 from unbuffer.relay.http2.session import Session, goaway
+from unbuffer.relay.patience import Stall
 from unbuffer.relay.refusals import note
 from unbuffer.relay.tcp import OFF, client_options, half_close, kernel_timeout, reset, set_options
 from unbuffer.relay.watchdog import NOT_WATCHED
@@ -48,6 +49,7 @@ class Http2Connection(asyncio.Protocol):
         "_origin",
         "_receiver",
         "_session",
+        "_stall",
         "_unsent",
         "ending",
         "output",
@@ -69,6 +71,8 @@ class Http2Connection(asyncio.Protocol):
         self.watched_slot = NOT_WATCHED
         self._origin = origin
         self.streams: dict[int, Http2Stream] = {}
+        self._stall: Stall | None = None
+        """While the client has yet to take what was written to it."""
         self._unsent = 0
         """Bytes that the system had not taken at the latest look."""
         self._last = False
@@ -127,13 +131,18 @@ class Http2Connection(asyncio.Protocol):
         plane.clients.left(self)
 
     def pause_writing(self) -> None:
-        self.output.stalled = True
+        output = self.output
+        output.stalled, output.stalled_at = True, time.monotonic()
+        self._stall = Stall(output.stalled_at, self.transport.get_write_buffer_size())
         for stream in list(self.streams.values()):
             stream.has_no_room()
         self._watch(self.plane.settings.timeouts.client_stall)
 
     def resume_writing(self) -> None:
-        self.output.stalled = False
+        output = self.output
+        output.stalled, output.resumed_at = False, time.monotonic()
+        self._stall = None
+        output.opened(False)
         for stream in list(self.streams.values()):
             stream.has_room()
 
@@ -272,6 +281,14 @@ class Http2Connection(asyncio.Protocol):
         if self.ending:
             return self._look_ending(now)
         dues: list[float] = []
+        if self._stall is not None:
+            again, over = self._stall.look(now, self.transport.get_write_buffer_size(), self._stall_seconds)
+            if over:
+                for stream in list(self.streams.values()):
+                    stream.give_up()
+                self.abort()
+                return 0.0
+            dues += [again] if again else []
         if self._receiver.owes_since and timeouts.request_head:
             dues.append(self._receiver.owes_since + timeouts.request_head)
         if self.output.waits_since and timeouts.client_stall:
@@ -288,6 +305,13 @@ class Http2Connection(asyncio.Protocol):
             self._overdue(now)
             return now + patience.LINGER
         return 0.0
+
+    @property
+    def _stall_seconds(self) -> float:
+        """Seconds for which the client may take nothing at all, as its most patient stream has it; 0 = for ever."""
+        running = [s.exchange.policy.client_stall_timeout for s in self.streams.values() if s.exchange is not None]
+        seconds = [self.plane.settings.timeouts.client_stall, *running]
+        return max(seconds) if all(seconds) else 0.0
 
     def _overdue(self, now: float) -> None:
         seconds = self.plane.settings.timeouts.request_head

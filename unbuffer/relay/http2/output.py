@@ -19,7 +19,9 @@ RESERVE: Final = 65536
 class Output:
     """One connection's way to its client.
 
-    failed: after a connection error nothing but GOAWAY is sent. stalled: the client has yet to take what was written.
+    failed: after a connection error nothing but GOAWAY is sent. stalled: the client has yet to take what was written;
+    until it has, no byte of a body and no end is added, so that the limit of concurrent streams bounds what waits.
+    stalled_at, resumed_at: when it last came to that, and when the client last had taken it; 0.0 = never.
     waits_since: since when streams wait for the connection's window and it has not been opened; 0.0 = none does.
     """
 
@@ -29,7 +31,9 @@ class Output:
         "_session",
         "_waiting",
         "failed",
+        "resumed_at",
         "stalled",
+        "stalled_at",
         "transport",
         "waits_since",
         "windows",
@@ -43,11 +47,12 @@ class Output:
         """With the connection's window and those of its streams."""
         self.failed = False
         self.stalled = False
+        self.stalled_at = self.resumed_at = 0.0
         self.waits_since = 0.0
         self._reserve = 65535 // 5
         """Of the largest window that the connection had."""
         self._waiting: dict[StreamWriter, None] = {}
-        """Who has bytes that no window has room for, in the order of their turns."""
+        """Who has bytes, or an end, that there is no room for, in the order of their turns."""
 
     def write(self, data: bytes) -> None:
         """Hand bytes to the kernel, now."""
@@ -105,6 +110,8 @@ class Output:
         share one window and the client may have no more of it than a single stream (Node: 65,535 bytes for both). What
         is left to the stream is more than any client waits for before it opens a window again (nginx: three quarters).
         """
+        if self.stalled:
+            return 0
         left: int = self.windows.outbound_flow_control_window
         share = (unacknowledged + size) // 4
         if left - size >= (share if share < self._reserve else self._reserve):
@@ -126,7 +133,8 @@ class Output:
         return sum([len(writer.pending) for writer in self._waiting])
 
     def opened(self, whole: bool) -> None:
-        """A window is larger: each that waits writes a frame, until there is no room. whole: it is the connection's."""
+        """There may be room: each that waits writes a frame, in turn, until there is none. whole: the connection's
+        window is larger."""
         if whole:
             self.waits_since = 0.0
             self._reserve = max(self._reserve, min(self.windows.outbound_flow_control_window // 5, RESERVE))
@@ -134,7 +142,12 @@ class Output:
         while progress:
             progress = False
             for writer in list(self._waiting):
-                progress = writer.go_on() or progress
+                if not writer.go_on():
+                    continue
+                progress = True
+                if writer in self._waiting:  # behind the others
+                    del self._waiting[writer]
+                    self._waiting[writer] = None
         if not self._waiting:
             self.waits_since = 0.0
 

@@ -79,14 +79,19 @@ class Receiver:
         length = len(frame) - 9
         if kind == DATA and flags & PADDED:
             length -= 1 + (frame[9] if length else 0)
-        if not self._budget.take(kind, flags, length, now):
+        if not self._budget.take(kind, flags, length, self._time(now)):
             raise FrameError(ENHANCE_YOUR_CALM, "limits.http2_frames: too many frames that carry nothing forward")
 
     def _spend_reset(self, now: float) -> None:
         """A stream that the client has us reset costs it what its own RST_STREAM does (CVE-2025-8671): either way its
         request was begun for nothing, and the limit of concurrent streams has room for the next one."""
-        if not self._budget.take(RST_STREAM, 0, 4, now):
+        if not self._budget.take(RST_STREAM, 0, 4, self._time(now)):
             raise FrameError(ENHANCE_YOUR_CALM, "limits.http2_frames: too many streams that had to be reset")
+
+    def _time(self, now: float) -> float:
+        """The budget's time stands still while the client takes nothing: what it has us write is then bounded."""
+        output = self._connection.output
+        return output.stalled_at if output.stalled else now
 
     def _take(self, event: Event, flags: int, now: float) -> None:
         if isinstance(event, DataReceived):
@@ -162,6 +167,7 @@ class Receiver:
         connection.forget_if_over(stream)
 
     def _trailers(self, stream_id: int, headers: Fields, now: float) -> None:
+        """They end the request, and are dropped: servers exist that take them for header fields."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return

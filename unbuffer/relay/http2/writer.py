@@ -177,8 +177,10 @@ class StreamWriter(Writer):
     @property
     def shut(self) -> bool:
         """Whether it is the stream's own fault that something is pending: its window has no room, or it has more on its
-        way, unacknowledged, than any other that waits for the connection's."""
-        return bool(self.pending) and (self._window <= 0 or self._output.to_blame(self))
+        way, unacknowledged, than any other that waits for the connection's. It is not while the client reads
+        nothing at all."""
+        output = self._output
+        return bool(self.pending) and (self._window <= 0 or (not output.stalled and output.to_blame(self)))
 
     @property
     def _window(self) -> int:
@@ -186,14 +188,16 @@ class StreamWriter(Writer):
         return window
 
     def go_on(self) -> bool:
-        """Write one frame of what is pending, if there is room. Returns whether it did."""
+        """Write one frame of what is pending, or the end, if there is room. Returns whether it did."""
+        if not self._has_more() or self._output.stalled:
+            return False
         pending = self.pending
         room = self._room(len(pending))
-        if not room:
+        if pending and not room:
             if self._window > 0:
                 self._output.no_room()
             return False
-        if room >= len(pending) and self._ending and not self._trailing:
+        if self._ending and room == len(pending) and not (pending and self._trailing):
             self._finish()
             return True
         data, self.pending = pending[:room], pending[room:]
@@ -202,21 +206,17 @@ class StreamWriter(Writer):
         self._output.sent(room)
         self._output.flush()  # of a head
         self._output.frame(room.to_bytes(3, "big") + self._frame_tail, data)
-        if not self.pending:
+        if not self._has_more():
             self._output.forget(self)
-            if self._ending:
-                self._finish()
-            elif self._stream is not None:
+            if self._stream is not None:
                 self._stream.has_room()
         return True
 
     # -- by itself
 
-    def _write_all(self) -> bool:
-        """Write as much of what is pending as there is room for. Returns whether that is all of it."""
-        while self.pending and self.go_on():
-            pass
-        return not self.pending
+    def _has_more(self) -> bool:
+        """Whether bytes, or the end, have yet to be written."""
+        return not self.over and (self._ending or bool(self.pending))
 
     def _room(self, size: int) -> int:
         """How many of `size` bytes one frame may have now."""
@@ -240,7 +240,9 @@ class StreamWriter(Writer):
             self._write_pending()
 
     def _write_pending(self) -> None:
-        if self._write_all():
+        while self.go_on():
+            pass
+        if not self._has_more():
             return
         self._output.wait(self)
         if self._stream is not None:
@@ -250,10 +252,10 @@ class StreamWriter(Writer):
         if self.over or self._ending:
             return
         self._ending = True
-        if not self.pending:
+        if self.pending or self._output.stalled:
+            self._write_pending()
+        else:
             self._finish()
-            return
-        self._write_pending()
 
     def _finish(self) -> None:
         """The end, with what is left."""
