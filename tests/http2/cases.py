@@ -182,6 +182,14 @@ IGNORED: list[tuple[str, str, bytes]] = [
     ("a table of 4 GiB", "6.5.2", frame(4, b"\0\1\xff\xff\xff\xff")),
 ]  # fmt: skip
 
+# Each comes for stream 1 when that has ended, and changes nothing.
+LATE: list[tuple[str, str, bytes]] = [
+    ("RST_STREAM", "5.1", frame(3, b"\0\0\0\x08", 0, 1)),
+    ("RST_STREAM of an unknown code", "7", frame(3, b"\xde\xad\0\0", 0, 1)),
+    ("WINDOW_UPDATE", "5.1", frame(8, b"\0\0\0\x08", 0, 1)),
+    ("PRIORITY", "5.1", frame(2, b"\0\0\0\0\0", 0, 1)),
+]  # fmt: skip
+
 PADDED = frame(1, b"\x03" + BLOCK + b"\0\0\0", 0xD, 1)
 PRIORITIZED = frame(1, b"\0\0\0\0\xff" + BLOCK, 0x25, 1)
 CONTINUED = frame(1, BLOCK[:1], 0x1, 1) + b"".join(frame(9, BLOCK[i : i + 1], 0, 1) for i in range(1, len(BLOCK) - 1))
