@@ -1,11 +1,12 @@
 """Clients of HTTP/2 that people use, and load balancers that speak it to unbuffer, each in lock-step."""
 
 import shutil
+import signal
 import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 import trustme
 
 from tests import local
+from tests.apps.installed import node as node_program
 from tests.deploy.balancers import free_port, hosts
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.processes import Program, running
 from tests.e2e.stack import Gate, Stack, unbuffer
 from tests.e2e.test_behind_proxies import program
+from tests.peers import PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -27,8 +30,9 @@ EVENTS = 5
 
 
 @contextmanager
-def curl(url: str) -> Iterator[Program]:
-    with running("curl", "-sS", "-N", "--http2-prior-knowledge", "--noproxy", "*", url) as process:
+def curl(url: str, *options: str) -> Iterator[Program]:
+    command = ("curl", "-sS", "-N", "--http2" if url.startswith("https:") else "--http2-prior-knowledge", "-k")
+    with running(*command, "--noproxy", "*", *options, url) as process:
         yield process
 
 
@@ -46,8 +50,22 @@ stream.on("close", () => session.destroy());
 
 @contextmanager
 def node(url: str) -> Iterator[Program]:
-    with running(program("node"), "--input-type=module", "-e", NODE, url) as process:
+    with running(node_program(), "--input-type=module", "-e", NODE, url) as process:
         yield process
+
+
+NODE_PUT = """
+import http2 from "node:http2";
+const url = new URL(process.argv[1]);
+const session = http2.connect(url.origin);
+const stream = session.request({":path": url.pathname, ":method": "PUT"});
+stream.on("response", (head) => console.log(head[":status"]));
+stream.setEncoding("utf8");
+stream.on("data", (data) => process.stdout.write(data));
+stream.on("error", (error) => { console.error(error.message); process.exitCode = 1; });
+stream.on("close", () => session.destroy());
+stream.end(Buffer.alloc(4194304, "x"));
+"""
 
 
 PROGRAMS = {"curl": curl, "node": node}
@@ -98,6 +116,54 @@ def test_httpx_has_an_answer_that_comes_before_the_end_of_its_request(stack: Sta
 
     with prior_knowledge() as client:
         assert client.put(f"{stack.url}/refuse", content=endless()).status_code == 413
+
+
+REFUSED = ["413", "too large for me"]
+
+
+def test_curl_has_an_answer_that_comes_before_the_end_of_its_request(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(b"x" * 4194304)
+    with curl(f"{stack.url}/refuse", "-T", str(file), "-H", "Expect:", "-w", "%{stderr}%{http_code}\n") as client:
+        assert client.exit_code() == 0
+    assert client.err.all() + client.out.all() == REFUSED
+
+
+def test_node_has_an_answer_that_comes_before_the_end_of_its_request(stack: Stack) -> None:
+    with running(node_program(), "--input-type=module", "-e", NODE_PUT, f"{stack.url}/refuse") as client:
+        assert client.exit_code() == 0
+    assert client.out.all() == REFUSED
+
+
+def test_a_drain_leaves_running_streams_alone(stack: Stack) -> None:
+    """Each is the only stream of its connection, and ends whole."""
+    with ExitStack() as clients, unbuffer(stack.app.url, "--set", "drain.timeout=1h") as proxy:
+        gates = {name: stack.gate() for name in [*PROGRAMS, "httpx"]}
+        urls = {name: proxy.url + gate.path("text") for name, gate in gates.items()}
+        programs = [clients.enter_context(start(urls[name])) for name, start in PROGRAMS.items()]
+        client = clients.enter_context(prior_knowledge())
+        response = clients.enter_context(client.stream("GET", urls["httpx"]))
+        lines = response.iter_lines()
+        assert next(lines) == "event 0"
+        for one in programs:
+            one.out.match("^event 0$")
+        proxy.process.signal(signal.SIGTERM)
+        proxy.process.err.match("draining: running streams")
+        for gate in gates.values():
+            gate.next()
+        assert next(lines) == "event 1"
+        for one in programs:
+            one.out.match("^event 1$")
+        for gate in gates.values():
+            gate.end()
+        assert list(lines) == []
+        for one in programs:
+            assert one.exit_code() == 0
+            assert one.out.all() == ["event 0", "event 1"]
+        assert proxy.process.exit_code() == 0
+        for gate in gates.values():
+            line = proxy.line(gate.path("text"))
+            assert (line["network.protocol.version"], line["unbuffer.outcome"]) == ("2", "completed")
 
 
 def test_httpx_sees_a_stream_that_breaks(stack: Stack) -> None:
@@ -294,6 +360,23 @@ def test_behind_a_load_balancer_a_stream_that_breaks_is_cut(front: httpx.Client,
             list(lines)
 
 
+def test_a_load_balancer_has_one_connection_for_all_its_streams_but_nginx_one_for_each(
+    front: httpx.Client, stack: Stack, request: pytest.FixtureRequest
+) -> None:
+    gates = [stack.gate() for _ in range(3)]
+    expected = len(gates) if request.node.callspec.params["front"] == "nginx" else 1
+    with ExitStack() as streams:
+        responses = [streams.enter_context(front.stream("GET", gate.path("text"))) for gate in gates]
+        lines = [response.iter_lines() for response in responses]
+        assert [next(one) for one in lines] == ["event 0"] * 3
+        deadline = time.monotonic() + PATIENCE  # for those of clients that have just left
+        while (found := stack.unbuffer.samples()["unbuffer_http2_connections", frozenset()]) != expected:
+            assert time.monotonic() < deadline, found
+        for gate in gates:
+            gate.end()
+        assert [list(one) for one in lines] == [[]] * 3
+
+
 def test_behind_a_load_balancer_an_upload_comes_through(front: httpx.Client) -> None:
     assert front.put("/upload", content=b"x" * 1_000_000).json()["size"] == 1_000_000
 
@@ -382,6 +465,39 @@ def test_a_stream_that_breaks_is_an_error_for_fetch_and_loses_no_event(secure: S
         gate.fail()
         browser.until(lambda: "Error" in value_of(browser, "window.read") or None)
         assert value_of(browser, "window.read") == "event 0\nevent 1\nTypeError"
+
+
+def test_fetch_has_an_answer_that_comes_before_the_end_of_its_request(secure: Stack, browser: Browser) -> None:
+    put = "window.answer = ''; fetch('/refuse', {method: 'PUT', body: 'x'.repeat(4194304)})"
+    read = ".then(async (answer) => window.answer = answer.status + ' ' + await answer.text())"
+    browser.driver.execute_script(f"{put}{read}.catch((error) => window.answer = error.name);")
+    assert browser.until(lambda: value_of(browser, "window.answer") or None) == "413 too large for me\n"
+    assert secure.unbuffer.line("/refuse")["network.protocol.version"] == "2"
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["whole", "broken"])
+def test_curl_over_tls_reads_each_event(secure: Stack, gone: bool) -> None:
+    gate = secure.gate()
+    with curl(secure.url + gate.path("text")) as client:
+        for number in range(EVENTS):
+            client.out.match(f"^event {number}$")
+            if number < EVENTS - 1:
+                gate.next()
+        gate.fail() if gone else gate.end()
+        assert (client.exit_code() != 0) == gone
+        assert client.out.all() == [f"event {number}" for number in range(EVENTS)]
+    assert secure.unbuffer.line(gate.path("text"))["network.protocol.version"] == "2"
+
+
+def test_httpx_over_tls_reads_each_event(secure: Stack) -> None:
+    gate = secure.gate()
+    with local.client(http2=True) as client, client.stream("GET", secure.url + gate.path("text")) as response:
+        assert response.http_version == "HTTP/2"
+        lines = response.iter_lines()
+        for number in range(EVENTS):
+            assert next(lines) == f"event {number}"
+            gate.next() if number < EVENTS - 1 else gate.end()
+        assert next(lines, None) is None
 
 
 def test_a_websocket_comes_by_extended_connect(secure: Stack, browser: Browser) -> None:
