@@ -1,6 +1,7 @@
 """The application of tests/e2e, and beside its streams one of the kind that clients of Gemini and Vertex AI read."""
 
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 
 from fastapi import Request
@@ -20,5 +21,22 @@ async def generate(name: str, model: str, alt: str, request: Request) -> Respons
             content = {"role": "model", "parts": [{"text": f"event {number}"}]}
             answer = {"candidates": [{"index": 0, "content": content}], "modelVersion": model.rpartition("/")[2]}
             yield f"data: {json.dumps(answer)}\r\n\r\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+_runs: Counter[str] = Counter()
+
+
+@app.api_route("/thinking/{name}", methods=["GET", "POST"])
+async def think(name: str) -> Response:
+    """Nothing comes before a command; the only event says the how many-th request of this name it answers."""
+    _runs[name] += 1
+    run = _runs[name]
+
+    async def events() -> AsyncIterator[str]:
+        await gates[name].pass_through(0)
+        yield f"data: run {run}\n\n"
+        await gates[name].pass_through(1)
 
     return StreamingResponse(events(), media_type="text/event-stream")

@@ -18,12 +18,14 @@ import pytest
 from tests.apps.installed import node, python
 from tests.e2e.processes import STARTED
 from unbuffer.http.sse import AUTO, BLANK, COMMENT, COMMENT_BLOCK, Tail, reads_events
+from unbuffer.resume.cutter import Cutter
 
 pytestmark = pytest.mark.process
 
 FOLDER = Path(__file__).parent / "readers"
 ENDS = {"LF": b"\n", "CRLF": b"\r\n", "CR": b"\r"}
 KINDS = ("plain", "retry", "ids")
+RESUMABLE = "resumable"
 SHAPES = (COMMENT, COMMENT_BLOCK, BLANK, AUTO)
 
 WORDS = [f"word {number}" for number in range(3)]
@@ -117,6 +119,8 @@ def events(api: str) -> Iterator[bytes]:
 
 def stream(api: str, kind: str, end: bytes, shape: str) -> bytes:
     """A whole stream. Without a shape there are no heartbeats in it."""
+    if kind == RESUMABLE:
+        return resumable(api, end, shape)
     tail, written = Tail(b"", shape), b""
 
     def add(data: bytes, beats: int) -> None:
@@ -136,6 +140,16 @@ def stream(api: str, kind: str, end: bytes, shape: str) -> bytes:
         named = b"id: %d\n" % number + event if kind == "ids" else event
         add(named.replace(b"\n", end) + end, 2)
     return written
+
+
+def resumable(api: str, end: bytes, shape: str) -> bytes:
+    """The same of a route with `resume`: with an id before the first event, and of an application that sends comments
+    with empty lines."""
+    cutter = Cutter(b"ub.N.")
+    written, comments = (b"id: ub.N.0\n", 2 * (b": ping" + 2 * end)) if shape else (b"", b"")
+    for event in events(api):
+        written += cutter.cut(comments + event.replace(b"\n", end) + end)
+    return written + cutter.cut(comments)
 
 
 class Streams(BaseHTTPRequestHandler):
@@ -214,6 +228,8 @@ def test_a_reader(origin: str, name: str) -> None:
         for end in (ends[:1] if kind in never else ends)
         for shape in (("none",) if kind in never else ("none", *SHAPES))
     ]
+    if "ids" not in never:
+        keys += [(RESUMABLE, shape, end) for end in ends for shape in ("none", COMMENT_BLOCK)]
     urls = [f"{origin}/{api}/{kind}/{end}/{shape}" for kind, shape, end in keys]
     stem, _, language = name.partition(".")
     done = subprocess.run(

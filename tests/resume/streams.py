@@ -28,6 +28,11 @@ def field(head: bytes, name: bytes) -> bytes:
     return found[1]
 
 
+def first_id(head: bytes) -> bytes:
+    """What comes right behind this head."""
+    return b"id: ub.%b.0\n" % field(head, b"Unbuffer-Stream")
+
+
 def last_id(data: bytes) -> bytes:
     """The last id in these bytes."""
     found: list[bytes] = re.findall(rb"(?:^|\n|\r)id: ?([^\r\n]*)[\r\n]", data)

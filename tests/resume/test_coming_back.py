@@ -7,7 +7,7 @@ import pytest
 
 from tests.peers import Peer, eventually, soon
 from tests.relay.conftest import Relay
-from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, chunk, event, field, last_id
+from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, chunk, event, field, first_id, last_id
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE
 from unbuffer.settings.resume import Resume, RouteResume
@@ -17,10 +17,12 @@ ON = Resume(window=60.0)
 
 
 async def begun(relay: Relay, request: bytes, *events: bytes) -> tuple[Peer, Peer, bytes, bytes]:
-    """A stream with these events: client, upstream, the head and the body as they came."""
+    """A stream with these events: client, upstream, the head and the body as they came, without the first id."""
     client, upstream, _ = await relay.exchange(request)
     await upstream.send(HEAD + b"".join(chunk(one) for one in events))
     head = await client.head()
+    if b"\r\nUnbuffer-Stream: " in head:
+        assert await client.chunk() == first_id(head)
     body = b""
     while body.count(b"data: ") < len(events) or not body.endswith(b"\n\n"):
         part = await client.chunk()
@@ -79,6 +81,51 @@ async def test_a_post_that_is_repeated_does_not_run_again(relay: Relay) -> None:
     assert (await again.head()).startswith(b"HTTP/1.1 200 ")
     assert await body_of(again) == b"\n"
     assert relay.upstream.untaken == 0
+
+
+async def test_a_post_that_breaks_before_the_first_event_does_not_run_again(relay: Relay) -> None:
+    """A model thinks for long before its first word, and load balancers take that for idle."""
+    await relay.start(resume=ON, sse=SSE(heartbeat=0.1))
+    client, upstream, _ = await relay.exchange(POST + b"\r\n{}")
+    await upstream.send(HEAD)
+    first = first_id(await client.head())
+    assert await client.chunk() == first
+    assert await client.chunk() == b":\n"
+    client.reset()
+    again, _ = await back(relay, with_id(POST, last_id(first)))
+    assert await again.chunk() == b"\n"
+    await upstream.send(chunk(event("1")) + LAST)
+    while (part := await again.chunk()) == b":\n":
+        pass
+    assert part.startswith(b"data: 1\nid: ")
+    assert relay.upstream.untaken == 0
+    ended = [await relay.record(), await relay.record()]
+    (whole,) = [record for record in ended if record.chunks]
+    assert (whole.chunks, whole.bytes_read) == (1, len(event("1")))
+
+
+async def test_a_post_whose_upstream_breaks_before_the_first_event_runs_again(relay: Relay) -> None:
+    await relay.start(resume=ON)
+    client, upstream, _ = await relay.exchange(POST + b"\r\n{}")
+    await upstream.send(HEAD)
+    first = await client.until(b".0\n")
+    upstream.reset()
+    assert await relay.outcome() is Outcome.UPSTREAM_DISCONNECT
+    again = await relay.client()
+    await again.send(with_id(POST, last_id(first)))
+    assert b"last-event-id" not in (await (await relay.upstream.accept()).head()).lower()
+
+
+async def test_a_stream_without_an_event_ends_as_it_was(relay: Relay) -> None:
+    """Half a block at the end of a stream is nothing to a reader."""
+    await relay.start(resume=ON)
+    client, upstream, _ = await relay.exchange(POST + b"\r\n{}")
+    await upstream.send(HEAD + chunk(b": done\n\n") + LAST)
+    first = first_id(await client.head())
+    assert await body_of(client) == first + b": done\n:\n"
+    assert await relay.outcome() is Outcome.COMPLETED
+    again, _ = await back(relay, with_id(POST, last_id(first)))
+    assert await body_of(again) == b"\n"
 
 
 async def test_the_body_of_a_repeated_post_may_come_late(relay: Relay) -> None:

@@ -21,6 +21,8 @@ async def test_a_stream_that_was_reset_goes_on_on_another_of_the_same_connection
     await upstream.send(HEAD + chunk(event("1")))
     head, _ = await client.head(1)
     assert b"unbuffer-stream" in head
+    begun = (await client.any(1)).data  # type: ignore[attr-defined]
+    assert begun == b"id: ub.%b.0\n" % head[b"unbuffer-stream"]
     first = (await client.any(1)).data  # type: ignore[attr-defined]
     await client.send(RstStreamFrame(1, error_code=8))
     await client.ping()

@@ -160,6 +160,9 @@ class Coming(Reading):
             if number == kept.count and kept.ended_at and not self._by_url:
                 return False  # the application knows what follows its own id
         has_all = number == kept.count and kept.ended_at > 0.0
+        if has_all and by_id and not self._by_url and not number and method == kept.about.method and not kept.rests:
+            registry.count(HIT)
+            return self._begin_anew(exchange)  # it broke before there was anything: nothing runs twice
         if has_all and by_id and method == b"GET":
             if kept.rests:
                 registry.count(HIT)

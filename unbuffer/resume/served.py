@@ -181,11 +181,15 @@ class Served(Kept):
 class Intake(Resumable):
     """What the answer of such a stream is written to."""
 
-    __slots__ = ("_cutter", "_kept", "copy")
+    __slots__ = ("_cutter", "_first_id", "_kept", "copy")
 
     def __init__(self, kept: Served, prefix: bytes) -> None:
         self._kept: Served | None = kept
         self._cutter = Cutter(prefix)
+        self._first_id = b"id: %b0\n" % prefix
+        """Goes out behind the head, before any event: a client that loses the connection while the application thinks
+        comes back with it. No empty line follows, since some readers make an event of a mere id: it is a line of the
+        first event, whose own id comes later and counts. It is neither kept nor content. Empty once it is out."""
         self.copy: Copy | None = None
         """What a store has of it."""
 
@@ -199,10 +203,14 @@ class Intake(Resumable):
         raise AssertionError("an event-stream is no tunnel")
 
     def flush(self) -> None:
-        """The head, to the client that asked for it."""
-        kept = self._kept
-        if kept is not None and kept.first is not None:
-            kept.first.writer.flush()
+        """The head, to the client that asked for it, and the first id."""
+        if self._kept is not None:
+            self._begin(self._kept)
+
+    def _begin(self, kept: Served) -> None:
+        first_id, self._first_id = self._first_id, b""
+        if first_id and kept.first is not None:
+            kept.first.writer.body(first_id, False)
 
     def body(self, data: bytes, last: bool) -> None:
         kept, cutter = self._kept, self._cutter
@@ -219,7 +227,9 @@ class Intake(Resumable):
             self.end([])
 
     def _cut(self, kept: Served, data: bytes) -> None:
-        """Any bytes."""
+        """Any bytes; the first ones always."""
+        if self._first_id:
+            self._begin(kept)
         cutter = self._cutter
         was_between = cutter.between
         data = cutter.cut(data)

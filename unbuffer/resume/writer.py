@@ -15,7 +15,7 @@ from unbuffer.resume.store import About, Running
 from unbuffer.totals import FORGOTTEN, OVERFLOW, Totals
 
 TICK: Final = 0.015
-"""Seconds between two batches, so that nothing is sent later than 20 ms after it came."""
+"""Seconds between two batches: what comes waits for so long, and for the server's answer to the batch before."""
 
 _ANEW: Final = 1 << 20
 """Bytes of streams that are made anew in one batch: no other one waits long behind them."""
