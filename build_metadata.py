@@ -4,6 +4,7 @@ The address stands in pyproject.toml, `tool.unbuffer.repository`, and nowhere el
 no links, and its description none that lead into the repository.
 """
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -47,3 +48,11 @@ def description(text: str, address: str) -> str:
         return SOURCE.sub(rf'\1="{address}/raw/HEAD/\2"', found[0]) if address else ""
 
     return RELATIVE.sub(absolute, PICTURE.sub(picture, text))
+
+
+def stamped(text: str, name: str, value: str) -> str:
+    """A module in which this constant has this value. Raises ValueError if it has no such line."""
+    made, lines = re.subn(rf"^{name} = .*$", f"{name} = {json.dumps(value)}", text, flags=re.MULTILINE)
+    if lines != 1:
+        raise ValueError(f"{name} is not set in one line")
+    return made

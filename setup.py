@@ -1,4 +1,5 @@
-"""Compiles the way of a request, of a chunk and of a log line, and writes the version into what is built.
+"""Compiles the way of a request, of a chunk and of a log line, and writes the version and the repository's
+address into what is built.
 
 All else is in pyproject.toml, except what depends on the repository's address (`build_metadata.py`).
 
@@ -8,7 +9,6 @@ where that works (`build_backend.py` asks for mypyc where it may), and the same 
 """
 
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -88,28 +88,25 @@ class BuildIfPossible(build_ext):
             self.extensions = []
 
 
-class BuildWithVersion(build_py):
-    """What is built knows its version without looking it up, and a start is not slower for it."""
+class BuildWithValues(build_py):
+    """What is built knows its version and its repository without looking them up: a start is not slower for it."""
 
     def run(self) -> None:
         """See `setuptools.Command`."""
         super().run()
         if self.editable_mode:
             return
-        built = Path(self.build_lib, "unbuffer", "__init__.py")
-        text, lines = re.subn(
-            r"^__version__ = .*$", f'__version__ = "{self.distribution.get_version()}"', built.read_text(), flags=re.M
-        )
-        if lines != 1:
-            raise ValueError("unbuffer/__init__.py has no __version__")
-        built.write_text(text)
+        version = self.distribution.get_version()
+        for file, name, value in (("__init__", "__version__", version), ("documents", "REPOSITORY", ADDRESS)):
+            built = Path(self.build_lib, "unbuffer", f"{file}.py")
+            built.write_text(build_metadata.stamped(built.read_text(), name, value))
 
 
 ADDRESS = build_metadata.repository()
 
 setup(
     ext_modules=extensions(),
-    cmdclass={"build_ext": BuildIfPossible, "build_py": BuildWithVersion},
+    cmdclass={"build_ext": BuildIfPossible, "build_py": BuildWithValues},
     long_description=build_metadata.description(Path("README.md").read_text(), ADDRESS),
     long_description_content_type="text/markdown",
     project_urls=build_metadata.urls(ADDRESS),

@@ -22,6 +22,7 @@ LAYERS = (
         "unbuffer",
         "unbuffer.clock",
         "unbuffer.compiled",
+        "unbuffer.documents",
         "unbuffer.histogram",
         "unbuffer.judgement",
         "unbuffer.managed",

@@ -59,6 +59,16 @@ def test_a_source_distribution_has_nothing_of_the_machine_that_made_it(
         assert [(m.name, m.mtime, m.uid, m.uname) for m in archive] == [(n, 1_700_000_000, 0, "") for n in "ab"]
 
 
+def test_what_is_built_knows_its_version_and_its_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    metadata = build_module(monkeypatch, "build_metadata")
+    for file, name in (("__init__", "__version__"), ("documents", "REPOSITORY")):
+        values: dict[str, str] = {}
+        exec(metadata.stamped((ROOT / f"unbuffer/{file}.py").read_text(), name, "https://code.example/u"), values)
+        assert values[name] == "https://code.example/u"
+    with pytest.raises(ValueError, match="OTHER is not set"):
+        metadata.stamped("NAME = 1\n", "OTHER", "x")
+
+
 def test_the_version_stands_in_no_file() -> None:
     assert PROJECT["project"]["dynamic"][0] == "version"
     lines = re.findall(r"^__version__ = (\S+)", (ROOT / "unbuffer/__init__.py").read_text(), re.MULTILINE)

@@ -15,6 +15,7 @@ import pytest
 
 from tests.check.conftest import Run
 from tests.e2e.processes import Program
+from unbuffer import documents
 from unbuffer.__main__ import main
 from unbuffer.check import variants
 from unbuffer.check.diagnosis import Diagnosis, diagnose
@@ -139,8 +140,8 @@ def test_the_page_is_whole_and_needs_nothing_else() -> None:
             self.marks = 0
 
         def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            assert not {name for name, _ in attrs} & {"src", "href"}, "it would have to be fetched"
-            assert tag != "script"
+            assert not {name for name, _ in attrs} & {"src", "srcset"}, "it would have to be fetched"
+            assert tag not in ("script", "link")
             if tag not in ("meta", "br"):
                 self.open.append(tag)
 
@@ -163,6 +164,18 @@ def test_what_a_server_says_cannot_break_the_page() -> None:
     page = as_page(diagnose(evil), "today")
     assert "<script>" not in page
     assert "&lt;b&gt;&amp;" in page
+
+
+def test_where_to_read_more_is_a_link_if_the_build_knows_the_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = diagnosis("nginx_1_0")
+    assert "   docs/lump.md#steps in unbuffer's repository\n" in terminal(80, False, "nginx_1_0")
+    assert "steps, docs/lump.md#steps in unbuffer&#x27;s repository<" in as_page(found, "today")
+    monkeypatch.setattr(documents, "REPOSITORY", "https://code.example/unbuffer")
+    place = "https://code.example/unbuffer/blob/HEAD/docs/lump.md#steps"
+    assert f"   {place}\n" in terminal(80, False, "nginx_1_0")
+    assert f'<a href="{place}">{place}</a>' in as_page(found, "today")
+    assert as_annotations(found).endswith(f". {place}")
+    assert json.loads(as_json(found))["urls"][0]["findings"][0]["docs"] == place
 
 
 def test_every_finding_has_its_place_in_the_document() -> None:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from unbuffer import __version__
+from unbuffer import __version__, documents
 from unbuffer.check.diagnosis import Diagnosis, Finding, View
 from unbuffer.check.evidence import noted
 from unbuffer.check.observation import as_data
-from unbuffer.check.signatures import DOCS, Level
+from unbuffer.check.signatures import Level
 from unbuffer.check.words import heading, seen, verdict
 
 SCHEMA = 1
@@ -42,7 +42,7 @@ def _of_finding(finding: Finding) -> dict[str, Any]:
         "where": finding.where,
         "variants": finding.variants,
         "cures": finding.cures,
-        "docs": f"{DOCS}#{finding.name}",
+        "docs": documents.section(finding.name),
     }
 
 
@@ -63,7 +63,7 @@ def as_annotations(diagnosis: Diagnosis) -> str:
     for finding in diagnosis.findings:
         if finding.level is not Level.NOTE:
             why = finding.where or finding.signature.meaning
-            text = f"{finding.url}: {seen(finding)}. {why}. {DOCS}#{finding.name}"
+            text = f"{finding.url}: {seen(finding)}. {why}. {documents.where(finding.name)}"
             lines.append(f"::error title=unbuffer check%3A {finding.name}::{_escaped(text)}")
     return "\n".join(lines)
 

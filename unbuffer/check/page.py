@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from html import escape
 
-from unbuffer import __version__
+from unbuffer import __version__, documents
 from unbuffer.check.diagnosis import Diagnosis, Finding, View
 from unbuffer.check.evidence import noted
 from unbuffer.check.observation import Observation
 from unbuffer.check.picture import lanes, span
-from unbuffer.check.signatures import DOCS, Level
+from unbuffer.check.signatures import Level
 from unbuffer.check.words import facts, heading, verdict
 
 _STYLE = """
@@ -57,8 +57,13 @@ def _finding(diagnosis: Diagnosis, finding: Finding) -> str:
     said = f"{kind}{escape(heading(diagnosis, finding))}"
     return (
         f'<li class="{finding.level}"><b>{said}</b><br>{escape(finding.signature.meaning)}.'
-        f"{where}<ul>{cures}</ul><small>{finding.name}, {DOCS}#{finding.name}</small></li>"
+        f"{where}<ul>{cures}</ul><small>{finding.name}, {_more(finding.name)}</small></li>"
     )
+
+
+def _more(name: str) -> str:
+    place = escape(documents.where(name))
+    return f'<a href="{place}">{place}</a>' if documents.REPOSITORY else place
 
 
 def _coded(text: str) -> str:

@@ -8,8 +8,6 @@ from enum import StrEnum
 
 from unbuffer.check.observation import Failure
 
-DOCS = "docs/lump.md"
-
 
 class Level(StrEnum):
     """buffered: the stream is not what was sent. error: there is no stream to judge. note: worth to know."""

@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Iterator
 from typing import TextIO
 
+from unbuffer import documents
 from unbuffer.check.diagnosis import Diagnosis, View
 from unbuffer.check.evidence import noted
 from unbuffer.check.observation import Observation
 from unbuffer.check.picture import drawn, lanes, span
 from unbuffer.check.shape import Kind
-from unbuffer.check.signatures import DOCS, Level
+from unbuffer.check.signatures import Level
 from unbuffer.check.words import facts, heading, verdict
 
 _BOLD, _DIM, _RED, _GREEN, _YELLOW, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
@@ -68,7 +69,7 @@ class Terminal:
                 self._wrapped(f"Where: {finding.where}.", "   ", "   ")
             for cure in finding.cures:
                 self._wrapped(f"- {cure}", "   ", "     ")
-            self._say(self._painted(_DIM, f"   {DOCS}#{finding.name}"))
+            self._say(self._painted(_DIM, f"   {documents.where(finding.name)}"))
         self._say("")
 
     def _picture(self, view: View, named: set[str]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from itertools import chain, count, islice
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
+from unbuffer import documents
 from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.heatmap import COLUMN, COLUMNS, Heatmap
@@ -59,6 +60,7 @@ HELLO = Hello(
     LENGTH,
     COLUMN,
     COLUMNS,
+    docs=documents.address(),
 )
 
 

@@ -126,7 +126,8 @@ class News(Struct, omit_defaults=True):
 class Hello(Struct):
     """What a page is told first: whose page it is, and the words and bounds of all that follows.
 
-    started: of the process, in seconds of the Unix epoch.
+    started: of the process, in seconds of the Unix epoch. docs: the URL of the document that has a section for each
+    finding; empty = it is in the repository, wherever that is.
     """
 
     advice: dict[str, str]
@@ -141,6 +142,7 @@ class Hello(Struct):
     host: str = ""
     version: str = ""
     started: float = 0.0
+    docs: str = ""
 
     def of(self, host: str, version: str, started: float) -> "Hello":
         """The same, of this process."""

@@ -244,9 +244,19 @@ function showVerdict(row) {
     (row.causes ?? []).forEach((cause, i) => {
       parts.push(i ? " Or " : " Likeliest cause: ", bold(label(cause)), ` ${hello.remedies[cause]}`);
     });
-    if (row.finding) parts.push(` More: docs/lump.md#${row.finding}.`);
+    if (row.finding) parts.push(" More: ", more(row.finding), ".");
   }
   place.replaceChildren(...parts);
+}
+
+// Where to read more of a finding: a link, where what runs here knows its repository.
+function more(finding) {
+  if (!hello.docs) return `docs/lump.md#${finding} in unbuffer's repository`;
+  const made = document.createElement("a");
+  made.href = `${hello.docs}#${finding}`;
+  made.target = "_blank"; // the stream that is looked at stays
+  made.textContent = `lump.md#${finding}`;
+  return made;
 }
 
 function bold(words) {
