@@ -202,7 +202,7 @@ def test_what_nobody_reads_is_drawn_as_kept_and_a_replay_as_what_it_was_given(
         gate = stack.gate()
         with client.stream("GET", f"{proxy.url}{gate.path('sse')}") as response:
             name = response.headers["unbuffer-stream"]
-            stream = Running(gate, response.iter_raw())
+            stream = Running(gate, (part for part in response.iter_raw() if b"event" in part))  # not the first id
             stream.go_on(2)
         browser.until(lambda: "Nobody read it" in browser.text("#picture-text"))
         for _ in range(2):
