@@ -1,12 +1,15 @@
 """`python -m benchmarks.http2`: streams over HTTP/2 through unbuffer, nginx, Envoy and Caddy; and unbuffer's HTTP/1.1.
 
 Clear text, by prior knowledge, from `http2load.c`; the source is streamload's, over HTTP/1.1. The proxy has the first
-core, all else the second one. Each row is one of alternating rounds; memory is that of streams that wait.
+core, all else the second one. Each row is one of alternating rounds; memory is that of streams that wait. Requests for
+small answers, as many a second as the proxy serves, are those of h2load, if there is one (Debian: nghttp2-client).
 """
 
 import argparse
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -29,6 +32,8 @@ STREAMS, CONNECTIONS, SIZE = 400, 8, 64
 WARM_UP = 2
 WAITING, ON_ONE = 2000, 100
 """Streams that are open for the measurement of memory, and how many of them on a connection."""
+
+WARM_REQUESTS = 1000
 
 # What has a peer listen for HTTP/2 in clear text; Envoy does so by itself.
 SPEAKS = {
@@ -102,6 +107,29 @@ def play(command: list[str], pids: list[int], seconds: int, per_second: int) -> 
     )
 
 
+def cpu_seconds(pids: list[int]) -> float:
+    """Seconds of CPU that processes have had so far."""
+    ticks = 0
+    for pid in pids:
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        ticks += int(user) + int(system)
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def ask_often(port: int, pids: list[int], count: int) -> tuple[float, float]:
+    """So many requests by h2load, on as many connections and at a time as the streams are. Returns requests a second,
+    and microseconds of CPU for each."""
+    shape = ["-c", str(CONNECTIONS), "-m", str(STREAMS // CONNECTIONS), f"http://127.0.0.1:{port}/plain?size={SIZE}"]
+    subprocess.run(["h2load", "-n", str(WARM_REQUESTS), *shape], stdout=subprocess.DEVNULL, check=True)
+    before = cpu_seconds(pids)
+    done = subprocess.run(["h2load", "-n", str(count), *shape], capture_output=True, text=True, check=True)
+    took = cpu_seconds(pids) - before
+    assert f"status codes: {count} 2xx" in done.stdout, done.stdout
+    rate = re.search(r"finished in [^,]+, ([\d.]+) req/s", done.stdout)
+    assert rate is not None, done.stdout
+    return float(rate[1]), took / count * 1e6
+
+
 def show(name: str, rows: list[Row]) -> None:
     """The medians of the rounds."""
     numbers = [
@@ -147,6 +175,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--per-second", type=int, default=40_000, help="chunks of all streams; default %(default)s")
+    parser.add_argument("--requests", type=int, default=20_000, help="in a round; 0 = none; default %(default)s")
     parser.add_argument("--peers", default=",".join(SPEAKS), help="of these: %(default)s; empty = none")
     arguments = parser.parse_args()
     first, second, *_ = sorted(os.sched_getaffinity(0))
@@ -162,6 +191,10 @@ def main() -> int:
         own = unbuffer(UNBUFFER)
         rows: dict[str, list[Row]] = {}
         held: dict[str, float] = {}
+        asked: dict[str, list[tuple[float, float]]] = {}
+        if arguments.requests and shutil.which("h2load") is None:
+            print("h2load is not installed")
+            arguments.requests = 0
         with running([http1, "source"], second, subprocess.PIPE, nowhere, {}) as source:
             assert source.stdout is not None
             upstream = int(source.stdout.readline().rpartition(":")[2].split()[-1])
@@ -176,6 +209,8 @@ def main() -> int:
                             rows.setdefault("unbuffer, HTTP/1.1", []).append(
                                 play(load, pids, arguments.seconds, arguments.per_second)
                             )
+                        if arguments.requests:
+                            asked.setdefault(one.name, []).append(ask_often(port, pids, arguments.requests))
                         if not number:
                             time.sleep(1)
                             held[one.name] = memory(port, pids)
@@ -184,6 +219,11 @@ def main() -> int:
             for name, seen in rows.items():
                 show(name, seen)
             print("\nMemory for each open stream: " + ", ".join(f"{name} {kb:.1f} KB" for name, kb in held.items()))
+            if asked:
+                print("\n| | requests/s | CPU µs per request |\n|---|---:|---:|")
+            for name, results in asked.items():
+                rate, cpu = (median(numbers) for numbers in zip(*results, strict=True))
+                print(f"| {name} | {rate:,.0f} | {cpu:.1f} |")
     return 0
 
 
