@@ -366,3 +366,13 @@ def relay(directory: Path, upstream: str, *options: str) -> Iterator[str]:
     command = (sys.executable, "-m", "tests.check.chains.relay", upstream, host, str(port), *options)
     with started(host, port, *command, code=-SIGTERM) as url:
         yield url
+
+
+@contextmanager
+def sidecar(directory: Path, upstream: str, *options: str) -> Iterator[str]:
+    """unbuffer itself, with these options of `serve`."""
+    del directory
+    host, port = place()
+    command = (sys.executable, "-m", "unbuffer", "serve", "--upstream", upstream, "--listen", f"{host}:{port}")
+    with started(host, port, *command, "--admin", f"{host}:0", "--set", "drain.timeout=2s", *options) as url:
+        yield url

@@ -98,6 +98,11 @@ def relayed(*options: str) -> Hop:
     return lambda directory, url: proxies.relay(directory, url, *options)
 
 
+def sidecar(*options: str) -> Hop:
+    """unbuffer itself."""
+    return lambda directory, url: proxies.sidecar(directory, url, *options)
+
+
 HELD = ("held_to_the_end",)
 CODED = ("compression_holds",)
 
@@ -110,6 +115,11 @@ CULPRITS = (
           (partial(proxies.traefik, buffering="maxResponseBodyBytes: 10000000"),)),
     Chain("Caddy, response_buffers", HELD, ("head_withheld",), "Caddy",
           (partial(proxies.caddy, proxy="response_buffers 1MiB"),)),
+    # The probe is the sidecar's own.
+    Chain("Varnish without do_stream, before a sidecar", HELD, ("head_withheld",), "Varnish",
+          (sidecar("--set", "probe=true", "--set", "probe.path=/own/probe"),
+           partial(proxies.varnish, directives="set beresp.do_stream = false;")), path="/own/probe",
+          arguments=("--probe",)),
     Chain("Envoy, Lua that reads the body", HELD, ("head_withheld",), "Envoy", (partial(proxies.envoy, filters=LUA),)),
     Chain("nginx 1.22, gzip and buffering", CODED, (*HELD, "head_withheld", "steps", "held_irregularly"), "nginx",
           (nginx(_GZIP),)),
@@ -132,6 +142,9 @@ CULPRITS = (
           (nginx_131(_1_0),), "gunicorn -k asgi", said="in steps of 4 KiB"),
     Chain("two nginx in a row", ("steps",), ("head_withheld", *HELD), "nginx",
           (nginx(_1_0), nginx_131(_1_0)), "uvicorn on h11", said="in steps of "),
+    # What is behind it says `X-Accel-Buffering: no`.
+    Chain("nginx 1.22, HTTP/1.0, that ignores X-Accel-Buffering", ("steps",), ("head_withheld", *HELD), "nginx",
+          (sidecar(), nginx(f"{_1_0} proxy_ignore_headers X-Accel-Buffering;")), said="in steps of 4 KiB"),
     Chain("a program that reads 8 KiB", ("steps",), ("head_withheld", *HELD), _HOP,
           (relayed("--read", "8192"),), said="in steps of 8 KiB"),
     Chain("a program that reads 1 KiB", ("steps",), ("head_withheld", *HELD), _HOP,
@@ -179,6 +192,10 @@ CULPRITS = (
     Chain("nginx, HTTP/1.0, the application dies", ("truncated",), (), "nginx",
           (nginx("proxy_http_version 1.0; proxy_buffering off;"),), "uvicorn on h11", path=f"/breaks{PROBE}"),
     Chain("FastAPI's SSE class, the application dies", ("truncated",), (), _HOP, path=f"/parting{PROBE}"),
+    # -- refused
+    # What a sidecar sends says `Incremental`.
+    Chain("Caddy, response_buffers, before a sidecar", ("status",),
+          hops=(sidecar(), partial(proxies.caddy, proxy="response_buffers 1MiB")), said="Caddy with response_buffers"),
     # -- the loop
     Chain("time.sleep in an async generator", ("blocked_loop",), (), _APP, path="/blocking?made=even&last=1.5"),
     Chain("a neighbour that blocks the loop", ("blocked_loop",), (), _APP, path="/model?made=even&last=3",
@@ -202,6 +219,7 @@ CLEAN = (
     Chain("brotli-asgi", path="/brotli/model?last=1.8"),
     Chain("nginx 1.31, tuned", hops=(nginx_131("proxy_buffering off;"),), path=_SSE),
     Chain("nginx 1.22, tuned", hops=(nginx("proxy_http_version 1.1; proxy_buffering off; gzip off;"),)),
+    Chain("nginx 1.22, HTTP/1.0, that heeds X-Accel-Buffering", hops=(sidecar(), nginx(_1_0))),
     Chain("HAProxy, tuned", hops=(partial(proxies.haproxy, directives="option http-no-delay"),)),
     Chain("HAProxy, compression", path=_FLUSHES, hops=(partial(
         proxies.haproxy, directives="option http-no-delay\n    compression algo gzip\n"
