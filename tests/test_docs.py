@@ -9,6 +9,7 @@ import pytest
 from unbuffer.demo.app import TEXT, tokens
 from unbuffer.demo.screen import Arrival, Screen
 from unbuffer.outcome import Outcome
+from unbuffer.server.reload import AT_START_ONLY
 from unbuffer.settings.load import SettingsError, load
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,13 @@ def test_every_outcome_is_documented_as_it_is() -> None:
         for ending in (outcome.value for outcome in Outcome)
     ]
     assert rows == expected
+
+
+def test_all_settings_that_need_a_restart_are_documented() -> None:
+    text = (ROOT / "docs/life.md").read_text()
+    (paragraph,) = [part for part in text.split("\n\n") if "a warning names each such setting" in " ".join(part.split())]
+    named = re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", paragraph)
+    assert sorted(named) == sorted((*AT_START_ONLY, "upstream.url"))
 
 
 def test_the_configuration_in_the_readme_is_valid(tmp_path: Path) -> None:

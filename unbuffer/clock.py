@@ -1,4 +1,4 @@
-"""The clock of all that is measured and waited for."""
+"""The clock on the way of a chunk. Elsewhere the same one is called by its own name, `time.monotonic`."""
 
 import time
 from typing import Final

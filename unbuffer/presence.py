@@ -1,4 +1,4 @@
-"""Who was there while a resumable stream ran, in plain numbers: the relay writes them, observers read them."""
+"""Who was there while a resumable stream ran, in plain numbers: resume writes them, observers read them."""
 
 
 class Presence:

@@ -1,5 +1,5 @@
-"""What is refused before it is a stream, and how that is answered, counted and logged; and the answer of a stream that
-failed before its head."""
+"""What is refused, before it is a stream or before the upstream sees it, and how that is answered, counted and logged;
+and the answer of a stream that failed before its head."""
 
 import time
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ its client has read: in a flood the rest is reset, or the streams would have non
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """reason: as `unbuffer_rejected_total` has it. status: of the answer; 0 = as the outcome has it."""
+    """reason: as `unbuffer_rejected_requests_total` has it. status: of the answer; 0 = as the outcome has it."""
 
     reason: str
     outcome: Outcome

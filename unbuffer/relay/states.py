@@ -19,7 +19,8 @@ CLOSED: Final = 6
 
 NAMES: Final[tuple[str, ...]] = ("idle", "head", "body", "answer", "tunnel", "ending", "closed")
 
-# To ENDING leads, from everywhere, an error, a deadline or the end of the process; to CLOSED the connection's loss.
+# To ENDING leads, from everywhere, an error, a deadline or the end of the process; to CLOSED the loss of the
+# connection, or its hand-over to HTTP/2.
 _MOVES: Final[tuple[tuple[int, ...], ...]] = (
     # IDLE: a part of a head has come; a whole one, with a body to follow (6.3) or without.
     (HEAD, BODY, ANSWER, ENDING, CLOSED),

@@ -24,7 +24,7 @@ class Kept:
     """A stream from its head to the end of its window. Where it comes from is its heirs' business: an exchange of this
     process (`served.py`), or a store (`elsewhere.py`).
 
-    ended_at: 0.0 = it has not. outcome, detail, explained: how. scope: see `Registry.latest_with`.
+    ended_at: 0.0 = it has not. outcome, detail, explained: how. scope: see `Registry.the_one_with`.
     """
 
     __slots__ = (
