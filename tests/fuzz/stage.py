@@ -16,6 +16,7 @@ from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
+from unbuffer.resume.registry import Registry
 from unbuffer.settings.model import Limits, Listen, Settings, Upstream
 from unbuffer.totals import Totals
 
@@ -103,7 +104,7 @@ class Server:
 
 
 class Stage:
-    """One client connection, as many upstream connections as it takes, and what was recorded."""
+    """Client connections, as many upstream connections as it takes, and what was recorded."""
 
     def __init__(self, loop: MemoryLoop, settings: Settings) -> None:
         loop.opened.clear()
@@ -111,12 +112,20 @@ class Stage:
         self.loop = loop
         self.totals = Totals()
         self.records: list[Record] = []
-        self.plane = Plane(settings, self.totals, loop, self.records.append)
-        self.connection = DownstreamConnection(self.plane)
-        self.client = Wire(loop, self.connection)
+        self.plane = Plane(settings, self.totals, loop, self.records.append, resumption=Registry)
+        self.clients: list[Wire] = []
+        """Nearly always that one alone; no two have the same address."""
+        self.client = self.connect()
         self.answers: list[tuple[Record, Message]] = []
         """Each stream that was answered with what the client got, once all has ended."""
         self._servers: dict[Wire, Server] = {}
+
+    def connect(self) -> Wire:
+        """One more client."""
+        protocol = DownstreamConnection(self.plane)
+        client = Wire(self.loop, protocol, f"127.0.0.{len(self.clients) + 1}")
+        self.clients.append(client)
+        return client
 
     async def turns(self) -> None:
         """Let the loop go round until a connection that was asked for is there and was written to."""
@@ -141,10 +150,11 @@ class Stage:
 
     async def leave(self) -> None:
         """Every connection is lost: what still runs ends."""
-        for wire in (self.client, *self.loop.opened):
+        for wire in (*self.clients, *self.loop.opened):
             wire.take()
         await self.turns()
-        self.client.reset()
+        for client in self.clients:
+            client.reset()
         await self.turns()
         self.plane.close()
         for wire in self.loop.opened:
@@ -160,7 +170,9 @@ class Stage:
         assert totals.streams == totals.upstream_active == totals.client_connections == totals.upstream_idle == 0
         assert all(series.active == 0 for series in totals.series.values())
         assert not self.plane.clients.connections
-        assert self.client.gone
+        assert not totals.resume_streams
+        assert not totals.resume_held
+        assert all(client.gone for client in self.clients)
         assert all(wire.gone for wire in self.loop.opened), "an upstream connection is left"
         self._read_answers()
 

@@ -14,18 +14,18 @@ class Wire(asyncio.Transport):
     """A transport whose other side is the test.
 
     sent: what the protocol wrote. said_all: it wrote its end. closed: it closed the connection after what it wrote.
-    aborted: or it did not care. gone: it was told that the connection is lost.
+    aborted: or it did not care. gone: it was told that the connection is lost. protocol: whom it tells.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol) -> None:
-        super().__init__({"peername": ("127.0.0.1", 1), "socket": _QUIET})
+    def __init__(self, loop: asyncio.AbstractEventLoop, protocol: asyncio.Protocol, host: str = "127.0.0.1") -> None:
+        super().__init__({"peername": (host, 1), "socket": _QUIET})
         self.sent = bytearray()
         self.said_all = False
         self.closed = False
         self.aborted = False
         self.gone = False
         self._loop = loop
-        self._protocol = protocol
+        self.protocol = protocol
         self._closing = False
         self._paused = False
         self._coming: list[bytes] = []
@@ -69,7 +69,7 @@ class Wire(asyncio.Transport):
         self._unsent = 0
         if self._told_full:
             self._told_full = False
-            self._protocol.resume_writing()
+            self.protocol.resume_writing()
         if self._closing:
             self.lose(None)
 
@@ -77,7 +77,7 @@ class Wire(asyncio.Transport):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         assert isinstance(protocol, asyncio.Protocol)
-        self._protocol = protocol
+        self.protocol = protocol
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._check()
@@ -90,7 +90,7 @@ class Wire(asyncio.Transport):
             self._unsent += len(data)
             if not self._told_full:
                 self._told_full = True
-                self._protocol.pause_writing()
+                self.protocol.pause_writing()
 
     def write_eof(self) -> None:
         self._check()
@@ -137,8 +137,8 @@ class Wire(asyncio.Transport):
         while self._coming and not self._paused and not self._closing:
             data = self._coming.pop(0)
             if data:
-                self._protocol.data_received(data)
-            elif not self._protocol.eof_received():
+                self.protocol.data_received(data)
+            elif not self.protocol.eof_received():
                 self.close()
 
     def lose(self, error: Exception | None) -> None:
@@ -149,7 +149,7 @@ class Wire(asyncio.Transport):
     def _lost(self, error: Exception | None) -> None:
         if not self.gone:
             self.gone = True
-            self._protocol.connection_lost(error)
+            self.protocol.connection_lost(error)
 
 
 class MemoryLoop(asyncio.SelectorEventLoop):

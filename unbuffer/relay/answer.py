@@ -349,7 +349,11 @@ class Answer(Taker):
     # -- the outcome
 
     def close(self, outcome: Outcome, now: float) -> Series | None:
-        """The exchange has its outcome. Returns where the answer was counted, None if no head had come."""
+        """The exchange has its outcome. Returns where the answer was counted, None if no head had come.
+
+        What was given to a resumable stream and waits for the client that asked is no writing of the answer's: `finish`
+        has it written before it tells that client of the end (`Resumable.over`).
+        """
         stream, series, record = self._stream, self._series, self.record
         assert stream is not None
         if record.rhythm is not None:

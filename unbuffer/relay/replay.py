@@ -37,6 +37,8 @@ class Replay(Answer):
 
     def give_end(self) -> None:
         """The stream is complete."""
+        if self._series is None:
+            return
         if not self.head_sent:
             self._count_head()
         self._writer.end([])
