@@ -14,7 +14,7 @@ Pause = Callable[[float, int], float]
 
 
 def streams(pause: Pause, ends: int = 1) -> list[Observation]:
-    """Three, of 60 events each. ends: events that come with the first read behind a long pause."""
+    """Three, of 60 events each. ends: events that come with the first read after a long pause."""
     found = []
     for number in range(3):
         now, reads = number * STAGGER, []

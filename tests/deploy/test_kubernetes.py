@@ -153,7 +153,7 @@ def test_the_listening_ports_are_those_that_are_declared_probed_and_sent_to(buil
 def test_the_native_sidecar_starts_without_the_application_and_is_ready_with_it(build: Build) -> None:
     _, app, unbuffer = variant(build, "component")
     assert unbuffer["restartPolicy"] == "Always"
-    assert unbuffer["startupProbe"]["httpGet"]["path"] == "/livez", "the application starts behind this probe"
+    assert unbuffer["startupProbe"]["httpGet"]["path"] == "/livez", "the application starts after this probe"
     assert unbuffer["livenessProbe"]["httpGet"]["path"] == "/livez"
     assert unbuffer["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert not [kind for kind in app if kind.endswith("Probe")]

@@ -27,7 +27,7 @@ class Stream:
         self._sock.sendall(f"GET {gate.path('text')} HTTP/1.1\r\nHost: app\r\n\r\n".encode("ascii"))
 
     def first(self) -> bytes:
-        """The first event, behind the head."""
+        """The first event, after the head."""
         while self._file.readline().strip():
             pass
         return self.chunk()

@@ -1,4 +1,4 @@
-"""`unbuffer exec`: the application as its child, told where to listen, ended behind the streams, never left behind."""
+"""`unbuffer exec`: the application as its child, told where to listen, ended after the streams, never left behind."""
 
 import asyncio
 import os

@@ -72,7 +72,7 @@ SELDOM: Final = 8
 """Silences of which one that it had together with others is chance, however long the stream is."""
 
 FLOWS: Final = 1.5
-"""Mean events of the clumps behind it, at the most."""
+"""Mean events of the clumps after it, at the most."""
 
 
 ADVICE = {

@@ -66,7 +66,7 @@ class ClientConnection(Client, asyncio.Protocol):
         return not self._refused
 
     def _lost(self) -> None:
-        """The connection is there no more."""
+        """The connection is gone."""
         if self._refused:
             self.plane.clients.refused -= 1
         if self._breaking is not None:

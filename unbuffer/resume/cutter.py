@@ -1,7 +1,7 @@
 """Reads a stream of events as the HTML standard does (section 9.2.6), wherever a read is cut, and numbers its events.
 
 An event without an `id` of its own gets one as its last line: a reader that takes an id as soon as its line has come
-would lose the event if its connection broke behind it. An empty line that ends nothing, as after a comment, becomes a
+would lose the event if its connection broke after it. An empty line that ends nothing, as after a comment, becomes a
 comment: some readers make an event of it once there has been an id. Everything else passes as it came, at once.
 """
 

@@ -71,7 +71,7 @@ class _Admin:
         return Answer(body, content_type=content_type)
 
     async def drain(self, request: Request) -> Answer:
-        """Begin the graceful end. From this answer on the process is not ready; who asks again changes nothing."""
+        """Begin the graceful end. From this answer on the process is not ready; whoever asks again changes nothing."""
         _only_from_here(request, "drain")
         self._lifecycle.drain()
         return Answer(b"draining\n")

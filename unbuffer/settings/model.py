@@ -152,9 +152,9 @@ class Limits(Section, frozen=True):
     again. RFC 9113 recommends 100 at least, and load balancers open as many connections as they need."""
     http2_frames: Annotated[int, Meta(ge=100)] = 500
     """Frames on one connection of HTTP/2 that carry nothing forward: resets, pings, settings, empty ones. So many at
-    once and a tenth of them every second; who sends more is told to calm down (ENHANCE_YOUR_CALM) and cut. Clients that
-    were tried send a few a minute; an attack (rapid reset, CONTINUATION flood) needs tens of thousands a second. The
-    dearest, a stream that is opened and reset, takes 160 µs: 500 of them in one read keep the others for 80 ms."""
+    once and a tenth of them every second; whoever sends more is told to calm down (ENHANCE_YOUR_CALM) and cut. Clients
+    that were tried send a few a minute; an attack (rapid reset, CONTINUATION flood) needs tens of thousands a second.
+    The dearest, a stream that is opened and reset, takes 160 µs: 500 of them in one read keep the others for 80 ms."""
     connections: Annotated[int, Meta(ge=0)] = 10000
     """Client connections at the same time (503, then closed); 0 = no limit. Never more than half of the open files
     that the system allows: a stream has two connections."""
