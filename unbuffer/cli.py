@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from unbuffer import __version__
 from unbuffer.check.options import add_options, with_json_data
 from unbuffer.compiled import YES_OR_NO
+from unbuffer.server.errors import EX_CONFIG, EX_FAILURE
 from unbuffer.settings.problems import Problem, SettingsError
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
     from unbuffer.server.advice import Read
     from unbuffer.settings.model import Settings
-
-EX_FAILURE = 1
-EX_CONFIG = 78
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,6 +14,9 @@ from unbuffer.timeline import Timeline
 METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "QUERY"))
 """The registered methods that have a label of their own."""
 
+OTHER_METHOD: Final = "_OTHER"
+"""The label of all others, as OpenTelemetry has it, and where no request was read."""
+
 UNKNOWN: Final = 0
 """Nobody looked: no event-stream and no lines of JSON, or one that did not end well."""
 
@@ -146,5 +149,5 @@ class Record:
 
     @property
     def method_label(self) -> str:
-        """The method as a label value: the registered ones by name, the rest as `_OTHER`, as OpenTelemetry has it."""
-        return self.method if self.method in METHODS else "_OTHER"
+        """The method as a label value: the registered ones by name, the rest as OTHER_METHOD."""
+        return self.method if self.method in METHODS else OTHER_METHOD

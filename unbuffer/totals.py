@@ -40,20 +40,43 @@ CONNECT_BOUNDS: Final[Bounds] = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 
 STORE_BOUNDS: Final[Bounds] = (0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0)
 LAG_BOUNDS: Final[Bounds] = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
-DEFAULT_ROUTE = "default"
+DEFAULT_ROUTE: Final = "default"
 """Streams that no route and no template matches."""
 
-OVERFLOW_ROUTE = "_other"
+OVERFLOW_ROUTE: Final = "_other"
 """The label of the routes beyond metrics.max_routes."""
 
-PROBE_ROUTE = "_probe"
+PROBE_ROUTE: Final = "_probe"
 """The label of probe streams."""
 
-ODDITIES = ("identity", "space_before_colon", "space_after_chunk_size")
+IDENTITY: Final = "identity"
+SPACE_BEFORE_COLON: Final = "space_before_colon"
+SPACE_AFTER_CHUNK_SIZE: Final = "space_after_chunk_size"
+ODDITIES = (IDENTITY, SPACE_BEFORE_COLON, SPACE_AFTER_CHUNK_SIZE)
 """What is tolerated of responses: Transfer-Encoding: identity, `Name : value`, and `28 ` or `28 ; a=b` for a size."""
 
 KINDS = ("sse", "ndjson", "stream", "plain", "upgrade")
-CONNECT_RESULTS = ("ok", "refused", "timeout", "dns_error", "tls_error", "other")
+
+CONNECTED: Final = "ok"
+CONNECT_REFUSED: Final = "refused"
+CONNECT_TIMEOUT: Final = "timeout"
+CONNECT_DNS_ERROR: Final = "dns_error"
+CONNECT_TLS_ERROR: Final = "tls_error"
+CONNECT_OTHER: Final = "other"
+CONNECT_RESULTS = (
+    CONNECTED, CONNECT_REFUSED, CONNECT_TIMEOUT, CONNECT_DNS_ERROR, CONNECT_TLS_ERROR, CONNECT_OTHER,
+)  # fmt: skip
+"""What becomes of an attempt to connect to the upstream."""
+
+DECODED: Final = "ok"
+DAMAGED: Final = "error"
+PASSED_THROUGH: Final = "passed_through"
+"""What becomes of a response that comes compressed."""
+
+ONE_STREAM: Final = "stream"
+ALL_STREAMS: Final = "upstream"
+SILENCE_SCOPES = (ONE_STREAM, ALL_STREAMS)
+"""Whose a silence is: that of one stream of the upstream, or of all at once."""
 
 TOO_MANY_CONNECTIONS: Final = "connections"
 TOO_MANY_STREAMS: Final = "streams"
@@ -198,8 +221,8 @@ class Totals:
         self.loop_lag = Histogram(LAG_BOUNDS)
         self.on_time_at = 0.0
         """When the event loop was last seen to keep its time (`observe.loop_lag`); 0.0 = nobody looks."""
-        self.upstream_silences = {"stream": 0, "upstream": 0}
-        """Silences of the upstream, of one stream or of all streams at once."""
+        self.upstream_silences = dict.fromkeys(SILENCE_SCOPES, 0)
+        """Silences of the upstream, by scope."""
         self.stood_still_at = 0.0
         """When the latest silence of all ended."""
         self.latest: dict[tuple[str, str], str] = {}

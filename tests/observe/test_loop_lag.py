@@ -6,7 +6,7 @@ from typing import cast
 
 import pytest
 
-from unbuffer.observe.loop_lag import ON_TIME, PERIOD, LoopLag
+from unbuffer.observe.loop_lag import LATE, PERIOD, LoopLag
 from unbuffer.totals import LAG_BOUNDS, Totals
 
 
@@ -58,7 +58,7 @@ def test_who_is_late_is_not_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert totals.on_time_at == 0.0
     start(totals, loop)
     assert totals.on_time_at == 1000.0
-    loop.turn(ON_TIME)
+    loop.turn(LATE)
     assert totals.on_time_at == 1000.0
     loop.turn(0.0)
     assert totals.on_time_at == loop.now

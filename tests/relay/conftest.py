@@ -14,7 +14,7 @@ import uvloop
 from tests.peers import DATE, Peer, ScriptedUpstream, connect, eventually, soon, timeless
 from unbuffer.compiled import COMPILED
 from unbuffer.outcome import Outcome
-from unbuffer.record import Record
+from unbuffer.record import OTHER_METHOD, Record
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.preface import client_connection
@@ -134,7 +134,7 @@ async def finished(relay: Relay, outcome: Outcome, status: int, detail: str = ""
     assert detail in record.detail if detail else not record.detail
     assert relay.totals.series[record.route, record.kind].outcomes[outcome]
     # What never became an exchange has no version, and is counted without its method.
-    method = record.method_label if record.version else "_OTHER"
+    method = record.method_label if record.version else OTHER_METHOD
     assert not status or relay.totals.requests[record.route, method, status]
     return record
 

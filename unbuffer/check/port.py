@@ -7,6 +7,7 @@ from unbuffer.check.messages import FIRST_WORDS
 from unbuffer.check.observation import printable
 from unbuffer.check.target import Target
 from unbuffer.check.wire import TlsError, UnreachableError, Way, connect
+from unbuffer.http.request import HTTP2_PREFACE
 
 PATIENCE = 3.0
 """Seconds for each attempt."""
@@ -14,7 +15,7 @@ PATIENCE = 3.0
 _ASK = "OPTIONS * HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n"
 """Asks the server itself, and nothing of an application (RFC 9110, section 9.3.7)."""
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\x04\0\0\0\0\0"
+_PREFACE = HTTP2_PREFACE + b"\0\0\0\x04\0\0\0\0\0"
 """HTTP/2 with prior knowledge, and empty settings (RFC 9113, section 3.4)."""
 
 _TLS = (b"\x15\x03", b"\x16\x03")

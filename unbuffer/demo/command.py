@@ -3,7 +3,7 @@
 import importlib.util
 import sys
 
-EX_UNAVAILABLE = 69
+from unbuffer.server.errors import EX_UNAVAILABLE
 
 NEEDED = ("aiohttp", "fastapi", "sse_starlette", "uvicorn", "websockets")
 

@@ -11,7 +11,7 @@ from typing import Final
 from unbuffer.http.framing import FramingError, request_framing
 from unbuffer.http.memory import remember
 from unbuffer.http.tokens import TCHAR
-from unbuffer.managed import REQUEST
+from unbuffer.managed import REQUEST, X_FORWARDED
 from unbuffer.record import METHODS
 
 Fields = list[tuple[bytes, bytes]]
@@ -57,6 +57,9 @@ class RequestLine:
         self.http11 = version == b"1.1"
         self.spoken = self.http11 or version == b"1.0"
 
+
+HTTP2_PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+"""What a connection of HTTP/2 begins with: to HTTP/1.1 a request line that it refuses (RFC 9113, section 3.4)."""
 
 _lines: Final[dict[bytes, RequestLine]] = {}
 """Request lines that came: many an API has always the same. None in which there may be credentials."""
@@ -145,7 +148,7 @@ _hosts: Final[dict[bytes, bool]] = {}
 
 def _meaning_of(name: bytes) -> int:
     key = folded(name)
-    meaning = _FORWARDING if key[:12] == b"x-forwarded-" else _SPECIAL.get(key, _PASSED)
+    meaning = _FORWARDING if key.startswith(X_FORWARDED) else _SPECIAL.get(key, _PASSED)
     if meaning != _PASSED and key != name.lower():
         meaning = _FORWARDING  # another spelling of what is managed here: only who is trusted may mean something by it
     return remember(_meanings, name, meaning)

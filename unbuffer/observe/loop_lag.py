@@ -11,7 +11,7 @@ from unbuffer.totals import Totals
 PERIOD = 0.1
 """Seconds."""
 
-ON_TIME = 0.25
+LATE = 0.25
 """Seconds of lag from which on this process itself has stood still, as when it is paused or gets no CPU."""
 
 
@@ -44,6 +44,6 @@ class LoopLag:
         now = time.monotonic()
         lag = max(now - self._due, 0.0)  # a millisecond too early is possible
         self._totals.loop_lag.observe(lag)
-        if lag < ON_TIME:
+        if lag < LATE:
             self._totals.on_time_at = now
         self._set(now)

@@ -28,7 +28,7 @@ from unbuffer.observe.resource import endpoint, resource
 from unbuffer.observe.stream_fields import FIELDS
 from unbuffer.observe.stream_line import StreamLine
 from unbuffer.outcome import LEFT, Outcome
-from unbuffer.record import Record
+from unbuffer.record import OTHER_METHOD, Record
 
 log = logging.getLogger("unbuffer")
 
@@ -70,7 +70,7 @@ class Spans:
         offset = time.time() - time.monotonic()
         template = record.route.startswith("/")
         method = record.method_label
-        shown = "HTTP" if method == "_OTHER" else method
+        shown = "HTTP" if method == OTHER_METHOD else method
         span = self._tracer.start_span(
             f"{shown} {record.route}" if template else shown,
             _parent(record),

@@ -14,10 +14,10 @@ from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.client import Client
 from unbuffer.relay.exchange import Exchange
-from unbuffer.relay.patience import Ending, Stall
+from unbuffer.relay.patience import Ending, Stall, sooner
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.states import BODY, CLOSED, ENDING, IDLE, NAMES, moved
-from unbuffer.relay.tcp import OFF, client_options, kernel_timeout, reset, set_options
+from unbuffer.relay.tcp import OFF, WRITE_BUFFER, client_options, kernel_timeout, reset, set_options
 from unbuffer.relay.trust import Origin
 from unbuffer.relay.watchdog import TICK
 
@@ -54,7 +54,7 @@ class ClientConnection(Client, asyncio.Protocol):
     def _accepted(self, transport: asyncio.BaseTransport) -> bool:
         """The connection is there. False where it is beyond limits.connections, and has to be refused."""
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
-        self.transport.set_write_buffer_limits(high=65536)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         clients = self.plane.clients
         if self._origin is None:
             self._refused = clients.full(self.plane.settings.limits.connections)
@@ -83,7 +83,7 @@ class ClientConnection(Client, asyncio.Protocol):
         self._stall = Stall(now, self.transport.get_write_buffer_size())
         if self._exchange is not None:
             self._exchange.client_full()
-        self._wait(now, self._stall_seconds)
+        self._wait(now, self._stall_timeout)
 
     def resume_writing(self) -> None:
         self.stalled = False
@@ -122,7 +122,7 @@ class ClientConnection(Client, asyncio.Protocol):
 
     def reload_options(self) -> None:
         """The kernel's deadlines have changed. A stream that runs keeps its client_stall, and is not cut before it."""
-        options = client_options(self.plane.settings, self._stall_seconds)
+        options = client_options(self.plane.settings, self._stall_timeout)
         with contextlib.suppress(OSError):  # of a connection that has just ended
             set_options(self.transport.get_extra_info("socket"), options or OFF)
 
@@ -183,7 +183,7 @@ class ClientConnection(Client, asyncio.Protocol):
         if self._exchange is not None:
             self._exchange.fail(error)
         else:
-            self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
+            self.plane.failed(self, error)
             self.abort()
 
     # -- deadlines
@@ -207,13 +207,13 @@ class ClientConnection(Client, asyncio.Protocol):
             if exchange.record.outcome is not None:
                 return due
         elif ending is not None:
-            again, over = ending.look(now, self.transport.get_write_buffer_size(), self._stall_seconds)
+            again, over = ending.look(now, self.transport.get_write_buffer_size(), self._stall_timeout)
         elif stall is None:
             return self._look_request(now)
         if ending is None and stall is not None:
-            again, over = stall.look(now, self.transport.get_write_buffer_size(), self._stall_seconds)
+            again, over = stall.look(now, self.transport.get_write_buffer_size(), self._stall_timeout)
         if not over:
-            return min(due, again) if due and again else due or again
+            return sooner(due, again)
         if exchange is not None:
             exchange.finish(Outcome.CLIENT_STALL_TIMEOUT)
         else:
@@ -225,7 +225,7 @@ class ClientConnection(Client, asyncio.Protocol):
         """Nothing runs, and nothing waits to be taken: how long may that last?"""
 
     @property
-    def _stall_seconds(self) -> float:
+    def _stall_timeout(self) -> float:
         """Seconds for which the client may take nothing, as the stream that runs has it; 0 = for ever."""
         if self._exchange is not None:
             return self._exchange.policy.client_stall_timeout

@@ -9,6 +9,7 @@ from unbuffer.http.request import Fields
 from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
 from unbuffer.relay.stream import Stream
+from unbuffer.totals import DAMAGED, DECODED, PASSED_THROUGH
 
 STEP = 65536
 """Decoded bytes given out at a time: a compression bomb is paced by the client that reads it."""
@@ -49,7 +50,7 @@ def decoding_of(stream: Stream, taker: Taker, head: ResponseHead) -> "tuple[bool
     if decoded:
         record.decoded = label
         return True, Decoding(stream, taker, head.codings)
-    stream.shared.totals.decoded[record.route, label, "passed_through"] += 1
+    stream.shared.totals.decoded[record.route, label, PASSED_THROUGH] += 1
     return False, None
 
 
@@ -113,7 +114,7 @@ class Decoding:
         """What comes of a step when its bytes have been given out."""
         taker = self._taker
         if self._damage:
-            self._over("error")
+            self._over(DAMAGED)
             self._stream.finish(Outcome.DECODE_ERROR, self._damage)
         elif self._full:
             # The rest when the others have had their turn. No more is fed meanwhile.
@@ -121,7 +122,7 @@ class Decoding:
             self._stream.pause_upstream()
             self._stream.shared.loop.call_soon(self._in_turn)
         elif self._ending:
-            self._over("ok")
+            self._over(DECODED)
             taker.decoded_end(self._trailers, now)
         else:
             taker.flush(now)

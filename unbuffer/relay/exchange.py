@@ -17,7 +17,7 @@ from unbuffer.record import Record
 from unbuffer.relay.answer import Answer
 from unbuffer.relay.client import Client
 from unbuffer.relay.dial import ConnectError
-from unbuffer.relay.patience import deadlines
+from unbuffer.relay.patience import deadlines, sooner
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.pool import Pool
 from unbuffer.relay.resumable import Reading, Resumable
@@ -234,7 +234,7 @@ class Exchange(Asker):
 
     def fail(self, error: Exception) -> None:
         """A mistake of ours: it costs this stream, and the log says so."""
-        self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
+        self.plane.failed(self, error)
         self.finish(Outcome.INTERNAL_ERROR, type(error).__name__)
 
     def client_lost(self, exc: Exception | None) -> None:
@@ -281,9 +281,8 @@ class Exchange(Asker):
             if due <= now:
                 self.finish(outcome, detail)
                 return 0.0
-            again = min(again, due) if again else due
-        due = self.answer.look(now)
-        return min(again, due) if again and due else again or due
+            again = sooner(again, due)
+        return sooner(again, self.answer.look(now))
 
     def watch(self, now: float, seconds: float) -> None:
         """Have the deadlines looked at in so many seconds; 0 = there is no such deadline."""

@@ -31,6 +31,11 @@ Look = tuple[float, bool]
 """When to look again, 0.0 for never, and whether the wait is over: then the connection is given up."""
 
 
+def sooner(one: float, other: float) -> float:
+    """Of two times to look again, 0.0 for never."""
+    return min(one, other) if one and other else one or other
+
+
 def request_wait(timeouts: Timeouts, idle: bool, closing: bool) -> float:
     """Seconds that a connection waits for a request, or, where a part of its head has come, for the rest; 0 = for ever.
 

@@ -10,16 +10,25 @@ from unbuffer.relay.tcp import peer_options
 from unbuffer.relay.upstream import Home, UpstreamConnection
 from unbuffer.relay.watchdog import NOT_WATCHED, Watchdog
 from unbuffer.settings.model import Settings
-from unbuffer.totals import NO_OPEN_FILES, Totals
+from unbuffer.totals import (
+    CONNECT_DNS_ERROR,
+    CONNECT_OTHER,
+    CONNECT_REFUSED,
+    CONNECT_TIMEOUT,
+    CONNECT_TLS_ERROR,
+    CONNECTED,
+    NO_OPEN_FILES,
+    Totals,
+)
 
 RETRY_PAUSE = 0.1
 """Seconds between two tries to connect while a request is held (`upstream.wait`)."""
 
 _RESULTS = {
-    Outcome.UPSTREAM_REFUSED: "refused",
-    Outcome.CONNECT_TIMEOUT: "timeout",
-    Outcome.UPSTREAM_DNS_ERROR: "dns_error",
-    Outcome.UPSTREAM_TLS_ERROR: "tls_error",
+    Outcome.UPSTREAM_REFUSED: CONNECT_REFUSED,
+    Outcome.CONNECT_TIMEOUT: CONNECT_TIMEOUT,
+    Outcome.UPSTREAM_DNS_ERROR: CONNECT_DNS_ERROR,
+    Outcome.UPSTREAM_TLS_ERROR: CONNECT_TLS_ERROR,
 }
 
 
@@ -146,9 +155,9 @@ class Pool(Home):
                 self._totals.rejected[NO_OPEN_FILES] += 1
                 what = {"message": "no connection to the upstream", "exception": error.out_of_files}
                 self._loop.call_exception_handler(what)
-            self._totals.connects[_RESULTS.get(error.outcome, "other")] += 1
+            self._totals.connects[_RESULTS.get(error.outcome, CONNECT_OTHER)] += 1
             raise
-        self._totals.connects["ok"] += 1
+        self._totals.connects[CONNECTED] += 1
         self._totals.connect_times.observe(time.monotonic() - started)
         if not self._up:
             self._up = True

@@ -15,6 +15,7 @@ from unbuffer.http.probe import LONGEST, TYPES, Plan, event, heartbeat, plan_of
 from unbuffer.outcome import Outcome
 from unbuffer.relay.dial import ConnectError, InProcess
 from unbuffer.relay.pool import Pool
+from unbuffer.relay.tcp import WRITE_BUFFER
 from unbuffer.relay.upstream import UpstreamConnection
 from unbuffer.relay.watchdog import Watchdog
 from unbuffer.settings.model import Settings
@@ -77,7 +78,7 @@ class ProbeStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
-        self.transport.set_write_buffer_limits(high=65536)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._running.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -10,12 +10,12 @@ from unbuffer.http.credentials import challenge
 from unbuffer.http.headers import Peer, own_answer
 from unbuffer.http.request import BadRequest, RequestHead, accepts_events, shown_path
 from unbuffer.outcome import Outcome
-from unbuffer.record import Record
+from unbuffer.record import OTHER_METHOD, Record
 from unbuffer.relay.exchange import Exchange
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.policy import Policy
 from unbuffer.relay.request_reader import RequestReader
-from unbuffer.totals import BAD_REQUEST, BODY_TOO_LARGE, TOO_MANY_STREAMS, UNAUTHORIZED
+from unbuffer.totals import BAD_REQUEST, BODY_TOO_LARGE, DEFAULT_ROUTE, TOO_MANY_STREAMS, UNAUTHORIZED
 
 REFUSALS = 64
 """Connections beyond limits.connections at a time up to which one more gets an answer. Each holds a descriptor until
@@ -139,10 +139,10 @@ def note(
     """
     now = time.monotonic()
     method, path = (reader.method, shown_path(reader.target)) if reader else (b"", "")
-    record = Record(since or now, method.decode("ascii"), path, "", peer.address or "unix", "default")
+    record = Record(since or now, method.decode("ascii"), path, "", peer.address or "unix", DEFAULT_ROUTE)
     record.outcome, record.status, record.detail, record.ended = outcome, status, detail, now
     totals = plane.totals
     if status:
-        totals.requests["default", "_OTHER", status] += 1
-    totals.fold(record, totals.of("default", "plain"))
+        totals.requests[DEFAULT_ROUTE, OTHER_METHOD, status] += 1
+    totals.fold(record, totals.of(DEFAULT_ROUTE, "plain"))
     plane.on_record(record)

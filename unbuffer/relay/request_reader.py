@@ -5,9 +5,10 @@ bytes of a head are counted here against the limits.
 """
 
 import re
+from typing import Final
 
 from unbuffer.http.framing import CHUNKED
-from unbuffer.http.request import BadRequest, RequestHead, RequestLine, request_line
+from unbuffer.http.request import HTTP2_PREFACE, BadRequest, RequestHead, RequestLine, request_line
 from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.chunked_reader import ChunkedReader
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_fields
@@ -18,6 +19,9 @@ _LINE_BEGINS = re.compile(
     rb"%b{1,64}"
     rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?\Z" % TCHAR
 )
+
+_HTTP2: Final = HTTP2_PREFACE.partition(b"\n")[0]
+"""The request line that it begins with."""
 
 MOST_EMPTY_LINES = 4
 """Before a request line they are to be ignored (RFC 9112, section 2.2), but not without end."""
@@ -60,7 +64,7 @@ class RequestReader:
     @property
     def preface(self) -> bytes:
         """What has come, where it is the preface of HTTP/2, or begins like it, and was refused for that; else empty."""
-        return self._partial if self._partial.startswith(b"PRI * HTTP/2.0\r\n") else b""
+        return self._partial if self._partial.startswith(_HTTP2) else b""
 
     def read_head(self, data: bytes) -> bytes:
         """Read on until the head is complete; returns what comes after it. Raises BadRequest."""

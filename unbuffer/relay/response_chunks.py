@@ -14,6 +14,7 @@ from unbuffer.http.request import NO_FIELDS
 from unbuffer.http.tokens import TCHAR
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
 from unbuffer.settings.model import Limits
+from unbuffer.totals import SPACE_AFTER_CHUNK_SIZE, SPACE_BEFORE_COLON
 
 _TOKEN: Final = TCHAR + b"+"
 _VALUE: Final = rb'(?:%b|"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*")' % _TOKEN
@@ -134,7 +135,7 @@ class ChunkedBody:
             self._next = _DATA if size else _TRAILERS
             if padded and not self._padded:
                 self._padded = True
-                self._oddities["space_after_chunk_size"] += 1
+                self._oddities[SPACE_AFTER_CHUNK_SIZE] += 1
         elif _BEGINS.fullmatch(line):
             self._partial = line
         else:
@@ -172,7 +173,7 @@ class ChunkedBody:
         if len(fields) > self._limits.headers:
             self.damage = "more trailer fields than limits.headers"
             return
-        self._oddities["space_before_colon"] += spaced
+        self._oddities[SPACE_BEFORE_COLON] += spaced
         self.trailers = fields
         self.over = True
 

@@ -11,6 +11,7 @@ from unbuffer.http.response import ResponseHead, status_line
 from unbuffer.relay.field_parser import LONE_LINE_END, FieldError, read_response_fields
 from unbuffer.relay.response_chunks import ChunkedBody
 from unbuffer.settings.model import Limits
+from unbuffer.totals import IDENTITY, SPACE_BEFORE_COLON
 
 # Everything a status line may be cut to.
 _LINE_BEGINS = re.compile(
@@ -71,7 +72,7 @@ class ResponseReader(ChunkedBody):
         except (FieldError, FramingError) as error:
             raise BadResponse(f"bad response head: {error}") from None
         if spaced:
-            self._oddities["space_before_colon"] += 1
+            self._oddities[SPACE_BEFORE_COLON] += 1
         if len(fields) > self._limits.headers:
             raise BadResponse("the response has more header fields than limits.headers")
         if head.status >= 200:
@@ -125,4 +126,4 @@ class ResponseReader(ChunkedBody):
         self._remaining = head.framing
         self.over = head.framing == 0 and head.status != 101
         if head.framing == UNTIL_CLOSE and any(name.lower() == b"transfer-encoding" for name, _ in head.fields):
-            self._oddities["identity"] += 1
+            self._oddities[IDENTITY] += 1

@@ -54,6 +54,10 @@ class Shared:
         self.routes.know(templates)
         self.totals.name_routes(self.routes.labels)
 
+    def failed(self, who: object, error: Exception) -> None:
+        """A mistake of ours, for the log. who: what it has cost."""
+        self.loop.call_exception_handler({"message": f"unbuffer failed on {who!r}", "exception": error})
+
     def told(self, outcome: Outcome, detail: str) -> str:
         """What a client is told of the end of its stream. What is wrong with its own request it hears exactly; what
         happened between here and the upstream is for the log, since it has addresses in it."""

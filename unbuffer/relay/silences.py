@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from unbuffer.record import Record
-from unbuffer.totals import Totals
+from unbuffer.totals import ALL_STREAMS, ONE_STREAM, Totals
 
 SILENCE: Final = 1.0
 """Seconds of silence that count; a boundary of the gap histogram. Token streams pause for a tenth of it."""
@@ -118,9 +118,9 @@ class Silences:
         begin, end = self._blocked
         if abs(since - begin) <= SPREAD and now - end <= SPREAD:
             return  # one of those that were counted together
-        scope = "stream"
+        scope = ONE_STREAM
         if flowed and self._may_look(now) and self._upstream_silent(record, since, now):
-            scope = "upstream"
+            scope = ALL_STREAMS
             self._blocked = (since, now)
             self._totals.stood_still_at = now
         self._totals.upstream_silences[scope] += 1

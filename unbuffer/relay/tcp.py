@@ -28,6 +28,9 @@ OFF: Final[SocketOptions] = tuple(
 )
 """What a socket begins with, for one that had other options before a reload."""
 
+WRITE_BUFFER: Final = 65536
+"""Bytes that a peer may leave untaken before whoever writes to it is told to wait; asyncio's own default, said."""
+
 VANISHED = (errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH)
 """What a connection ends with whose other side answers no more; the last two where a router told why."""
 

@@ -16,7 +16,7 @@ from unbuffer.outcome import Outcome
 from unbuffer.relay.answer import Answer
 from unbuffer.relay.response_reader import BadResponse, ResponseReader
 from unbuffer.relay.stream import Stream
-from unbuffer.relay.tcp import SocketOptions, set_options
+from unbuffer.relay.tcp import WRITE_BUFFER, SocketOptions, set_options
 from unbuffer.relay.tunnel import Tunnel
 from unbuffer.settings.model import Limits
 
@@ -155,7 +155,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's is no subclass of asyncio's
-        self.transport.set_write_buffer_limits(high=65536)
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER)
         if self._home.socket_options:
             set_options(self.transport.get_extra_info("socket"), self._home.socket_options)
 

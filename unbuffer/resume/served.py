@@ -10,6 +10,7 @@ from unbuffer.presence import Presence
 from unbuffer.record import Record
 from unbuffer.relay.client import Client, Writer
 from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.patience import sooner
 from unbuffer.relay.resumable import Resumable, ResumePolicy
 from unbuffer.resume.cutter import Cutter
 from unbuffer.resume.kept import Kept
@@ -155,8 +156,7 @@ class Served(Kept):
         if due and due <= now:
             exchange.finish(Outcome.ABANDONED)
             return 0.0
-        again = exchange.look(now)
-        return min(due, again) if due and again else due or again
+        return sooner(due, exchange.look(now))
 
     def over(self, outcome: Outcome, detail: str, explained: bool) -> None:
         """Its exchange has its outcome."""

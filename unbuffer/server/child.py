@@ -14,15 +14,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 
 from unbuffer.server import client_address
-from unbuffer.server.errors import StartError
+from unbuffer.server.errors import EX_NOT_EXECUTABLE, EX_NOT_FOUND, EX_USAGE, StartError
 from unbuffer.server.open_files import as_found
 from unbuffer.settings.addresses import UpstreamTarget
 
 log = logging.getLogger("unbuffer")
-
-NOT_FOUND = 127
-NOT_EXECUTABLE = 126
-"""Exit codes for a command that cannot be run, as of sh, env and nohup (POSIX)."""
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
@@ -58,7 +54,7 @@ class Child:
             with as_found():
                 self._process = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603
         except OSError as error:
-            code = NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+            code = EX_NOT_FOUND if isinstance(error, FileNotFoundError) else EX_NOT_EXECUTABLE
             raise StartError(f"cannot run {command[0]}: {error.strerror}", code) from None
         loop = asyncio.get_running_loop()
         # A thread, as asyncio's own watcher of child processes: uvloop keeps SIGCHLD for itself.
@@ -149,7 +145,7 @@ def _filled(argument: str, target: UpstreamTarget) -> str:
     if "{port}" in argument and target.path:
         raise StartError("the command has {port}: give --upstream http://127.0.0.1:PORT, or use {socket}", 2)
     if "{socket}" in argument and not target.path:
-        raise StartError(f"the command has {{socket}}, but the upstream is {target.authority}: use {{port}}", 2)
+        raise StartError(f"the command has {{socket}}, but the upstream is {target.authority}: use {{port}}", EX_USAGE)
     return argument.replace("{socket}", target.path).replace("{port}", str(target.port))
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unbuffer.observe.family import Snapshot
 from unbuffer.observe.request_durations import RequestDurations
-from unbuffer.server.errors import StartError
+from unbuffer.server.errors import EX_UNAVAILABLE, StartError
 from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem, SettingsError
 
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from unbuffer.observe.push import Push
     from unbuffer.observe.spans import Spans
 
-EX_UNAVAILABLE = 69
 """Exit code where something is not installed (sysexits.h)."""
 
 

@@ -184,7 +184,8 @@ def _credentials(settings: Settings, routes: Mapping[str, Route]) -> Iterator[Fi
     headers = {"credentials.header": settings.credentials.header}
     headers |= {f"{path}.credentials.header": route.credentials.header or "" for path, route in routes.items()}
     for path, header in headers.items():
-        if header.lower().encode() in managed.REQUEST or header.lower().startswith("x-forwarded-"):
+        name = header.lower().encode()
+        if name in managed.REQUEST or name.startswith(managed.X_FORWARDED):
             yield (path,), f"{quote(header)} is a field that unbuffer itself writes or takes away"
 
 

@@ -329,8 +329,7 @@ class Http2Stream(Client):
         if self.exchange is not None:
             self.exchange.fail(error)
         else:
-            loop = self._connection.plane.loop
-            loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
+            self._connection.plane.failed(self, error)
             self.reset(INTERNAL_ERROR)
 
     # -- deadlines
@@ -343,7 +342,7 @@ class Http2Stream(Client):
             if not self.stalled or (exchange is not None and exchange.record.outcome is not None):
                 return due
             stall = self._look_stall(now)
-            return min(due, stall) if due and stall else due or stall
+            return patience.sooner(due, stall)
         except Exception as error:
             self.fail(error)
             return 0.0

@@ -115,7 +115,7 @@ class Http2Connection(asyncio.Protocol):
             self._session.take()  # h2's own GOAWAY
             self._fail(int(refused.error_code), str(refused))
         except Exception as error:
-            self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
+            self.plane.failed(self, error)
             self._fail(int(ErrorCodes.INTERNAL_ERROR), type(error).__name__)
 
     def eof_received(self) -> bool:
@@ -272,7 +272,7 @@ class Http2Connection(asyncio.Protocol):
         try:
             return self._look(now)
         except Exception as error:
-            self.plane.loop.call_exception_handler({"message": f"unbuffer failed on {self!r}", "exception": error})
+            self.plane.failed(self, error)
             self.abort()
             return 0.0
 

@@ -2,9 +2,8 @@
 
 from typing import Final
 
+from unbuffer.http.request import HTTP2_PREFACE
 from unbuffer.relay.http2.budget import CONTINUATION, DATA, HEADERS, SETTINGS
-
-PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 FRAME: Final = 16384
 """The largest payload that is taken (SETTINGS_MAX_FRAME_SIZE): the least that may be announced."""
@@ -74,7 +73,7 @@ class FrameReader:
         """The next frame, its head included; empty while it is not complete. Raises FrameError."""
         data = self._data
         if self._expects_preface:
-            if not PREFACE.startswith(data[:24]):
+            if not HTTP2_PREFACE.startswith(data[:24]):
                 raise FrameError(PROTOCOL_ERROR, "no preface of HTTP/2")
             if len(data) < 24:
                 return b""

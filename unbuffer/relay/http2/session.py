@@ -17,9 +17,8 @@ from h2.settings import SettingCodes, Settings
 from hpack import Decoder, HPACKError, OversizedHeaderListError
 from hyperframe.frame import GoAwayFrame, SettingsFrame
 
-from unbuffer.http.request import Fields
+from unbuffer.http.request import HTTP2_PREFACE, Fields
 from unbuffer.relay.http2.budget import SETTINGS
-from unbuffer.relay.http2.frames import PREFACE
 from unbuffer.settings.model import Limits
 
 WINDOW: Final = 262144
@@ -92,7 +91,7 @@ class Session:
         connection.initiate_connection()
         connection.clear_outbound_data_buffer()
         connection.increment_flow_control_window(limits.http2_streams * WINDOW)
-        connection.receive_data(PREFACE)
+        connection.receive_data(HTTP2_PREFACE)
         self.greeting: bytes = (
             SettingsFrame(0, settings={int(code): value for code, value in told.items()}).serialize()
             + connection.data_to_send()
