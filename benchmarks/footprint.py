@@ -28,7 +28,7 @@ from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.plane import Plane
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.open_files import within_the_limit
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.settings.model import SSE, Settings, Upstream
 from unbuffer.settings.route import Route
 from unbuffer.totals import Totals
@@ -337,12 +337,12 @@ def sizes() -> None:
 async def scrapes() -> None:
     """Print what a scrape costs by the number of routes that have streams of all kinds."""
     print("\n## Scrapes\n\n| routes | lines | CPU ms a scrape | µs a line |\n|---:|---:|---:|---:|")
-    probe = cast(UpstreamProbe, SimpleNamespace(check=_reachable))
+    upstream = cast(UpstreamCheck, SimpleNamespace(check=_reachable))
     reloads = SimpleNamespace(successful=True, at=0.0)
     for count in (1, 10, 50):
         totals = Totals()
         fill(totals, 5, count)
-        exposition = Exposition(totals, Lifecycle(), probe, reloads, lambda: ())
+        exposition = Exposition(totals, Lifecycle(), upstream, reloads, lambda: ())
         took, lines = [], 0
         for _ in range(5):
             began = time.thread_time()

@@ -23,7 +23,7 @@ from unbuffer.relay.plane import Plane
 from unbuffer.server.admin import build_admin
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.listeners import AdminListener
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import KINDS, Totals
 
@@ -94,10 +94,10 @@ async def _measure(scrapes: int, kinds: int) -> None:
     totals, lifecycle = Totals(), Lifecycle()
     plane = Plane(Settings(upstream=Upstream(url=f"http://127.0.0.1:{port}")), totals, loop, lambda record: None)
     server = await loop.create_server(lambda: DownstreamConnection(plane), "127.0.0.1", 0, backlog=STREAMS)
-    probe = UpstreamProbe(plane.pool.dialer)
+    check = UpstreamCheck(plane.pool.dialer)
     reloads = SimpleNamespace(successful=True, at=0.0)
-    exposition = Exposition(totals, lifecycle, probe, reloads, plane.clients.buffered)
-    admin = AdminListener(build_admin(lifecycle, probe, exposition, _no_reload))
+    exposition = Exposition(totals, lifecycle, check, reloads, plane.clients.buffered)
+    admin = AdminListener(build_admin(lifecycle, check, exposition, _no_reload))
     await admin.open("127.0.0.1:0")
     (listening,) = admin.sockets
     address = f"http://127.0.0.1:{listening.getsockname()[1]}/metrics"

@@ -26,17 +26,17 @@ ALMOST = LINGER * 0.9
 
 def age(connection: DownstreamConnection, seconds: float) -> None:
     """Have so many seconds pass for this connection, and its deadlines looked at."""
-    ending = connection._ending
-    assert ending is not None
-    ending.read_at -= seconds
-    ending._until -= seconds
+    closing = connection._closing
+    assert closing is not None
+    closing.read_at -= seconds
+    closing._until -= seconds
     connection.look(time.monotonic())
 
 
 def read_at(connection: DownstreamConnection) -> float:
     """When the latest read was, of what is dropped."""
-    assert connection._ending is not None
-    return connection._ending.read_at
+    assert connection._closing is not None
+    return connection._closing.read_at
 
 
 async def read(connection: DownstreamConnection, client: Peer, data: bytes) -> None:

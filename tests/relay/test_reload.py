@@ -92,7 +92,7 @@ async def test_a_connection_that_is_idle_stays_open_until_the_listeners_close(re
     await relay.start()
     client = await relay.client()
     await eventually(lambda: relay.plane.clients.connections)
-    relay.plane.clients.draining = True
+    relay.plane.clients.announce_end()
     connection = relay.connection()
 
     assert connection.look(connection._since + 60.0) > connection._since + 60.0

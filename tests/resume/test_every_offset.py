@@ -183,5 +183,5 @@ def test_of_any_stream_cut_anywhere(events: list[tuple[list[bytes], bytes]], spl
         if number < 0:
             continue  # an id that no event has: a block without data
         reader.connected()
-        reader.feed(b"\n" + ring.read(ring.after(number), ring.end))
+        reader.feed(b"\n" + ring.read(ring.after(number), ring.reached))
         assert reader.events == plain.events, (offset, seen)

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from tests.resume.servers import KeyServer
-from unbuffer.resume.shared import SharedStore
+from unbuffer.resume.shared_store import SharedStore
 from unbuffer.resume.store import StoreError
 from unbuffer.settings.resume import Resume, ResumeStore
 from unbuffer.totals import Totals

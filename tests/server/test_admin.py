@@ -24,7 +24,7 @@ from unbuffer.server.admin import build_admin, refuse_rebinding
 from unbuffer.server.lifecycle import Lifecycle, State
 from unbuffer.server.listeners import AdminListener
 from unbuffer.server.pages import Answer, Pages, Refused, Request
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.settings.model import Settings, Upstream
 from unbuffer.totals import Totals
 
@@ -47,11 +47,11 @@ class AdminPort:
         return self.reloaded
 
     def build(self) -> Pages:
-        probe = UpstreamProbe(Dialer(Settings(upstream=Upstream(url=f"http://{self.upstream_at}"))))
+        upstream = UpstreamCheck(Dialer(Settings(upstream=Upstream(url=f"http://{self.upstream_at}"))))
         exposition = Exposition(
-            self.totals, self.lifecycle, probe, SimpleNamespace(successful=True, at=0.0), lambda: ()
+            self.totals, self.lifecycle, upstream, SimpleNamespace(successful=True, at=0.0), lambda: ()
         )
-        return build_admin(self.lifecycle, probe, exposition, self.reload)
+        return build_admin(self.lifecycle, upstream, exposition, self.reload)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from tests.server.conftest import Sidecar, Start, Upstream
 from unbuffer.relay.dial import Dialer
 from unbuffer.server.advice import Advice
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.settings.model import Settings
 from unbuffer.settings.model import Upstream as UpstreamSettings
 
@@ -83,7 +83,7 @@ async def test_the_application_of_exec_that_listens_nowhere_is_said_in_the_end(
     async def said(url: str) -> list[str]:
         caplog.clear()
         settings = Settings(upstream=UpstreamSettings(url=url))
-        await Advice(lambda _: settings).ask_child(UpstreamProbe(Dialer(settings)), 0.0)
+        await Advice(lambda _: settings).ask_child(UpstreamCheck(Dialer(settings)), 0.0)
         return caplog.messages
 
     (message,) = await said("unix:/no/such.sock")

@@ -42,7 +42,7 @@ class Plane:
         return ()
 
 
-class Probe:
+class Check:
     """An upstream of which somebody knows why it takes no connections; empty = it does."""
 
     why_not = ""
@@ -56,13 +56,13 @@ class Process:
 
     def __init__(self) -> None:
         self.lifecycle = Lifecycle()
-        self.probe: Any = Probe()
+        self.upstream: Any = Check()
         self.live = Live(Totals(), Recent(), Plane())
 
     def build(self) -> Pages:
         unasked: Any = None  # no test here asks for readiness or metrics
         admin = build_admin(self.lifecycle, unasked, unasked, unasked)
-        add_live_page(admin, self.live, self.lifecycle, self.probe)
+        add_live_page(admin, self.live, self.lifecycle, self.upstream)
         return admin
 
 
@@ -235,13 +235,13 @@ async def test_the_page_is_told_whose_it_is_and_that_its_upstream_is_down(
     client: Client, pages: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live_page, "PAUSE", 0.001)
-    pages.probe.why_not = "connection refused"
+    pages.upstream.why_not = "connection refused"
     async with client.get("/streams/updates") as response:
         _, hello = await event(response)
         assert (hello["host"], hello["version"]) == (socket.gethostname(), __version__)
         assert hello["started"] > 0
         assert (await event(response))[1]["upstream"] == "connection refused"
-        pages.probe.why_not = ""
+        pages.upstream.why_not = ""
         while "upstream" in (await event(response))[1]:
             pass
 
@@ -258,7 +258,7 @@ async def test_an_upstream_that_answers_nothing_holds_up_no_update(
         await asyncio.get_running_loop().create_future()
         raise AssertionError
 
-    monkeypatch.setattr(pages.probe, "check", never)
+    monkeypatch.setattr(pages.upstream, "check", never)
     async with updates(client) as response:
         for _ in range(3):
             await event(response)

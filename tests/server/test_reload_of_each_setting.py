@@ -16,7 +16,7 @@ from unbuffer.relay.plane import Plane
 from unbuffer.server.advice import Advice
 from unbuffer.server.listeners import Listeners
 from unbuffer.server.reload import AT_START_ONLY, Reloader
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.server.watch import Watch
 from unbuffer.settings.changes import replaced
 from unbuffer.settings.fields import every_setting
@@ -82,7 +82,7 @@ HTTPS: Final = (("upstream.url", "https://app"),)
 
 CASES: Final[dict[str, Case]] = {
     "upstream.url": Case(
-        "http://127.0.0.1:1", lambda process: (process.plane.pool.target, process.probe._dialer.target)
+        "http://127.0.0.1:1", lambda process: (process.plane.pool.target, process.upstream._dialer.target)
     ),
     "upstream.wait": of_pool("_settings.upstream.wait", 3.0),
     "upstream.wait_streams": of_pool("_settings.upstream.wait_streams", 3.0),
@@ -91,7 +91,7 @@ CASES: Final[dict[str, Case]] = {
     "upstream.tls.verify": Case(False, lambda process: process.tls.verify_mode, HTTPS),
     "upstream.tls.ca": Case("{authority}", lambda process: len(process.tls.get_ca_certs()), HTTPS),
     "upstream.tls.server_name": of_pool("dialer.server_name", "other"),
-    "timeouts.connect": Case(3.0, lambda process: (process.plane.pool.dialer._timeout, process.probe._dialer._timeout)),
+    "timeouts.connect": Case(3.0, lambda process: (process.plane.pool.dialer._timeout, process.upstream._dialer._timeout)),
     "timeouts.request_body": of_policy("request_body_timeout", 3.0),
     "timeouts.response_head": of_policy("response_head_timeout", 3.0),
     "timeouts.silence": of_policy("silence_timeout", 3.0),
@@ -149,13 +149,13 @@ class Process:
     """What a process makes of its settings, and then of others."""
 
     plane: Plane
-    probe: UpstreamProbe
+    upstream: UpstreamCheck
     listeners: Listeners
     watch: Watch
 
     async def start(self, settings: Settings) -> None:
         self.plane = Plane(settings, Totals(), asyncio.get_running_loop(), lambda _: None)
-        self.probe = UpstreamProbe(self.plane.pool.dialer)
+        self.upstream = UpstreamCheck(self.plane.pool.dialer)
         self.listeners = Listeners(self.plane)
         await self.listeners.open(replaced(settings, "listen.address", ("127.0.0.1:0",)))
         self.watch = Watch(None)
@@ -164,7 +164,7 @@ class Process:
 
     async def reload(self, settings: Settings) -> None:
         advice = Advice(lambda warn: settings)
-        await Reloader(advice.read, advice, self.plane, self.probe, self.listeners, self.watch, ()).reload()
+        await Reloader(advice.read, advice, self.plane, self.upstream, self.listeners, self.watch, ()).reload()
 
     @property
     def tls(self) -> Any:

@@ -43,8 +43,8 @@ class Lifecycle(Protocol):
         """Whether the graceful end has begun."""
 
 
-class Probe(Protocol):
-    """What the exposition asks of the upstream's probe."""
+class Check(Protocol):
+    """What the exposition asks of the check of the upstream."""
 
     async def check(self) -> tuple[bool, str]:
         """Whether a connection can be opened, and if not, why."""
@@ -57,7 +57,7 @@ class Exposition:
         self,
         totals: Totals,
         lifecycle: Lifecycle,
-        probe: Probe,
+        upstream: Check,
         reloads: Reloads,
         buffered: Callable[[], Iterable[int]],
     ) -> None:
@@ -67,7 +67,7 @@ class Exposition:
         """
         self._totals = totals
         self._lifecycle = lifecycle
-        self._probe = probe
+        self._upstream = upstream
         self._reloads = reloads
         self._buffered = buffered
         loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
@@ -110,7 +110,7 @@ class Exposition:
     async def _upstream_up(self) -> bool:
         try:
             async with asyncio.timeout(UPSTREAM_PATIENCE):
-                up, _ = await self._probe.check()
+                up, _ = await self._upstream.check()
         except TimeoutError:
             return False
         return up

@@ -14,7 +14,7 @@ from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.client import Client
 from unbuffer.relay.exchange import Exchange
-from unbuffer.relay.patience import Ending, Stall, sooner
+from unbuffer.relay.patience import Closing, Stall, sooner
 from unbuffer.relay.plane import Plane
 from unbuffer.relay.states import BODY, CLOSED, ENDING, IDLE, NAMES, moved
 from unbuffer.relay.tcp import OFF, WRITE_BUFFER, client_options, kernel_timeout, reset, set_options
@@ -25,7 +25,7 @@ from unbuffer.relay.watchdog import TICK
 class ClientConnection(Client, asyncio.Protocol):
     """A client's connection, from accept to its loss."""
 
-    __slots__ = ("_breaking", "_ending", "_exchange", "_origin", "_refused", "_stall", "_state", "plane", "transport")
+    __slots__ = ("_breaking", "_closing", "_exchange", "_origin", "_refused", "_stall", "_state", "plane", "transport")
 
     transport: asyncio.Transport
 
@@ -37,7 +37,7 @@ class ClientConnection(Client, asyncio.Protocol):
         self._exchange: Exchange | None = None
         self._stall: Stall | None = None
         """While the client has yet to take what was written to it."""
-        self._ending: Ending | None = None
+        self._closing: Closing | None = None
         """While the connection is being closed."""
         self._breaking: asyncio.TimerHandle | None = None
         """Until the client has read why its response breaks."""
@@ -175,7 +175,7 @@ class ClientConnection(Client, asyncio.Protocol):
         if self._state != ENDING:
             self._move(ENDING)
         now = time.monotonic()
-        self._ending = Ending(now, self.transport.get_write_buffer_size())
+        self._closing = Closing(now, self.transport.get_write_buffer_size())
         self._wait(now, patience.LINGER)
 
     def _failed(self, error: Exception) -> None:
@@ -199,18 +199,18 @@ class ClientConnection(Client, asyncio.Protocol):
             return 0.0
 
     def _look(self, now: float) -> float:
-        exchange, stall, ending = self._exchange, self._stall, self._ending
+        exchange, stall, closing = self._exchange, self._stall, self._closing
         due = again = 0.0
         over = False
         if exchange is not None:
             due = exchange.look(now)
             if exchange.record.outcome is not None:
                 return due
-        elif ending is not None:
-            again, over = ending.look(now, self.transport.get_write_buffer_size(), self._stall_timeout)
+        elif closing is not None:
+            again, over = closing.look(now, self.transport.get_write_buffer_size(), self._stall_timeout)
         elif stall is None:
             return self._look_request(now)
-        if ending is None and stall is not None:
+        if closing is None and stall is not None:
             again, over = stall.look(now, self.transport.get_write_buffer_size(), self._stall_timeout)
         if not over:
             return sooner(due, again)

@@ -134,6 +134,10 @@ class Clients:
             if options:
                 connection.reload_options()
 
+    def announce_end(self) -> None:
+        """From here on every response says that its connection ends after it."""
+        self.draining = True
+
     def drain(self) -> None:
         """The listeners are closed: connections close after a response that says so, or once nothing has come."""
         if self.closing:

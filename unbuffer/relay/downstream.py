@@ -178,8 +178,8 @@ class DownstreamConnection(ClientConnection):
                 self.transport.pause_reading()
                 return
             else:
-                if self._ending is not None:
-                    self._ending.read_at = monotonic()
+                if self._closing is not None:
+                    self._closing.read_at = monotonic()
                 return
 
     def _other_version(self) -> bool:

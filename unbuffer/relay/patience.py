@@ -67,7 +67,7 @@ class Stall:
         return due, due <= now
 
 
-class Ending:
+class Closing:
     """The wait of a connection that is being closed, for its client to take what was written and to leave.
 
     read_at: time of the latest read.

@@ -20,7 +20,7 @@ _LINE_BEGINS = re.compile(
     rb"(?: [\x21-\x7e]*(?: (?:H(?:T(?:T(?:P(?:/[0-9.\r]{0,4})?)?)?)?)?)?)?\Z" % TCHAR
 )
 
-_HTTP2: Final = HTTP2_PREFACE.partition(b"\n")[0]
+_HTTP2: Final = HTTP2_PREFACE[:16]
 """The request line that it begins with."""
 
 MOST_EMPTY_LINES = 4

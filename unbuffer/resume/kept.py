@@ -28,13 +28,13 @@ class Kept:
     """
 
     __slots__ = (
-        "_held",
         "_mark",
         "_paused",
         "_readers",
         "_registry",
         "_ring",
         "_seen",
+        "_weight",
         "about",
         "detail",
         "ended_at",
@@ -57,11 +57,11 @@ class Kept:
         self._seen = 0
         """While nobody reads it: nothing from this position on may be dropped."""
         self._paused = False
-        self._held = 0
+        self._weight = 0
         """What the registry counts of it."""
         self._mark = 0
         """The size of the ring from which on it is counted anew."""
-        self._count_held()
+        self._weigh()
 
     # -- where it comes from
 
@@ -93,9 +93,9 @@ class Kept:
         return self._ring.count
 
     @property
-    def end(self) -> int:
+    def reached(self) -> int:
         """The position of what comes next."""
-        return self._ring.end
+        return self._ring.reached
 
     @property
     def readers(self) -> int:
@@ -122,7 +122,7 @@ class Kept:
     def all(self) -> tuple[int, bool, bytes]:
         """See `store.Running.kept`."""
         ring = self._ring
-        return ring.first, ring.whole, ring.read(ring.base, ring.end)
+        return ring.first, ring.whole, ring.read(ring.base, ring.reached)
 
     # -- what comes
 
@@ -166,14 +166,14 @@ class Kept:
     def _grow(self) -> None:
         if self._ring.size > self.about.size:
             self._make_room()
-        self._count_held()
+        self._weigh()
         self._registry.bound(self)
 
-    def _count_held(self) -> None:
+    def _weigh(self) -> None:
         size = self._ring.size
         self._mark = size + _STEP
-        self._registry.hold(WEIGHT + size - self._held)
-        self._held = WEIGHT + size
+        self._registry.weigh(WEIGHT + size - self._weight)
+        self._weight = WEIGHT + size
 
     def _make_room(self) -> None:
         """Forget what nobody needs. Where that is not enough, the slowest of several readers is cut, and one alone, or
@@ -181,7 +181,7 @@ class Kept:
         ring, limit = self._ring, self.about.size
         while ring.size > limit:
             slowest = None
-            needed = ring.end if self._readers else self._seen
+            needed = ring.reached if self._readers else self._seen
             for reader in self._readers:
                 if not reader.live and reader.position < needed:
                     slowest, needed = reader, reader.position
@@ -211,12 +211,12 @@ class Kept:
         """Forget all that nobody waits for."""
         if self._readers and all(reader.live for reader in self._readers):
             self._ring.clear()
-            self._count_held()
+            self._weigh()
 
-    def release(self) -> None:
+    def forgotten(self) -> None:
         """The registry forgets it."""
-        self._registry.hold(-self._held)
-        self._held = 0
+        self._registry.weigh(-self._weight)
+        self._weight = 0
 
     # -- readers come and go
 
@@ -242,7 +242,7 @@ class Kept:
             return
         self._readers.remove(reader)
         if not self._readers:
-            reached = self._ring.end if reader.live else reader.position
+            reached = self._ring.reached if reader.live else reader.position
             # What was written to a connection that broke has not all arrived.
             self._seen = max(reached - self.about.size // 2, self._ring.base)
             if not self.ended_at:
@@ -252,5 +252,5 @@ class Kept:
     def seen_elsewhere(self) -> None:
         """Another process has read all there is, or as good as."""
         if not self._readers:
-            self._seen = max(self._ring.end - self.about.size // 2, self._ring.base)
+            self._seen = max(self._ring.reached - self.about.size // 2, self._ring.base)
             self._go_on()

@@ -54,7 +54,7 @@ class Reader(Reading):
         self._full = True
         if self.live:
             self.live = False
-            self.position = self.kept.end
+            self.position = self.kept.reached
 
     def has_room(self) -> None:
         self._full = False
@@ -65,10 +65,10 @@ class Reader(Reading):
         kept = self.kept
         while not self.live and (at_once or not self._full):
             start = self.position
-            if start >= kept.end:
+            if start >= kept.reached:
                 self.live = True
                 break
-            end = kept.end if at_once else min(start + _SLICE, kept.end)
+            end = kept.reached if at_once else min(start + _SLICE, kept.reached)
             self.position = end
             self.write(kept.read(start, end))
         kept.advanced(self)

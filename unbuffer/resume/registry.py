@@ -41,8 +41,8 @@ class Registry(Resumption):
     """Of one plane.
 
     streams: by name. detached: those whose first client is gone, the one that left first at the front. searches: for
-    streams that a store may have. gone: the latest names that were forgotten. nobody: the digest of nobody. held: bytes
-    of memory that all of them take, about. closed: no client can come back to this process.
+    streams that a store may have. gone: the latest names that were forgotten. nobody: the digest of nobody. weight:
+    bytes of memory that all of them take, about. closed: no client can come back to this process.
     """
 
     __slots__ = (
@@ -54,13 +54,13 @@ class Registry(Resumption):
         "closed",
         "detached",
         "gone",
-        "held",
         "nobody",
         "searches",
         "store",
         "streams",
         "totals",
         "watched_slot",
+        "weight",
     )
 
     def __init__(self, plane: Plane) -> None:
@@ -79,7 +79,7 @@ class Registry(Resumption):
         """Those of GET with ids of the application's own, by who asked for what."""
         self._key = secrets.token_bytes(16)
         self.nobody = secrets.token_bytes(32)
-        self.held = 0
+        self.weight = 0
         self.closed = False
         self.watched_slot = NOT_WATCHED
 
@@ -190,15 +190,15 @@ class Registry(Resumption):
 
     # -- memory and time
 
-    def hold(self, size: int) -> None:
+    def weigh(self, size: int) -> None:
         """A stream takes so many bytes more."""
-        self.held += size
-        self.totals.resume_held = self.held
+        self.weight += size
+        self.totals.resume_held = self.weight
 
     def bound(self, growing: Kept) -> None:
         """Keep within the total: what ended longest ago goes first, then what was left longest ago."""
         total = self._plane.settings.resume.total
-        while self.held > total:
+        while self.weight > total:
             if self._ended:
                 self.forget(next(iter(self._ended.values())))
                 continue
@@ -249,5 +249,5 @@ class Registry(Resumption):
             others.remove(kept)
             if not others:
                 del self._scopes[kept.scope]
-        kept.release()
+        kept.forgotten()
         self.totals.resume_streams -= 1

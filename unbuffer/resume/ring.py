@@ -9,13 +9,13 @@ _ID_SIZE: Final = 200
 
 
 class Ring:
-    """Bytes at the positions from `base` to `end`, counted from the beginning of the stream.
+    """Bytes at the positions from `base` to `reached`, counted from the beginning of the stream.
 
     first: how many events there were before those that are held. whole: whether the event under way
     can be had from its beginning.
     """
 
-    __slots__ = ("_buffer", "_ends", "_ids", "_kept", "base", "end", "first", "whole")
+    __slots__ = ("_buffer", "_ends", "_ids", "_kept", "base", "first", "reached", "whole")
 
     def __init__(self, first: int = 0) -> None:
         self._buffer = bytearray()
@@ -26,14 +26,14 @@ class Ring:
         self._kept = 0
         """Up to here nothing is a mere comment."""
         self.base = 0
-        self.end = 0
+        self.reached = 0
         self.first = first
         self.whole = True
 
     @property
     def size(self) -> int:
         """Bytes that are held, with the table of the events and the application's ids."""
-        return self.end - self.base + 8 * len(self._ends) + _ID_SIZE * len(self._ids)
+        return self.reached - self.base + 8 * len(self._ends) + _ID_SIZE * len(self._ids)
 
     @property
     def has_ids(self) -> bool:
@@ -43,14 +43,14 @@ class Ring:
     def add_event(self, data: bytes) -> None:
         """One event with an id of ours."""
         self._buffer += data
-        self.end += len(data)
-        self._ends.append(self.end)
+        self.reached += len(data)
+        self._ends.append(self.reached)
 
     def add(self, data: bytes, ends: list[tuple[int, bytes | None]], kept: int) -> None:
         """Any bytes; ends, kept: as `Cutter` has them."""
-        start = self.end
+        start = self.reached
         self._buffer += data
-        self.end += len(data)
+        self.reached += len(data)
         for end, own in ends:
             self._ends.append(start + end)
             if own:
@@ -65,9 +65,9 @@ class Ring:
     def drop_comments(self) -> None:
         """What came since the latest event, or anything else that says something, is comments: forget them."""
         end = max(self._kept, self.base, self._ends[-1] if self._ends else 0)
-        if end < self.end:
+        if end < self.reached:
             del self._buffer[end - self.base :]
-            self.end = end
+            self.reached = end
 
     @property
     def count(self) -> int:
@@ -96,10 +96,10 @@ class Ring:
         An event under way that is larger than that goes as well: nobody can come back before its end then.
         """
         ends = self._ends
-        count = min(bisect_left(ends, self.end - limit) + 1, bisect_right(ends, needed))
+        count = min(bisect_left(ends, self.reached - limit) + 1, bisect_right(ends, needed))
         if count:
             self._forget(count, ends[count - 1])
-        if not self._ends and needed == self.end > self.base + limit:
+        if not self._ends and needed == self.reached > self.base + limit:
             self.clear()
 
     def _forget(self, count: int, position: int) -> None:
@@ -118,5 +118,5 @@ class Ring:
 
     def clear(self) -> None:
         """Forget everything. What was under way cannot be had from its beginning."""
-        self.whole = self.end == max(self._kept, self._ends[-1] if self._ends else 0)
-        self._forget(len(self._ends), self.end)
+        self.whole = self.reached == max(self._kept, self._ends[-1] if self._ends else 0)
+        self._forget(len(self._ends), self.reached)

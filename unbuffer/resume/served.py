@@ -97,7 +97,7 @@ class Served(Kept):
         self._first = None
         exchange.client = nobody
         self._registry.detached[self.about.name] = self
-        self._registry.hold(_EXCHANGE)
+        self._registry.weigh(_EXCHANGE)
         client.exchange_over(Outcome.CLIENT_DISCONNECT, 0)
         exchange.plane.watchdog.watch(nobody, time.monotonic())
         self.left(first)
@@ -142,8 +142,8 @@ class Served(Kept):
             self.left_at = time.monotonic()
             self.seen_elsewhere()
 
-    def release(self) -> None:
-        super().release()
+    def forgotten(self) -> None:
+        super().forgotten()
         if self.handle is not None:
             self.handle.let_go()
 
@@ -168,7 +168,7 @@ class Served(Kept):
             self._readers.remove(first)
         if nobody is not None:
             exchange.plane.watchdog.forget(nobody)
-            self._registry.hold(-_EXCHANGE)
+            self._registry.weigh(-_EXCHANGE)
         now = time.monotonic()
         self._note_absence(now)
         self._presence.absent = self._presence.absent_by(now)

@@ -10,6 +10,6 @@ def store_of(settings: Settings, totals: Totals) -> Store:
     """The store of `resume.store`, not yet started. totals: where it counts what it does."""
     if settings.resume.store.url == MEMORY:
         return MemoryStore()
-    from unbuffer.resume.shared import SharedStore  # with a library of 7 MB
+    from unbuffer.resume.shared_store import SharedStore  # with a library of 7 MB
 
     return SharedStore(settings.resume, totals)

@@ -12,7 +12,7 @@ from unbuffer.relay.trust import address_of
 from unbuffer.server.health import readiness
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.pages import Answer, Pages, Refused, Request
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 
 _INDEX = f"""\
 unbuffer {__version__}
@@ -30,9 +30,9 @@ Reload = Callable[[], Awaitable[tuple[bool, str]]]
 """Reads the settings again. Whether they are in force, and what there is to say of it."""
 
 
-def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> Pages:
+def build_admin(lifecycle: Lifecycle, upstream: UpstreamCheck, exposition: Exposition, reload: Reload) -> Pages:
     """The pages of the admin port. Probes and scrapes come every few seconds: none has a line in a log."""
-    admin, pages = _Admin(lifecycle, probe, exposition, reload), Pages(refuse_rebinding)
+    admin, pages = _Admin(lifecycle, upstream, exposition, reload), Pages(refuse_rebinding)
     pages.add("/", admin.index)
     pages.add("/livez", admin.livez)
     pages.add("/healthz", admin.livez)
@@ -46,9 +46,9 @@ def build_admin(lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Expositi
 class _Admin:
     """What the paths answer."""
 
-    def __init__(self, lifecycle: Lifecycle, probe: UpstreamProbe, exposition: Exposition, reload: Reload) -> None:
+    def __init__(self, lifecycle: Lifecycle, upstream: UpstreamCheck, exposition: Exposition, reload: Reload) -> None:
         self._lifecycle = lifecycle
-        self._probe = probe
+        self._upstream = upstream
         self._exposition = exposition
         self._reload = reload
 
@@ -61,7 +61,7 @@ class _Admin:
 
     async def readyz(self, request: Request) -> Answer:
         """Whether to send requests here."""
-        ready, text = await readiness(self._lifecycle, self._probe, reasons=True)
+        ready, text = await readiness(self._lifecycle, self._upstream, reasons=True)
         if ready and "verbose" not in request.query:
             text = "ok\n"
         return Answer(text.encode(), 200 if ready else 503)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.settings.model import Settings
 from unbuffer.settings.problems import Problem
 
@@ -39,18 +39,18 @@ class Advice:
                 log.warning("%s", problem)
         self._said = set(self._found)
 
-    async def ask(self, probe: UpstreamProbe) -> None:
+    async def ask(self, upstream: UpstreamCheck) -> None:
         """Say so if nobody takes connections at upstream.url."""
-        _, why_not = await probe.check()
+        _, why_not = await upstream.check()
         if why_not and why_not != self._why_not:
             todo = "requests fail until it is there; start it, or name another one with --upstream (upstream.url)"
             log.warning("%s: %s", why_not, todo)
         self._why_not = why_not
 
-    async def ask_child(self, probe: UpstreamProbe, after: float = SLOW_START) -> None:
+    async def ask_child(self, upstream: UpstreamCheck, after: float = SLOW_START) -> None:
         """Say so if the application that was started takes no connections after so many seconds."""
         await asyncio.sleep(after)
-        _, why_not = await probe.check()
+        _, why_not = await upstream.check()
         if why_not:
             todo = "requests fail until it listens there; does the command say so, with {socket} or {port}?"
             log.warning("%s, and the application was started %gs ago: %s", why_not, after, todo)

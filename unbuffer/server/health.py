@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Callable
 
 from unbuffer.server.lifecycle import Lifecycle, State
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 
 
-async def readiness(lifecycle: Lifecycle, probe: UpstreamProbe, reasons: bool) -> tuple[bool, str]:
+async def readiness(lifecycle: Lifecycle, upstream: UpstreamCheck, reasons: bool) -> tuple[bool, str]:
     """Whether this process is ready, and each check in the form of the Kubernetes API server. reasons: with what the
-    probe met; it names the upstream's address."""
-    up, why_not = await probe.check()
+    check met; it names the upstream's address."""
+    up, why_not = await upstream.check()
     why_not = why_not if up or reasons else "no connection"
     state = lifecycle.state
     ready = state is State.READY and up
@@ -29,9 +29,9 @@ def _line(check: str, why_not: str) -> str:
 class DataPortHealth:
     """Answers the health checks of the data port, `relay.plane.Health`."""
 
-    def __init__(self, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
+    def __init__(self, lifecycle: Lifecycle, upstream: UpstreamCheck) -> None:
         self._lifecycle = lifecycle
-        self._probe = probe
+        self._upstream = upstream
         self._running: set[asyncio.Task[None]] = set()
 
     def __call__(self, path: bytes, answer: Callable[[int, bytes], None]) -> None:
@@ -44,5 +44,5 @@ class DataPortHealth:
         task.add_done_callback(self._running.discard)
 
     async def _answer_readiness(self, answer: Callable[[int, bytes], None]) -> None:
-        ready, text = await readiness(self._lifecycle, self._probe, reasons=False)
+        ready, text = await readiness(self._lifecycle, self._upstream, reasons=False)
         answer(*((200, b"ok\n") if ready else (503, text.encode())))

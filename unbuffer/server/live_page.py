@@ -19,7 +19,7 @@ from unbuffer.record import Record
 from unbuffer.relay.silences import blocked
 from unbuffer.server.lifecycle import Lifecycle
 from unbuffer.server.pages import Answer, Page, Pages, Refused, Request
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 
 PAUSE = 1.0
 """Seconds between two updates."""
@@ -42,9 +42,9 @@ _HEADERS = {
 }
 
 
-def add_live_page(pages: Pages, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
+def add_live_page(pages: Pages, live: Live, lifecycle: Lifecycle, upstream: UpstreamCheck) -> None:
     """Serve the page under /streams."""
-    page = _LivePage(live, lifecycle, probe)
+    page = _LivePage(live, lifecycle, upstream)
     pages.add("/streams", _file("page.html"))
     pages.add("/streams/updates", page.updates, "GET")
     for name in _ASSETS:
@@ -55,11 +55,11 @@ def add_live_page(pages: Pages, live: Live, lifecycle: Lifecycle, probe: Upstrea
 class _LivePage:
     """Its updates."""
 
-    def __init__(self, live: Live, lifecycle: Lifecycle, probe: UpstreamProbe) -> None:
+    def __init__(self, live: Live, lifecycle: Lifecycle, upstream: UpstreamCheck) -> None:
         self._live = live
         self._lifecycle = lifecycle
-        self._probe = probe
-        self._upstream = ""
+        self._upstream = upstream
+        self._why_not = ""
         """Why it takes no connections."""
         self._asking: asyncio.Task[None] | None = None
         self._hello = HELLO.of(socket.gethostname(), __version__, time.time())
@@ -105,14 +105,14 @@ class _LivePage:
             state,
             now,
             time.time() - now,
-            upstream=self._upstream,
+            upstream=self._why_not,
             blocked=blocked(running, now),
         )
         return event("news", news)
 
     async def _ask(self) -> None:
         """As /readyz asks, and no more often than once a second, whoever looks."""
-        _, self._upstream = await self._probe.check()
+        _, self._why_not = await self._upstream.check()
 
     async def columns(self) -> None:
         """Count the heatmap's columns for as long as the port is there."""

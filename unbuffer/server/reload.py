@@ -13,7 +13,7 @@ from unbuffer.server.advice import Advice
 from unbuffer.server.errors import StartError
 from unbuffer.server.listeners import Listeners
 from unbuffer.server.tls import naming_upstream
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.server.watch import Watch
 from unbuffer.settings.changes import keep
 from unbuffer.settings.model import Settings
@@ -52,7 +52,7 @@ class Reloader:
         read: Callable[[], Settings],
         advice: Advice,
         plane: Plane,
-        probe: UpstreamProbe,
+        upstream: UpstreamCheck,
         listeners: Listeners,
         watch: Watch,
         fixed: tuple[str, ...],
@@ -63,7 +63,7 @@ class Reloader:
         self._read = read
         self._advice = advice
         self._plane = plane
-        self._probe = probe
+        self._upstream = upstream
         self._listeners = listeners
         self._watch = watch
         self._failure = ""
@@ -124,7 +124,7 @@ class Reloader:
         self._advice.tell()
         if settings.upstream.url != url:
             # Who waits for the reload does not wait for the upstream.
-            self._asking = asyncio.ensure_future(self._advice.ask(self._probe))
+            self._asking = asyncio.ensure_future(self._advice.ask(self._upstream))
         return True, "\n".join((*needs, text))
 
     def _paths_to_keep(self, new: Settings) -> tuple[str, ...]:
@@ -139,6 +139,6 @@ class Reloader:
         with naming_upstream(settings.upstream.tls):
             self._plane.reload(settings)
         self._listeners.apply(settings)
-        self._probe.retarget(self._plane.pool.dialer)
+        self._upstream.retarget(self._plane.pool.dialer)
         self._watch.apply(settings)
         logging.getLogger().setLevel(settings.log.level.upper())

@@ -32,7 +32,7 @@ from unbuffer.server.reload import Reloader
 from unbuffer.server.signals import Signals
 from unbuffer.server.tls import naming_upstream
 from unbuffer.server.tracing import durations_for, push_to, spans_to
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.server.watch import Watch
 from unbuffer.settings.model import Settings
 from unbuffer.totals import Totals
@@ -57,7 +57,7 @@ async def serve(
     watch.using(settings)
     with naming_upstream(settings.upstream.tls):
         dialer = Dialer(settings)
-    probe = UpstreamProbe(dialer)
+    upstream = UpstreamCheck(dialer)
     reached = asyncio.Event()
     plane = Plane(
         settings,
@@ -66,17 +66,17 @@ async def serve(
         Observer(totals, access_log, recent, spans, durations).ended,
         dialer=dialer,
         on_upstream=reached.set,
-        health=DataPortHealth(lifecycle, probe) if settings.listen.health else None,
+        health=DataPortHealth(lifecycle, upstream) if settings.listen.health else None,
         resumption=resuming.kept_for,
     )
     listeners = Listeners(plane)
     # The application that is started has its address.
-    reloader = Reloader(read, advice, plane, probe, listeners, watch, fixed=("upstream.url",) if command else ())
-    exposition = Exposition(totals, lifecycle, probe, reloader, plane.clients.buffered)
+    reloader = Reloader(read, advice, plane, upstream, listeners, watch, fixed=("upstream.url",) if command else ())
+    exposition = Exposition(totals, lifecycle, upstream, reloader, plane.clients.buffered)
     push = push_to(settings, exposition.snapshot, durations)
     loop_lag = LoopLag(totals, loop)
-    pages = build_admin(lifecycle, probe, exposition, reloader.reload)
-    add_live_page(pages, Live(totals, recent, plane.clients), lifecycle, probe)
+    pages = build_admin(lifecycle, upstream, exposition, reloader.reload)
+    add_live_page(pages, Live(totals, recent, plane.clients), lifecycle, upstream)
     admin = AdminListener(pages)
     child = Child(command, on_end=lifecycle.drain)
     async with AsyncExitStack() as at_the_end:  # the last one that is named is closed first
@@ -110,7 +110,7 @@ async def serve(
             lifecycle.move(State.READY)
         log.info("unbuffer %s: upstream %s (compiled: %s)", __version__, settings.upstream.url, YES_OR_NO)
         advice.tell()
-        beside(advice.ask_child(probe) if command else advice.ask(probe))
+        beside(advice.ask_child(upstream) if command else advice.ask(upstream))
         # What exists by now stays: looking through it would only make the garbage collector's pauses longer.
         gc.collect()
         gc.freeze()
@@ -118,8 +118,7 @@ async def serve(
         if push is not None:
             push.start()
         await lifecycle.ending.wait()
-        # From here on every response says that its connection ends after it.
-        plane.clients.draining = True
+        plane.clients.announce_end()
         await delay(plane.settings.drain.delay, signals.hurry, child.ended)
         log.info("draining: running streams have up to %gs (drain.timeout)", plane.settings.drain.timeout)
         await drain(listeners, plane, signals)

@@ -254,7 +254,7 @@ export class Picture {
     if (row.outcome && until === row.age * 1000) {
       words.push(`Then nothing came for ${gap((until - since) / 1000)}, until the end.`);
     }
-    if (pauses.length) words.push(`The client held the stream back for ${gap(row.stall)}.`);
+    if (pauses.length) words.push(`The client stalled the stream for ${gap(row.stall)}.`);
     if (row.heartbeats) words.push(`Heartbeats sent: ${number(row.heartbeats)}.`);
     if (row.keepalives) words.push(`Keep-alives of the application: ${number(row.keepalives)}.`);
     if (row.readers != null && !row.outcome && !row.replay) words.push(`Read by ${counted(row.readers, "client")} now.`);

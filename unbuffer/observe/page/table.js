@@ -59,7 +59,7 @@ class Row {
     if (stream.replay) about.push(`replay of ${counted(stream.replayed ?? 0, "event")}`);
     if (!runs) about.push(`ended ${clock.format(stream.ended * 1000)}`);
     write(this.about, about.join(" · "));
-    const state = !runs ? stream.outcome : stream.paused ? "held by client" : stream.status ? "running" : "waiting";
+    const state = !runs ? stream.outcome : stream.paused ? "stalled by client" : stream.status ? "running" : "waiting";
     const values = [
       stream.unsaid ? "no last word" : label(state),
       stream.verdict ? verdict(stream.verdict) : "–",
@@ -77,8 +77,8 @@ class Row {
     this.cells[0].dataset.state = state;
     this.cells[1].dataset.verdict = stream.verdict ?? "";
     // What was not read, because the client took nothing, was no silence.
-    const held = runs ? stream.paused : stream.stall > 0;
-    this.cells[7].classList.toggle("notable", stream.gap >= NOTABLE && !held);
+    const stalled = runs ? stream.paused : stream.stall > 0;
+    this.cells[7].classList.toggle("notable", stream.gap >= NOTABLE && !stalled);
     this.cells[8].classList.toggle("notable", stream.max_gap >= NOTABLE);
     this.cells[9].classList.toggle("notable", stream.stall >= NOTABLE);
   }

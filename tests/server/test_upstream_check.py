@@ -1,4 +1,4 @@
-"""The probe against real sockets, under both event loops: whether one can connect, why not, and how often it tries."""
+"""The check of the upstream against real sockets, under both event loops: whether one can connect, why not, and how often it tries."""
 
 import asyncio
 import socket
@@ -10,8 +10,8 @@ import uvloop
 
 from tests.peers import soon
 from unbuffer.relay.dial import Dialer
-from unbuffer.server import upstream_probe as module
-from unbuffer.server.upstream_probe import UpstreamProbe
+from unbuffer.server import upstream_check as module
+from unbuffer.server.upstream_check import UpstreamCheck
 from unbuffer.settings.model import Settings, Timeouts, Upstream
 
 Run = Callable[[Coroutine[None, None, None]], None]
@@ -60,8 +60,8 @@ class Application:
         return await soon(self._received.get())
 
 
-def probe_of(url: str, timeout: float = 5.0) -> UpstreamProbe:
-    return UpstreamProbe(Dialer(Settings(upstream=Upstream(url=url), timeouts=Timeouts(connect=timeout))))
+def check_of(url: str, timeout: float = 5.0) -> UpstreamCheck:
+    return UpstreamCheck(Dialer(Settings(upstream=Upstream(url=url), timeouts=Timeouts(connect=timeout))))
 
 
 @pytest.mark.parametrize("unix", [False, True], ids=["tcp", "unix"])
@@ -69,7 +69,7 @@ def test_an_upstream_that_listens_is_up_and_hears_no_request(run: Run, tmp_path:
     async def test() -> None:
         application = Application()
         url = await application.start(str(tmp_path / "app.sock") if unix else "")
-        assert await probe_of(url).check() == (True, "")
+        assert await check_of(url).check() == (True, "")
         assert await application.received() == b""
         application.server.close()
 
@@ -78,7 +78,7 @@ def test_an_upstream_that_listens_is_up_and_hears_no_request(run: Run, tmp_path:
 
 def test_a_closed_port_is_refused(run: Run, closed_port: int) -> None:
     async def test() -> None:
-        assert await probe_of(f"http://127.0.0.1:{closed_port}").check() == (
+        assert await check_of(f"http://127.0.0.1:{closed_port}").check() == (
             False,
             f"cannot connect to 127.0.0.1:{closed_port}: Connection refused",
         )
@@ -89,7 +89,7 @@ def test_a_closed_port_is_refused(run: Run, closed_port: int) -> None:
 def test_a_missing_unix_socket_is_named(run: Run, tmp_path: Path) -> None:
     async def test() -> None:
         path = tmp_path / "app.sock"
-        assert await probe_of(f"unix:{path}").check() == (
+        assert await check_of(f"unix:{path}").check() == (
             False,
             f"cannot connect to unix:{path}: No such file or directory",
         )
@@ -102,7 +102,7 @@ def test_a_unix_socket_that_its_server_left_behind_is_refused(run: Run, tmp_path
         path = tmp_path / "app.sock"
         with socket.socket(socket.AF_UNIX) as left:
             left.bind(str(path))
-        assert await probe_of(f"unix:{path}").check() == (
+        assert await check_of(f"unix:{path}").check() == (
             False,
             f"cannot connect to unix:{path}: Connection refused",
         )
@@ -117,7 +117,7 @@ def test_a_name_that_does_not_exist_is_named(run: Run, monkeypatch: pytest.Monke
     async def test() -> None:
         # Some networks answer for every name, so that of a resolver is played.
         monkeypatch.setattr(Dialer, "_open", unknown)
-        assert await probe_of("http://app.invalid:8000").check() == (
+        assert await check_of("http://app.invalid:8000").check() == (
             False,
             "cannot resolve app.invalid:8000: Name or service not known",
         )
@@ -133,7 +133,7 @@ def test_an_upstream_that_does_not_answer_is_given_up(run: Run) -> None:
             deaf.listen(0)
             waiting.connect(deaf.getsockname())
             port = deaf.getsockname()[1]
-            assert await probe_of(f"http://127.0.0.1:{port}", timeout=0.05).check() == (
+            assert await check_of(f"http://127.0.0.1:{port}", timeout=0.05).check() == (
                 False,
                 f"no connection to 127.0.0.1:{port} within timeouts.connect (0.05s)",
             )
@@ -144,8 +144,8 @@ def test_an_upstream_that_does_not_answer_is_given_up(run: Run) -> None:
 def test_who_asks_at_the_same_time_shares_one_attempt(run: Run) -> None:
     async def test() -> None:
         application = Application()
-        probe = probe_of(await application.start())
-        assert await asyncio.gather(*(probe.check() for _ in range(20))) == [(True, "")] * 20
+        check = check_of(await application.start())
+        assert await asyncio.gather(*(check.check() for _ in range(20))) == [(True, "")] * 20
         await application.received()
         assert application.opened == 1
         application.server.close()
@@ -156,8 +156,8 @@ def test_who_asks_at_the_same_time_shares_one_attempt(run: Run) -> None:
 def test_who_leaves_during_an_attempt_leaves_the_others_their_answer(run: Run) -> None:
     async def test() -> None:
         application = Application()
-        probe = probe_of(await application.start())
-        first, second = asyncio.create_task(probe.check()), asyncio.create_task(probe.check())
+        check = check_of(await application.start())
+        first, second = asyncio.create_task(check.check()), asyncio.create_task(check.check())
         await asyncio.sleep(0)
         first.cancel()
         assert await second == (True, "")
@@ -175,11 +175,11 @@ def test_a_fresh_answer_is_given_again(
         monkeypatch.setattr(module, "FRESH", 3600.0)
         application = Application()
         up = await application.start()
-        probe = probe_of(up if answer == "up" else f"http://127.0.0.1:{closed_port}")
-        first = await probe.check()
+        check = check_of(up if answer == "up" else f"http://127.0.0.1:{closed_port}")
+        first = await upstream.check()
         assert first[0] is (answer == "up")
         application.server.close()
-        assert await probe.check() == first
+        assert await upstream.check() == first
 
     run(test())
 
@@ -188,10 +188,10 @@ def test_an_old_answer_is_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     async def test() -> None:
         monkeypatch.setattr(module, "FRESH", -1.0)
         application = Application()
-        probe = probe_of(await application.start())
-        assert (await probe.check())[0]
+        check = check_of(await application.start())
+        assert (await upstream.check())[0]
         await application.received()
         application.server.close()
-        assert not (await probe.check())[0]
+        assert not (await upstream.check())[0]
 
     run(test())

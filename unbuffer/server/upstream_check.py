@@ -9,7 +9,7 @@ FRESH = 1.0
 """Seconds for which a result is given again: however often the probes come, the upstream sees one a second."""
 
 
-class UpstreamProbe:
+class UpstreamCheck:
     """Checks of one upstream."""
 
     def __init__(self, dialer: Dialer) -> None:

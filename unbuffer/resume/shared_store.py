@@ -10,7 +10,7 @@ from typing import Any, Final
 from unbuffer.resume.follow import Follower
 from unbuffer.resume.server import Server, Trouble
 from unbuffer.resume.store import About, Copy, Running, Search, Store
-from unbuffer.resume.writer import Writer
+from unbuffer.resume.store_writer import Writer
 from unbuffer.settings.resume import Resume
 from unbuffer.totals import Totals
 
