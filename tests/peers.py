@@ -16,8 +16,15 @@ T = TypeVar("T")
 PATIENCE = 20.0
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+GET10 = b"GET / HTTP/1.0\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+LONG_POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-"""A request and an answer where nothing about them matters."""
+"""Requests and an answer where nothing about them matters."""
+
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+LAST = b"0\r\n\r\n"
+"""The head of an event-stream, and the end of its body."""
 
 
 def chunk(data: bytes) -> bytes:

@@ -33,7 +33,9 @@ def test_every_outcome_is_documented_as_it_is() -> None:
 
 def test_all_settings_that_need_a_restart_are_documented() -> None:
     text = (ROOT / "docs/life.md").read_text()
-    (paragraph,) = [part for part in text.split("\n\n") if "a warning names each such setting" in " ".join(part.split())]
+    (paragraph,) = [
+        part for part in text.split("\n\n") if "a warning names each such setting" in " ".join(part.split())
+    ]
     named = re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", paragraph)
     assert sorted(named) == sorted((*AT_START_ONLY, "upstream.url"))
 

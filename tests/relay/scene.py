@@ -15,7 +15,7 @@ from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame, WindowUpdat
 from tests.fuzz.stage import Stage
 from tests.fuzz.wire import Wire
 from tests.http2.client import PREFACE, request
-from tests.peers import chunk
+from tests.peers import GET10, LAST, chunk
 from tests.relay.test_identity import Coder, fields
 from unbuffer.histogram import Histogram
 from unbuffer.record import Record
@@ -33,7 +33,7 @@ BIG = b"data: " + b"x" * 200_000 + b"\n\n"
 REQUESTS = {
     "get": b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
     "head": b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
-    "http10": b"GET / HTTP/1.0\r\n\r\n",
+    "http10": GET10,
     "post": b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
     "upgrade": b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
 }
@@ -121,7 +121,7 @@ class Answering:
             self._coder = Coder("gzip")
             if not chunked:
                 return rest
-            return (chunk(rest) if rest else b"") + (b"0\r\nX: y\r\n\r\n" if piece == "trailers" else b"0\r\n\r\n")
+            return (chunk(rest) if rest else b"") + (b"0\r\nX: y\r\n\r\n" if piece == "trailers" else LAST)
         return b"HTTP/1.1 200 OK\r\n" if piece == "surplus" else b""
 
 
@@ -130,7 +130,7 @@ class Caller:
 
     def __init__(self, wire: Wire, plan: Plan) -> None:
         self.wire = wire
-        self._rest = b"0\r\n\r\n" if plan.request == "post" else b""
+        self._rest = LAST if plan.request == "post" else b""
         """What is left of the request."""
 
     def ask(self, name: str, last: bytes = b"") -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.peers import GET, chunk
+from tests.peers import GET, LAST, chunk
 from tests.relay.conftest import Relay, finished, own_answer
 from tests.relay.test_error_event import begin, told
 from tests.relay.test_going_away import text
@@ -13,7 +13,7 @@ from unbuffer.settings.model import SSE
 
 CODED = (b"Transfer-Encoding: chunked", b"Content-Encoding: gzip")
 DAMAGED = chunk(b"this is no gzip")
-ENDS = {"trailers": b"0\r\nX-Checksum: 1\r\n\r\n", "plain": b"0\r\n\r\n", "surplus": b"0\r\nX: 1\r\n\r\nHTTP/1.1 200"}
+ENDS = {"trailers": b"0\r\nX-Checksum: 1\r\n\r\n", "plain": LAST, "surplus": b"0\r\nX: 1\r\n\r\nHTTP/1.1 200"}
 ends = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from tests.peers import GET, OK, Peer, chunk, eventually, read_again, soon, stop_reading
+from tests.peers import GET, LAST, OK, Peer, chunk, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client
 from unbuffer.outcome import Outcome
 from unbuffer.totals import Series
@@ -44,7 +44,7 @@ class Source:
             self.digest.update(block)
             self.sent += len(block)
         if self._chunked:
-            await self._peer.send(b"0\r\n\r\n")
+            await self._peer.send(LAST)
         else:
             await self._peer.close()
 
@@ -148,7 +148,7 @@ async def test_a_paused_response_does_not_pause_the_request(relay: Relay) -> Non
     for n in range(100):
         await client.send(b"2\r\n%02d\r\n" % n)
         assert await upstream.chunk() == b"%02d" % n
-    await client.send(b"0\r\n\r\n")
+    await client.send(LAST)
     assert await upstream.chunk() == b""
     read_again(client)
     await client.head()
@@ -173,7 +173,7 @@ async def test_an_echo_to_a_client_that_reads_nothing_holds_the_circle_and_no_mo
         await upstream.send(CHUNKED)
         while data := await upstream.chunk():
             await upstream.send(chunk(data))
-        await upstream.send(b"0\r\n\r\n")
+        await upstream.send(LAST)
 
     echoing = asyncio.create_task(echo())
     source = Source(client)

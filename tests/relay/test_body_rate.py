@@ -4,14 +4,13 @@ import time
 
 import pytest
 
-from tests.peers import Peer, eventually, read_again, stop_reading
+from tests.peers import STREAM, Peer, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Limits, Timeouts
 from unbuffer.settings.route import Route, RouteLimits
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 GRACE = 60.0
 """Seconds until the rate counts, and the longest silence: no machine is so slow that a test gets there by itself."""

@@ -2,15 +2,11 @@
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually, read_again, stop_reading
+from tests.peers import GET, GET10, LAST, LONG_POST, OK, POST, STREAM, Peer, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay, endless_upload, finished
 from unbuffer.outcome import Outcome
 from unbuffer.record import Record
 from unbuffer.settings.model import Listen, Settings, Upstream
-
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
-UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 either_way = pytest.mark.parametrize("how", ["fin", "reset"])
 
@@ -56,7 +52,7 @@ async def test_in_the_body(relay: Relay, how: str, http: bytes) -> None:
 async def test_who_only_ends_its_side_sees_that_an_http10_body_was_cut(relay: Relay) -> None:
     """It is still there and reads: a clean end would make a whole body of what it has."""
     await relay.start()
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.0\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET10)
     await upstream.send(STREAM + b"3\r\none\r\n")
     await client.head()
     assert await client.read(3) == b"one"
@@ -92,7 +88,7 @@ async def test_while_an_upload_runs(relay: Relay, how: str) -> None:
 async def test_while_the_upstream_takes_no_more_of_an_upload(relay: Relay) -> None:
     """The end stands after bytes that the relay does not read yet; it is seen when the upstream goes on."""
     await relay.start()
-    client, upstream, _ = await relay.exchange(UPLOAD)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     stop_reading(upstream)
     async with endless_upload(relay, client):
         pass
@@ -200,8 +196,8 @@ async def test_a_half_close_is_a_departure_only_by_default(relay: Relay) -> None
     for n in range(5):
         await upstream.send(b"1\r\n%d\r\n" % n)
         assert await client.chunk() == b"%d" % n
-    await upstream.send(b"0\r\n\r\n")
-    assert await client.rest() == b"0\r\n\r\n"
+    await upstream.send(LAST)
+    assert await client.rest() == LAST
     await finished(relay, Outcome.COMPLETED, 200)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from benchmarks.unwired import Unwired
 from tests.http.test_content import PINGED, examples, plainly
 from tests.http.test_sse import BOM, standard
-from tests.peers import Peer, chunk
+from tests.peers import GET, LAST, Peer, chunk
 from tests.relay.conftest import Relay, finished, long_ago
 from tests.relay.test_identity import Coder, codings
 from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, STREAM, fields, say, stream
@@ -37,7 +37,7 @@ def counted(relay: Relay, record: Record) -> tuple[int, int]:
 
 async def ended(relay: Relay, upstream: Peer, client: Peer, outcome: Outcome = Outcome.COMPLETED) -> Record:
     """The record of the stream, after a last chunk."""
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     return await finished(relay, outcome, 200)
 
@@ -108,7 +108,7 @@ async def test_a_read_counts_for_what_it_brings(relay: Relay, reads: tuple[bytes
 
 async def test_a_head_and_a_keep_alive_in_one_read(relay: Relay) -> None:
     await relay.start()
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET)
     await upstream.send(STREAM + chunk(PING))
     await client.head()
     assert await client.chunk() == PING
@@ -120,7 +120,7 @@ async def test_a_keep_alive_may_be_the_end(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await stream(relay)
     await say(upstream, client, EVENT)
-    await upstream.send(chunk(PING) + b"0\r\n\r\n")
+    await upstream.send(chunk(PING) + LAST)
     assert await client.chunk() == PING
     assert await client.chunk() == b""
     assert counted(relay, await finished(relay, Outcome.COMPLETED, 200)) == (1, 1)
@@ -162,7 +162,7 @@ async def test_of_a_decoded_body_the_text_decides(relay: Relay, coding: str) -> 
     for data in (PING, b"data: ha", b"lf\n\n", PING, b": pi", b"ng\n\n", EVENT):
         await upstream.send(chunk(coder.add(data)))
         assert await client.chunks_of(len(data)) == data
-    await upstream.send(chunk(coder.end()) + b"0\r\n\r\n")
+    await upstream.send(chunk(coder.end()) + LAST)
     assert await client.chunk() == b""
     record = await finished(relay, Outcome.COMPLETED, 200)
     # What ends the coding brings no text: it is neither.
@@ -179,7 +179,7 @@ async def test_what_comes_of_a_coded_body_in_a_later_turn_goes_on_where_it_was(r
     for data in (long, b"data: no\n\n", PING):
         await upstream.send(chunk(coder.add(data)))
         assert await client.chunks_of(len(data)) == data
-    await upstream.send(chunk(coder.end()) + b"0\r\n\r\n")
+    await upstream.send(chunk(coder.end()) + LAST)
     assert await client.chunk() == b""
     assert counted(relay, await finished(relay, Outcome.COMPLETED, 200)) == (1, 2)
 
@@ -415,7 +415,7 @@ def test_the_usual_reads_are_told_as_any(types: tuple[str, ...], marker: str) ->
                 assert exchange.record.chunks - before == content
                 assert (tail.at_event_boundary, tail.terminated) == (plain.at_event_boundary, plain.terminated)
                 assert tail.heartbeat == plain.heartbeat
-            relay.push(b"0\r\n\r\n", asked + 2.0)
+            relay.push(LAST, asked + 2.0)
 
         told()
 

@@ -10,16 +10,13 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, GET10, LAST, LONG_POST, OK, STREAM, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Limits, Settings, Timeouts, Upstream
 from unbuffer.settings.route import Route, RouteTimeouts
 
-GET10 = b"GET / HTTP/1.0\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Length: 1099511627776\r\n\r\n"
 
 CUT = 0.3
@@ -140,7 +137,7 @@ async def test_keep_alive_counts_although_a_longer_deadline_was_there_before(rel
 
 async def test_request_body(relay: Relay) -> None:
     await relay.start(timeouts=Timeouts(request_body=60.0))
-    client, upstream, _ = await relay.exchange(POST)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     await client.send(b"12345")
     assert await upstream.read(5) == b"12345"
     pass_time(relay, 60.0)
@@ -152,7 +149,7 @@ async def test_request_body(relay: Relay) -> None:
 
 async def test_request_body_breaks_a_response_that_has_begun(relay: Relay) -> None:
     await relay.start(timeouts=Timeouts(request_body=60.0))
-    client, upstream, _ = await relay.exchange(POST)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     await upstream.send(STREAM + b"3\r\none\r\n")
     await client.head()
     assert await client.chunk() == b"one"
@@ -186,7 +183,7 @@ async def test_a_request_body_that_drips_is_not_cut(relay: Relay) -> None:
 async def test_request_body_does_not_count_while_the_upstream_reads_nothing(relay: Relay) -> None:
     """The client may not send then. As soon as it may, the deadline is there again."""
     await relay.start(timeouts=Timeouts(request_body=60.0))
-    client, upstream, _ = await relay.exchange(POST)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     stop_reading(upstream)
     client.writer.write(bytes(16 << 20))
     connection = relay.connection()
@@ -207,7 +204,7 @@ async def test_request_body_does_not_count_while_the_upstream_is_waited_for(rela
     upstream_settings = Upstream(url=f"http://127.0.0.1:{closed_port}", wait=60.0)
     await relay.serve(Settings(upstream=upstream_settings, timeouts=Timeouts(request_body=CUT)))
     client = await relay.client()
-    await client.send(POST + b"12345")
+    await client.send(LONG_POST + b"12345")
     await long_enough()
     assert relay.totals.streams == 1
     relay.upstream.port = closed_port
@@ -239,7 +236,7 @@ async def test_response_head_counts_from_the_end_of_the_request(relay: Relay) ->
     async with dripping(client, b"1\r\nx\r\n"):
         await long_enough()
         assert relay.totals.streams == 1
-    await client.send(b"0\r\n\r\n")
+    await client.send(LAST)
     await own_answer(client, 504, "http_response_timeout")
     await upstream.ended()
     await finished(relay, Outcome.RESPONSE_HEAD_TIMEOUT, 504)
@@ -267,7 +264,7 @@ async def test_no_deadline_is_set_for_a_slow_answer_by_default(relay: Relay) -> 
     assert connection.look(time.monotonic() + 3600.0) == 0.0
     await upstream.send(b"3\r\none\r\n")
     assert await client.chunk() == b"one"
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     await finished(relay, Outcome.COMPLETED, 200)
 
@@ -408,7 +405,7 @@ async def test_an_early_answer_waits_for_a_slow_client_as_long_as_any_other(
     await relay.start(timeouts=Timeouts(client_stall=60.0))
     with await narrow_client(relay) as client:
         loop = asyncio.get_running_loop()
-        await soon(loop.sock_sendall(client, POST))
+        await soon(loop.sock_sendall(client, LONG_POST))
         upstream = await relay.upstream.accept()
         await upstream.head()
         await upstream.send(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 60000\r\n\r\n" + bytes(60000))
@@ -455,7 +452,7 @@ async def test_a_client_that_reads_slowly_is_not_cut(relay: Relay) -> None:
 @pytest.mark.parametrize(
     ("timeouts", "request_head", "response", "outcome", "status"),
     [
-        (RouteTimeouts(request_body=CUT), POST, b"", Outcome.REQUEST_BODY_TIMEOUT, 408),
+        (RouteTimeouts(request_body=CUT), LONG_POST, b"", Outcome.REQUEST_BODY_TIMEOUT, 408),
         (RouteTimeouts(response_head=CUT), GET, b"", Outcome.RESPONSE_HEAD_TIMEOUT, 504),
         (RouteTimeouts(silence=CUT), GET, STREAM, Outcome.SILENCE_TIMEOUT, 200),
         (RouteTimeouts(client_stall=CUT), GET, ENDLESS + bytes(16 << 20), Outcome.CLIENT_STALL_TIMEOUT, 200),
@@ -481,7 +478,7 @@ async def test_a_route_has_deadlines_of_its_own(
 @pytest.mark.parametrize(
     ("timeouts", "own", "request_head", "response"),
     [
-        (Timeouts(request_body=CUT), RouteTimeouts(request_body=0.0), POST, b""),
+        (Timeouts(request_body=CUT), RouteTimeouts(request_body=0.0), LONG_POST, b""),
         (Timeouts(response_head=CUT), RouteTimeouts(response_head=0.0), GET, b""),
         (Timeouts(silence=CUT), RouteTimeouts(silence=0.0), GET, STREAM),
         (Timeouts(client_stall=CUT), RouteTimeouts(client_stall=0.0), GET, ENDLESS + bytes(16 << 20)),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.peers import Peer, chunk
+from tests.peers import GET, STREAM, Peer, chunk
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
 from unbuffer.settings.kinds import Decode
@@ -93,7 +93,7 @@ async def test_every_way_to_ask_gets_the_same_story(relay: Relay, decode: Decode
     decoded = is_decoded(decode, resource)
     length = len(CODED) if resource.known else None
 
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET)
     await upstream.send(resource.head() + resource.body(CODED))
     head = await client.head()
     tells_of(head, decoded, length)
@@ -218,7 +218,7 @@ async def test_a_head_that_does_not_tell_how_its_body_is_framed_has_what_holds_e
     resource = Resource(known, False)
     silent = resource.head(b"304 Not Modified").replace(b"Transfer-Encoding: chunked\r\n", b"")
     silent = silent.replace(b"Content-Length: %d\r\n" % len(CODED), b"")
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET)
     await upstream.send(resource.head() + resource.body(CODED))
     of_get = fields_of(head := await client.head())
     await body_of(client, head)
@@ -307,7 +307,7 @@ async def test_a_digest_after_a_stream_with_heartbeats_is_dropped(relay: Relay, 
     """It is of the application's bytes, and the client has more of them."""
     await relay.start(sse=SSE(heartbeat=heartbeat))
     client, upstream, _ = await relay.exchange(TAKES)
-    await upstream.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await upstream.send(STREAM)
     await client.head()
     if heartbeat:
         assert await client.chunk()

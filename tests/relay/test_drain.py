@@ -4,13 +4,11 @@ import asyncio
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually, soon, stop_reading
+from tests.peers import GET, GET10, LAST, OK, POST, STREAM, Peer, eventually, soon, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client, own_answer
 from unbuffer.outcome import Outcome
 
-GET10 = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+GET10_KEPT = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
 
 AT_ONCE = 0.0
 
@@ -84,7 +82,7 @@ async def test_a_new_connection_that_brings_nothing_is_not_waited_for_for_long(r
     await soon(relay.plane.clients.shutdown(60.0))
 
 
-@pytest.mark.parametrize("request_head", [GET, GET10], ids=["1.1", "1.0"])
+@pytest.mark.parametrize("request_head", [GET, GET10_KEPT], ids=["1.1", "1.0"])
 async def test_a_request_that_waits_is_answered_and_told_to_close(relay: Relay, request_head: bytes) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(request_head)
@@ -110,8 +108,8 @@ async def test_a_running_stream_goes_on_to_its_end(relay: Relay) -> None:
         await upstream.send(b"a\r\ndata: %02d\n\n\r\n" % n)
         assert await client.chunk() == b"data: %02d\n\n" % n
     assert not shutdown.done()
-    await upstream.send(b"0\r\n\r\n")
-    assert await client.rest() == b"0\r\n\r\n"
+    await upstream.send(LAST)
+    assert await client.rest() == LAST
     await soon(shutdown)
     assert (await finished(relay, Outcome.COMPLETED, 200)).chunks == 20
 
@@ -197,7 +195,7 @@ async def test_a_stream_that_is_left_is_broken(relay: Relay) -> None:
 
 async def test_a_stream_that_is_left_is_reset_for_http10(relay: Relay) -> None:
     await relay.start()
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.0\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET10)
     await upstream.send(STREAM + b"3\r\none\r\n")
     await client.head()
     assert await client.read(3) == b"one"
@@ -244,7 +242,7 @@ async def test_half_a_request_head_cannot_hold_the_end_up(relay: Relay) -> None:
     assert not relay.plane.clients.connections
 
 
-@pytest.mark.parametrize("request_head", [GET, GET10.replace(b"Connection: keep-alive\r\n", b"")], ids=["1.1", "1.0"])
+@pytest.mark.parametrize("request_head", [GET, GET10], ids=["1.1", "1.0"])
 async def test_the_rest_of_a_whole_response_goes_out_at_the_end(relay: Relay, request_head: bytes) -> None:
     """It has its outcome, and waits for its client."""
     await relay.start()

@@ -8,15 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, GET10, LAST, LONG_POST, OK, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, endless_upload, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.relay.upstream import SHORT_REST
 from unbuffer.settings.model import Limits, Settings, Timeouts, Upstream
 
-GET10 = b"GET / HTTP/1.0\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
-UPLOAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 EXPECT = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 CLOSE_DELIMITED = b"HTTP/1.1 200 OK\r\n\r\n"
@@ -246,7 +244,7 @@ async def test_a_damaged_chunked_body_has_no_end(relay: Relay, damage: bytes, de
     await client.head()
     assert await client.chunk() == b"one"
     await upstream.send(damage)
-    assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    assert not (await client.rest()).endswith(LAST)
     await upstream.ended()
     await finished(relay, Outcome.UPSTREAM_PROTOCOL_ERROR, 200, detail)
 
@@ -283,7 +281,7 @@ async def test_what_came_before_the_damage_in_one_read_is_delivered(relay: Relay
     [
         pytest.param(GET, b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\none", b"one", id="length"),
         pytest.param(GET, CHUNKED + b"3\r\none\r\n0\r\n\r\n", b"3\r\none\r\n0\r\n\r\n", id="chunked"),
-        pytest.param(GET, CHUNKED + b"0\r\n\r\n", b"0\r\n\r\n", id="empty-chunked"),
+        pytest.param(GET, CHUNKED + LAST, LAST, id="empty-chunked"),
         pytest.param(GET, b"HTTP/1.1 204 No Content\r\n\r\n", b"", id="204"),
         pytest.param(GET, b"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", b"", id="304"),
         pytest.param(b"HEAD" + GET[3:], b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n", b"", id="HEAD"),
@@ -400,7 +398,7 @@ async def test_an_empty_chunked_body_ends(relay: Relay, status: bytes) -> None:
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(b"HTTP/1.1 %b\r\nTransfer-Encoding: chunked\r\n\r\n" % status)
     assert (await client.head()).startswith(b"HTTP/1.1 " + status)
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     record = await finished(relay, Outcome.COMPLETED, int(status[:3]))
     assert (record.bytes_down, record.chunks) == (0, 0)
@@ -574,7 +572,7 @@ REFUSAL = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\n\r\nno"
 
 async def test_an_early_answer_reaches_a_client_that_still_sends(relay: Relay) -> None:
     await relay.start()
-    client, upstream, _ = await relay.exchange(UPLOAD)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     stop_reading(upstream)
     async with endless_upload(relay, client):
         await upstream.send(REFUSAL)
@@ -591,7 +589,7 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(relay: Relay) -
 async def test_an_early_answer_of_an_upstream_that_leaves_at_once(relay: Relay) -> None:
     """It leaves with bytes unread, so its close is a reset: the answer is on its way all the same."""
     await relay.start()
-    client, upstream, _ = await relay.exchange(UPLOAD)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     stop_reading(upstream)
     async with endless_upload(relay, client):
         await upstream.send(REFUSAL)
@@ -609,7 +607,7 @@ async def test_an_early_answer_that_crosses_a_piece_of_the_body(relay: Relay, fi
         listener.setblocking(False)
         await relay.serve(Settings(upstream=Upstream(url=f"http://127.0.0.1:{listener.getsockname()[1]}")))
         client = await relay.client()
-        await client.send(UPLOAD)
+        await client.send(LONG_POST)
         upstream, _ = await soon(loop.sock_accept(listener))
         head = b""
         while not head.endswith(b"\r\n\r\n"):
@@ -631,7 +629,7 @@ async def test_an_early_answer_that_crosses_a_piece_of_the_body(relay: Relay, fi
 async def test_an_upstream_that_ends_its_side_and_reads_nothing(relay: Relay) -> None:
     """The request can never be written out: the end of the response must not wait for that."""
     await relay.start()
-    client, upstream, _ = await relay.exchange(UPLOAD)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     stop_reading(upstream)
     async with endless_upload(relay, client):
         upstream.eof()
@@ -642,7 +640,7 @@ async def test_an_upstream_that_ends_its_side_and_reads_nothing(relay: Relay) ->
 
 async def test_an_early_answer_that_ends_with_its_connection(relay: Relay) -> None:
     await relay.start()
-    client, upstream, _ = await relay.exchange(UPLOAD)
+    client, upstream, _ = await relay.exchange(LONG_POST)
     stop_reading(upstream)
     async with endless_upload(relay, client):
         await upstream.send(b"HTTP/1.0 413 Content Too Large\r\n\r\nno")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.http.test_sse import standard
-from tests.peers import GET, Peer, chunk, soon
+from tests.peers import GET, LAST, Peer, chunk, soon
 from tests.relay.conftest import Relay, narrow_client
 from tests.relay.test_identity import Coder, fields
 from tests.relay.test_silence import Clock
@@ -21,7 +21,6 @@ from unbuffer.settings.route import Route, RouteSSE
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"
 EVENT = b"data: a\n\n"
-LAST = b"0\r\n\r\n"
 
 ON = SSE(error_event=True)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.peers import DATE, Peer, timeless
+from tests.peers import DATE, GET, LAST, Peer, timeless
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
 from unbuffer.relay.trust import Origin
@@ -83,7 +83,7 @@ async def test_other_targets_become_what_a_server_is_asked(relay: Relay, line: b
 )
 async def test_status_and_reason_are_kept(relay: Relay, sent: bytes, seen: bytes) -> None:
     await relay.start()
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET)
     assert (await answered(client, upstream, sent + b"\r\nContent-Length: 0\r\n\r\n")).startswith(seen)
 
 
@@ -221,6 +221,6 @@ async def test_trailers_reach_a_client_that_takes_them(relay: Relay, wanted: boo
     assert await client.chunk() == b"ok"
     if not together:
         await upstream.send(end)
-    seen = b"0\r\nX-Sum: 42\r\n\r\n" if wanted else b"0\r\n\r\n"
+    seen = b"0\r\nX-Sum: 42\r\n\r\n" if wanted else LAST
     assert await client.head() == seen
     assert await relay.outcome() is Outcome.COMPLETED

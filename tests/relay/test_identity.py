@@ -11,7 +11,7 @@ from itertools import pairwise
 import brotli
 import pytest
 
-from tests.peers import DATE, PATIENCE, Peer, chunk, eventually, read_again, stop_reading, timeless
+from tests.peers import DATE, GET10, LAST, PATIENCE, Peer, chunk, eventually, read_again, stop_reading, timeless
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.decoding import STEP
@@ -96,7 +96,7 @@ async def test_every_flushed_event_arrives_before_the_next(relay: Relay, coding:
     for event, piece in zip(events, pieces, strict=False):
         await upstream.send(chunk(piece) if framing == "chunked" else piece)
         assert await client.chunks_of(len(event)) == event
-    await upstream.send(chunk(pieces[-1]) + b"0\r\n\r\n" if framing == "chunked" else pieces[-1])
+    await upstream.send(chunk(pieces[-1]) + LAST if framing == "chunked" else pieces[-1])
     if framing == "until close":
         await upstream.close()
     assert await client.chunk() == b""
@@ -170,7 +170,7 @@ async def test_trailers_after_a_decoded_body(relay: Relay, together: bool) -> No
 async def test_a_coded_body_without_a_byte_is_empty(relay: Relay, framed: bytes) -> None:
     await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(head_of("gzip", framed) + (b"0\r\n\r\n" if b"chunked" in framed else b""))
+    await upstream.send(head_of("gzip", framed) + (LAST if b"chunked" in framed else b""))
     head = await client.head()
     assert b"Content-Length: 0\r\n" in head or await client.chunk() == b""
     await finished(relay, Outcome.COMPLETED, 200)
@@ -262,7 +262,7 @@ async def test_damage_breaks_the_message(relay: Relay, coding: str) -> None:
     await client.head()
     await upstream.send(chunk(Coder(coding).add(b"event")))
     assert await client.chunks_of(5) == b"event"
-    await upstream.send(chunk(b"\xff" * 64) + b"0\r\n\r\n")
+    await upstream.send(chunk(b"\xff" * 64) + LAST)
     await cut_off(relay, client, upstream, b"", coding)
 
 
@@ -276,7 +276,7 @@ async def test_a_truncated_body_breaks_the_message(relay: Relay, coding: str, fr
     framed = {"chunked": [b"Transfer-Encoding: chunked"], "length": [b"Content-Length: %d" % len(piece)]}
     await upstream.send(head_of(coding, *framed.get(framing, [])))
     await client.head()
-    await upstream.send(chunk(piece) + b"0\r\n\r\n" if framing == "chunked" else piece)
+    await upstream.send(chunk(piece) + LAST if framing == "chunked" else piece)
     if framing == "until close":
         await upstream.close()
     await cut_off(relay, client, upstream, b"event", "truncated")
@@ -293,7 +293,7 @@ async def test_garbage_after_a_coded_body_breaks_the_message(relay: Relay) -> No
 
 async def test_damage_ends_in_a_reset_for_an_http_1_0_client(relay: Relay) -> None:
     await relay.start(decode="always")
-    client, upstream, _ = await relay.exchange(b"GET / HTTP/1.0\r\n\r\n")
+    client, upstream, _ = await relay.exchange(GET10)
     await upstream.send(head_of("gzip"))
     await client.head()
     await upstream.send(Coder("gzip").add(b"event"))

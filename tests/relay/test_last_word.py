@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from tests.peers import GET, Peer, chunk
+from tests.peers import GET, LAST, Peer, chunk
 from tests.relay.conftest import Relay
 from tests.relay.test_identity import fields
 from unbuffer.outcome import Outcome
@@ -13,7 +13,6 @@ from unbuffer.totals import FEW_ENDS, MANY_ENDS, Totals
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"
-LAST = b"0\r\n\r\n"
 DONE = b"data: [DONE]\n\n"
 
 

@@ -4,14 +4,13 @@ import asyncio
 
 import pytest
 
-from tests.peers import GET, OK, Peer, eventually
+from tests.peers import GET, LAST, OK, STREAM, Peer, eventually
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Limits
 from unbuffer.settings.route import Route, RouteLimits
 
 CHUNKED_POST = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 def post(length: int, path: bytes = b"/", more: bytes = b"") -> bytes:
@@ -142,7 +141,7 @@ async def test_a_chunked_body_that_becomes_too_large(relay: Relay, whole: bool) 
     await relay.start(limits=Limits(body=10))
     client, upstream, _ = await relay.exchange(CHUNKED_POST + b"5\r\n01234\r\n")
     assert await upstream.chunk() == b"01234"
-    await client.send(b"6\r\n56789a\r\n" + (b"0\r\n\r\n" if whole else b""))
+    await client.send(b"6\r\n56789a\r\n" + (LAST if whole else b""))
     head = await own_answer(client, 413, "http_request_error")
     # After a request that was read to its end another one can be read.
     assert (b"Connection: close\r\n" in head) == (not whole)

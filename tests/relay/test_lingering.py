@@ -11,14 +11,13 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from tests.peers import PATIENCE, Peer, eventually, soon
+from tests.peers import LONG_POST, PATIENCE, Peer, eventually, soon
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.relay.downstream import DownstreamConnection
 from unbuffer.relay.patience import LINGER, LINGER_TOTAL
 from unbuffer.settings.model import Limits
 
-POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1099511627776\r\n\r\n"
 BAD = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n"
 EARLY = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n"
 ALMOST = LINGER * 0.9
@@ -50,7 +49,7 @@ async def lingering(relay: Relay) -> tuple[Peer, DownstreamConnection]:
     """A client that has its early answer and sends on, and the relay's side of its connection."""
     await relay.start(limits=Limits(body=1))
     client = await relay.client()
-    await client.send(POST)
+    await client.send(LONG_POST)
     await own_answer(client, 413, "http_request_error")
     await finished(relay, Outcome.REQUEST_TOO_LARGE, 413, "limits.body")
     connection = relay.connection()
@@ -85,7 +84,7 @@ async def test_every_early_answer_lingers(relay: Relay, early: str) -> None:
         await first.send(BAD)
         await own_answer(first, 400, "http_request_error")
     elif early == "the upstream's own":
-        await first.send(POST)
+        await first.send(LONG_POST)
         upstream = await relay.upstream.accept()
         await upstream.send(EARLY)
         await first.head()
@@ -112,7 +111,7 @@ async def test_with_tls_it_lingers_as_well(relay: Relay) -> None:
     server = await loop.create_server(lambda: DownstreamConnection(relay.plane), "127.0.0.1", 0, ssl=ours)
     port = server.sockets[0].getsockname()[1]
     client = Peer(*await soon(asyncio.open_connection("127.0.0.1", port, ssl=theirs, server_hostname="localhost")))
-    await client.send(POST)
+    await client.send(LONG_POST)
     await own_answer(client, 413, "http_request_error")
     await relay.record()
     connection = relay.connection()
@@ -128,7 +127,7 @@ async def test_whoever_lingers_takes_a_place(relay: Relay) -> None:
     """Half a minute is long: else limits.connections would be no limit for clients that are refused on purpose."""
     await relay.start(limits=Limits(body=1, connections=1))
     client = await relay.client()
-    await client.send(POST)
+    await client.send(LONG_POST)
     await own_answer(client, 413, "http_request_error")
     await relay.record()
     other = await relay.client()

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.compiled import replaces
-from tests.peers import Peer, soon
+from tests.peers import LAST, STREAM, Peer, soon
 from tests.relay.conftest import Relay
 from unbuffer.outcome import Outcome
 from unbuffer.relay.answer import Answer
@@ -17,9 +17,7 @@ from unbuffer.settings.model import SSE, Timeouts
 pytestmark = replaces
 
 GET = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = b"9\r\ndata: 1\n\n\r\n"
-LAST = b"0\r\n\r\n"
 
 
 class Mistake(Exception):

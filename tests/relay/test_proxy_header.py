@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.peers import GET
 from unbuffer.relay.proxy_header import ProxyHeader, ProxyHeaderError, read_proxy_header
 from unbuffer.relay.trust import Origin, Trust
 from unbuffer.settings.model import Listen, Settings, Upstream
@@ -70,7 +71,7 @@ VALID = [
 ]
 
 INVALID = [
-    b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    GET,
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     b"proxy TCP4 192.0.2.1 192.0.2.2 1 2\r\n",
     b"PROXY  TCP4 192.0.2.1 192.0.2.2 1 2\r\n",

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.peers import GET, LAST
 from unbuffer.http.request import BadRequest, Fields
 from unbuffer.relay.request_reader import RequestReader
 from unbuffer.relay.response_reader import BadResponse, ResponseReader
@@ -28,7 +29,7 @@ texts = st.from_regex(
 fields = st.lists(st.tuples(names, texts), max_size=4)
 # Bodies that look like what stands around them.
 lookalikes = st.sampled_from(
-    [b"\r\n", b"\r\n\r\n", b"0\r\n\r\n", b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"\n\r\n", b"\r"]
+    [b"\r\n", b"\r\n\r\n", LAST, b"GET / HTTP/1.1\r\n", b"HTTP/1.1 200 OK\r\n", b"\n\r\n", b"\r"]
 )
 contents = st.lists(st.one_of(st.binary(min_size=1, max_size=12), lookalikes), min_size=1, max_size=4).map(b"".join)
 extensions = st.sampled_from([b"", b";a", b";a=b", b';a="b;c"'])
@@ -601,7 +602,7 @@ def test_a_chunked_body_that_goes_on_is_not_over() -> None:
 
 
 def test_a_few_empty_lines_before_a_request_are_ignored_and_no_more() -> None:
-    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    request = GET
     for lines in range(5):
         reader = RequestReader(LIMITS)
         for byte in b"\r\n" * lines:

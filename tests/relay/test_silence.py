@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.http.test_sse import BOM, httpx_sse, standard
-from tests.peers import GET, OK, Peer, chunk, eventually, read_again, soon, stop_reading
+from tests.peers import GET, GET10, LAST, OK, Peer, chunk, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
@@ -18,7 +18,6 @@ from unbuffer.settings.model import SSE, Timeouts
 from unbuffer.settings.route import Route, RouteSSE
 from unbuffer.timeline import Timeline
 
-GET10 = b"GET / HTTP/1.0\r\n\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + CHUNKED + b"\r\n"
 EVENT = b"data: a\n\n"
@@ -71,7 +70,7 @@ async def test_a_silent_stream_beats_from_its_head_to_its_end(relay: Relay) -> N
         for _ in range(2):
             clock.wind(DUE)
             assert await client.chunk() == HEARTBEAT
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     record = await finished(relay, Outcome.COMPLETED, 200)
     assert record.heartbeats == relay.totals.series["default", "sse"].heartbeats == 7
@@ -133,7 +132,7 @@ async def test_no_heartbeat_before_the_head(relay: Relay) -> None:
 async def test_no_heartbeat_after_the_end(relay: Relay) -> None:
     await relay.start()
     client, upstream, clock = await stream(relay)
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     clock.wind(DUE)
     await client.send(GET)
@@ -232,7 +231,7 @@ async def test_no_other_media_type_beats(relay: Relay, media: bytes, marker: str
     clock.wind(DUE)
     await say(upstream, client, b"a\n\n")
     clock.wind(DUE)
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     assert (await finished(relay, Outcome.COMPLETED, 200)).heartbeats == 0
 
@@ -297,7 +296,7 @@ async def test_a_decoded_stream(relay: Relay, coding: str) -> None:
     assert await client.chunk() == b"\n"
     clock.wind(DUE)
     assert await client.chunk() == HEARTBEAT
-    await upstream.send(chunk(coder.end()) + b"0\r\n\r\n")
+    await upstream.send(chunk(coder.end()) + LAST)
     assert await client.chunk() == b""
     assert (await finished(relay, Outcome.COMPLETED, 200)).heartbeats == 2
 
@@ -400,7 +399,7 @@ async def test_an_opening_comes_in_the_write_of_the_head(relay: Relay, heartbeat
     await upstream.send(STREAM)
     assert (await client.until(chunk(HEARTBEAT))).startswith(b"HTTP/1.1 200 OK\r\n")
     await say(upstream, client, EVENT)
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     record = await finished(relay, Outcome.COMPLETED, 200)
     assert record.heartbeats == relay.totals.series[record.route, "sse"].heartbeats == 1
@@ -423,7 +422,7 @@ async def test_a_head_with_bytes_of_its_body_is_open(relay: Relay) -> None:
     await upstream.send(STREAM + chunk(EVENT))
     await client.head()
     assert await client.chunk() == EVENT
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     assert (await finished(relay, Outcome.COMPLETED, 200)).heartbeats == 0
 
@@ -506,7 +505,7 @@ async def test_the_events_are_the_same_whenever_it_is_silent(relay: Relay, end: 
             if reads[-1] == piece:
                 break
         clock.wind(DUE)
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     while read := await client.chunk():
         reads.append(read)
     stops = [0, *range(size, len(body), size), len(body)]

@@ -3,7 +3,7 @@ it came."""
 
 import pytest
 
-from tests.peers import GET, OK, Peer, chunk
+from tests.peers import GET, LAST, OK, Peer, chunk
 from tests.relay.conftest import Relay, finished
 from tests.relay.test_identity import Coder, codings, fields
 from unbuffer.outcome import Outcome
@@ -13,7 +13,6 @@ from unbuffer.settings.route import Route
 
 CHUNKED = b"Transfer-Encoding: chunked"
 EVENTS = b"Content-Type: text/event-stream"
-LAST = b"0\r\n\r\n"
 
 MARKER = "data: [DONE]"
 DONE = b"data: [DONE]\n\n"

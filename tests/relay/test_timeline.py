@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from tests.peers import GET, eventually, read_again, stop_reading
+from tests.peers import GET, LAST, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay
 from unbuffer.record import Record
 from unbuffer.settings.model import SSE
@@ -40,7 +40,7 @@ async def test_every_chunk_is_marked_with_its_own_bytes_and_nothing_else_is(rela
         event = b"data:%b\n\n" % (b"x" * (size - 7))
         await upstream.send(b"%x\r\n%b\r\n" % (size, event))
         assert await client.chunk() == event
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.chunk() == b""
     record = await relay.record()
     assert seen == [record]
@@ -56,7 +56,7 @@ async def test_a_head_that_comes_with_the_first_chunk_adds_nothing_to_it(relay: 
     watch(relay)
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(EVENTS + b"\r\nd\r\ndata: hello\n\n\r\n0\r\n\r\n")
-    await client.until(b"0\r\n\r\n")
+    await client.until(LAST)
     assert sizes(await relay.record()) == [13]
 
 
@@ -66,7 +66,7 @@ async def test_of_a_body_that_is_decoded_the_decoded_bytes_are_marked(relay: Rel
     client, upstream, _ = await relay.exchange(GET)
     body = gzip.compress(b"data:%b\n\n" % (b"x" * 2993))
     await upstream.send(EVENTS + b"Content-Encoding: gzip\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
-    await client.until(b"0\r\n\r\n")
+    await client.until(LAST)
     assert sum(sizes(await relay.record())) == 3000
 
 
@@ -110,7 +110,7 @@ async def test_a_client_that_does_not_read_is_a_pause(relay: Relay) -> None:
     assert record.timeline is not None
     assert not record.timeline.pauses
     read_again(client)
-    upstream.writer.write(b"0\r\n\r\n")
+    upstream.writer.write(LAST)
     while await client.chunk():
         pass
     assert record.timeline.pauses[0][0] == began
@@ -130,7 +130,7 @@ async def test_heartbeats_are_marked(relay: Relay) -> None:
     assert record.timeline is not None
     assert len(record.timeline.heartbeats) == record.heartbeats
     assert not record.timeline.chunks
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     await relay.record()
 
 
@@ -138,5 +138,5 @@ async def test_nobody_looks_and_nothing_is_kept(relay: Relay) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
     await upstream.send(EVENTS + b"\r\n5\r\nhello\r\n0\r\n\r\n")
-    await client.until(b"0\r\n\r\n")
+    await client.until(LAST)
     assert (await relay.record()).timeline is None

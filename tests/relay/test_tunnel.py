@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import GET, PATIENCE, Peer, eventually, read_again, soon, stop_reading
+from tests.peers import GET, LAST, PATIENCE, Peer, eventually, read_again, soon, stop_reading
 from tests.relay.conftest import Relay, finished, own_answer
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Settings, Upstream
@@ -64,7 +64,7 @@ async def test_h2c_is_not_offered_beside_another_protocol(relay: Relay) -> None:
 async def test_bytes_both_ways_in_lock_step(relay: Relay) -> None:
     """Any bytes: also those that look like the end of a chunked body, or like a request."""
     client, upstream = await tunnel(relay)
-    pieces = (b"\x81\x05hello", b"\0", b"0\r\n\r\n", GET, b"HTTP/1.1 200 OK\r\n\r\n", b"\xff" * 1000)
+    pieces = (b"\x81\x05hello", b"\0", LAST, GET, b"HTTP/1.1 200 OK\r\n\r\n", b"\xff" * 1000)
     for data in pieces:
         await say(client, upstream, data)
         await say(upstream, client, data)

@@ -5,10 +5,8 @@ from typing import Final
 
 from tests.peers import Peer
 
-HEAD: Final = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 GET: Final = b"GET /chat?q=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer me\r\n"
 POST: Final = b"POST /chat HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer me\r\nContent-Length: 2\r\n"
-LAST: Final = b"0\r\n\r\n"
 
 
 def chunk(data: bytes) -> bytes:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Peer, soon
+from tests.peers import LAST, STREAM, Peer, soon
 from tests.relay.conftest import Relay
-from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, chunk, event, field, last_id
+from tests.resume.streams import GET, POST, EventReader, body_of, chunk, event, field, last_id
 from tests.resume.test_coming_back import ON, back, begun
 from tests.test_docs import ROOT, block
 
@@ -138,7 +138,7 @@ async def test_curl_comes_back_as_the_document_says(relay: Relay, tmp_path: Path
     head = await upstream.head()
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\n")
     await upstream.read(int(field(head, b"Content-Length")))
-    await upstream.send(HEAD)
+    await upstream.send(STREAM)
     number = 0
     while not relay.totals.resume_attaches["hit"]:  # curl hears that nobody reads it when it has something to write
         number += 1

@@ -5,9 +5,9 @@ import zlib
 import msgspec
 import pytest
 
-from tests.peers import Peer, eventually, soon
+from tests.peers import LAST, STREAM, Peer, eventually, soon
 from tests.relay.conftest import Relay
-from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, chunk, event, field, first_id, last_id
+from tests.resume.streams import GET, POST, EventReader, body_of, chunk, event, field, first_id, last_id
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE
 from unbuffer.settings.resume import Resume, RouteResume
@@ -19,7 +19,7 @@ ON = Resume(window=60.0)
 async def begun(relay: Relay, request: bytes, *events: bytes) -> tuple[Peer, Peer, bytes, bytes]:
     """A stream with these events: client, upstream, the head and the body as they came, without the first id."""
     client, upstream, _ = await relay.exchange(request)
-    await upstream.send(HEAD + b"".join(chunk(one) for one in events))
+    await upstream.send(STREAM + b"".join(chunk(one) for one in events))
     head = await client.head()
     if b"\r\nUnbuffer-Stream: " in head:
         assert await client.chunk() == first_id(head)
@@ -87,7 +87,7 @@ async def test_a_post_that_breaks_before_the_first_event_does_not_run_again(rela
     """A model thinks for long before its first word, and load balancers take that for idle."""
     await relay.start(resume=ON, sse=SSE(heartbeat=0.1))
     client, upstream, _ = await relay.exchange(POST + b"\r\n{}")
-    await upstream.send(HEAD)
+    await upstream.send(STREAM)
     first = first_id(await client.head())
     assert await client.chunk() == first
     assert await client.chunk() == b":\n"
@@ -107,7 +107,7 @@ async def test_a_post_that_breaks_before_the_first_event_does_not_run_again(rela
 async def test_a_post_whose_upstream_breaks_before_the_first_event_runs_again(relay: Relay) -> None:
     await relay.start(resume=ON)
     client, upstream, _ = await relay.exchange(POST + b"\r\n{}")
-    await upstream.send(HEAD)
+    await upstream.send(STREAM)
     first = await client.until(b".0\n")
     upstream.reset()
     assert await relay.outcome() is Outcome.UPSTREAM_DISCONNECT
@@ -120,7 +120,7 @@ async def test_a_stream_without_an_event_ends_as_it_was(relay: Relay) -> None:
     """Half a block at the end of a stream is nothing to a reader."""
     await relay.start(resume=ON)
     client, upstream, _ = await relay.exchange(POST + b"\r\n{}")
-    await upstream.send(HEAD + chunk(b": done\n\n") + LAST)
+    await upstream.send(STREAM + chunk(b": done\n\n") + LAST)
     first = first_id(await client.head())
     assert await body_of(client) == first + b": done\n:\n"
     assert await relay.outcome() is Outcome.COMPLETED
@@ -337,7 +337,7 @@ async def test_a_compressed_stream_is_kept_as_text(relay: Relay) -> None:
     await relay.start(resume=ON)
     client, upstream, _ = await relay.exchange(GET + b"\r\n")
     packer = zlib.compressobj(wbits=31)
-    coded = HEAD.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\nSet-Cookie: a=b\r\n\r\n")
+    coded = STREAM.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\nSet-Cookie: a=b\r\n\r\n")
     await upstream.send(coded + chunk(packer.compress(event("1")) + packer.flush(zlib.Z_SYNC_FLUSH)))
     await client.head()
     first = await client.chunk()

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from tests.peers import chunk, eventually, soon
+from tests.peers import LAST, chunk, eventually, soon
 from tests.relay.conftest import Relay
 from tests.resume.servers import KeyServer
-from tests.resume.streams import GET, LAST, body_of, event, last_id
+from tests.resume.streams import GET, body_of, event, last_id
 from tests.resume.test_coming_back import back, with_id
 from tests.resume.test_replicas import begun_there, both, text_of
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.peers import Peer, soon
+from tests.peers import LAST, STREAM, Peer, soon
 from tests.relay.conftest import Relay
-from tests.resume.streams import HEAD, LAST, EventReader, chunk, field
+from tests.resume.streams import EventReader, chunk, field
 from unbuffer.outcome import Outcome
 from unbuffer.resume.cutter import Cutter
 from unbuffer.resume.ring import Ring
@@ -50,7 +50,7 @@ class App:
                 if head.startswith(b"POST"):
                     await reader.readexactly(2)
                 self.runs += 1
-                writer.write(HEAD)
+                writer.write(STREAM)
                 for data in RECORDED:
                     writer.write(chunk(data))
                     await asyncio.sleep(0)

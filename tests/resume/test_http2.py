@@ -3,9 +3,9 @@
 from hyperframe.frame import RstStreamFrame
 
 from tests.http2.client import Client, request
-from tests.peers import eventually
+from tests.peers import LAST, STREAM, eventually
 from tests.relay.conftest import Relay
-from tests.resume.streams import HEAD, LAST, chunk, event, last_id
+from tests.resume.streams import chunk, event, last_id
 from unbuffer.settings.resume import Resume
 
 ME = (b"authorization", b"Bearer me")
@@ -18,7 +18,7 @@ async def test_a_stream_that_was_reset_goes_on_on_another_of_the_same_connection
     await client.request(1, request(ME))
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(HEAD + chunk(event("1")))
+    await upstream.send(STREAM + chunk(event("1")))
     head, _ = await client.head(1)
     assert b"unbuffer-stream" in head
     begun = (await client.any(1)).data  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ async def test_one_that_takes_nothing_holds_nobody_up(relay: Relay) -> None:
     await client.request(1, request(ME))
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(HEAD + chunk(event("1")))
+    await upstream.send(STREAM + chunk(event("1")))
     await client.head(1)
     await upstream.send(chunk(event("2")) + chunk(event("3")))
     (kept,) = relay.plane.resumption.streams.values()  # type: ignore[union-attr]

@@ -3,9 +3,9 @@
 import asyncio
 import time
 
-from tests.peers import eventually
+from tests.peers import LAST, eventually
 from tests.relay.conftest import Relay
-from tests.resume.streams import GET, LAST, chunk, event, last_id
+from tests.resume.streams import GET, chunk, event, last_id
 from tests.resume.test_coming_back import ON, back, begun, with_id
 from unbuffer.observe.live import Live, Watcher
 from unbuffer.observe.news import Chosen, Picture

@@ -1,6 +1,7 @@
 """What resumable streams hold is bounded: each by its ring, all of them by a total."""
 
 from benchmarks.resume import EVENT, Many, abandoned, chunk, each
+from tests.peers import LAST
 from unbuffer.outcome import Outcome
 from unbuffer.resume.kept import WEIGHT
 from unbuffer.settings.resume import Resume
@@ -27,7 +28,7 @@ def test_beyond_the_total_goes_first_what_ended_then_what_was_left() -> None:
     many = Many(Resume(window=60.0, bytes=16384, total=3 * 16384))
     data = b"data: %b\n\n" % (b"x" * 12000)
     _, upstream = many.begin(data)
-    many.push(upstream, b"0\r\n\r\n")
+    many.push(upstream, LAST)
     left, _ = many.begin(data)
     left.connection_lost(None)
     (ended, abandoned) = many.plane.resumption.streams  # type: ignore[union-attr]

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from tests.peers import eventually, stop_reading
+from tests.peers import LAST, STREAM, eventually, stop_reading
 from tests.relay.conftest import Relay
-from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, chunk, event, field, last_id
+from tests.resume.streams import GET, POST, EventReader, body_of, chunk, event, field, last_id
 from tests.resume.test_coming_back import back, begun, with_id
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Timeouts
@@ -52,7 +52,7 @@ async def test_the_slowest_of_several_is_cut_and_may_come_back(relay: Relay) -> 
 async def test_one_alone_that_is_slow_holds_the_upstream_and_loses_nothing(relay: Relay) -> None:
     await relay.start(resume=Resume(window=60.0, bytes=65536))
     client, upstream, _ = await relay.exchange(GET + b"\r\n")
-    await upstream.send(HEAD)
+    await upstream.send(STREAM)
     await client.head()
     stop_reading(client)
     sent = 0
@@ -131,7 +131,7 @@ async def test_without_linger_leaving_cancels_and_what_there_was_is_kept(relay: 
     again, _ = await back(relay, url % field(head, b"Unbuffer-Stream"))
     rest = await again.rest()
     assert b"data: 0\n" in rest
-    assert not rest.endswith(b"0\r\n\r\n")
+    assert not rest.endswith(LAST)
 
 
 async def test_an_event_larger_than_all_that_is_kept_passes(relay: Relay) -> None:

@@ -4,10 +4,10 @@ import signal
 
 import pytest
 
-from tests.peers import Peer, chunk, eventually, soon
+from tests.peers import LAST, STREAM, Peer, chunk, eventually, soon
 from tests.relay.conftest import Relay
 from tests.resume.servers import KeyServer
-from tests.resume.streams import GET, HEAD, LAST, POST, EventReader, body_of, event, field, last_id
+from tests.resume.streams import GET, POST, EventReader, body_of, event, field, last_id
 from tests.resume.test_coming_back import back, begun, with_id
 from unbuffer.outcome import Outcome
 from unbuffer.resume import elsewhere
@@ -214,7 +214,7 @@ async def test_beyond_the_total_what_ended_first_goes_first(relay: Relay, other:
     client, upstream, _ = await relay.exchange(GET + b"\r\n")
     ids = []
     for _ in range(4):
-        await upstream.send(HEAD + chunk(event(3000 * "x")) + chunk(event("2")))
+        await upstream.send(STREAM + chunk(event(3000 * "x")) + chunk(event("2")))
         first = b""
         name = field(await client.head(), b"Unbuffer-Stream")
         while not first.endswith(b".2\n\n"):
@@ -337,7 +337,7 @@ async def test_a_mistake_costs_what_was_under_way_and_no_more(
     key = Keys(ResumeStore().prefix).events(field(head, b"Unbuffer-Stream"))
     (latest, _), *_ = server.redis.xrevrange(key, count=1)
     server.redis.xadd(key, {b"e": b"no JSON"}, id=b"%d-0" % (int(latest.partition(b"-")[0]) + 1))
-    assert not (await again.rest()).endswith(b"0\r\n\r\n")
+    assert not (await again.rest()).endswith(LAST)
     assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
         "resume.store: an unexpected error; what was under way is given up"
     ]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.peers import eventually, timeless
+from tests.peers import LAST, eventually, timeless
 from tests.relay.conftest import Relay
-from tests.resume.streams import LAST, POST, body_of, chunk, event, field, last_id
+from tests.resume.streams import POST, body_of, chunk, event, field, last_id
 from tests.resume.test_coming_back import ON, back, begun, with_id
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import Authorization

@@ -19,14 +19,12 @@ import pytest
 import trustme
 
 from tests.e2e.processes import environment
-from tests.peers import PATIENCE, Peer, ScriptedUpstream, chunk, connect, soon
+from tests.peers import LAST, PATIENCE, STREAM, Peer, ScriptedUpstream, chunk, connect, soon
 
 ROOT = str(Path(__file__).parents[2])
 
 GET = b"GET /stream?key=secret HTTP/1.1\r\nHost: app\r\n\r\n"
-EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNTIL_CLOSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-END = b"0\r\n\r\n"
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -238,14 +236,14 @@ async def upstream() -> AsyncIterator[Upstream]:
     await upstream.stop()
 
 
-async def stream(client: Peer, upstream: Upstream, head: bytes = EVENTS) -> Peer:
+async def stream(client: Peer, upstream: Upstream, head: bytes = STREAM) -> Peer:
     """Begin a stream and see its first chunk through; the upstream's side of it."""
     await client.send(GET)
     peer = await upstream.accept()
     await peer.head()
     await peer.send(head)
     assert (await client.head()).startswith(b"HTTP/1.1 200 ")
-    await relays(peer, client, b"data: first\n\n", chunked=head == EVENTS)
+    await relays(peer, client, b"data: first\n\n", chunked=head == STREAM)
     return peer
 
 
@@ -257,7 +255,7 @@ async def relays(upstream: Peer, client: Peer, data: bytes, *, chunked: bool = T
 
 async def finish(upstream: Peer, client: Peer) -> None:
     """End a chunked stream."""
-    await upstream.send(END)
+    await upstream.send(LAST)
     assert await client.chunk() == b""
 
 

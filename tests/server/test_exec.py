@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.peers import Peer, eventually
+from tests.peers import LAST, Peer, eventually
 from tests.server.conftest import GET, Sidecar, Start
 
 pytestmark = pytest.mark.process
@@ -206,7 +206,7 @@ async def test_the_application_ends_after_the_streams(execute: Start, app: tuple
         assert await client.chunk() == b"data: on\n\n"
     assert "app got" not in sidecar.errors
     sidecar.signal(signal.SIGUSR2)
-    assert await client.rest() == b"0\r\n\r\n"
+    assert await client.rest() == LAST
 
     await sidecar.says("app got SIGTERM")
     assert await sidecar.exit() == 0

@@ -91,7 +91,9 @@ CASES: Final[dict[str, Case]] = {
     "upstream.tls.verify": Case(False, lambda process: process.tls.verify_mode, HTTPS),
     "upstream.tls.ca": Case("{authority}", lambda process: len(process.tls.get_ca_certs()), HTTPS),
     "upstream.tls.server_name": of_pool("dialer.server_name", "other"),
-    "timeouts.connect": Case(3.0, lambda process: (process.plane.pool.dialer._timeout, process.upstream._dialer._timeout)),
+    "timeouts.connect": Case(
+        3.0, lambda process: (process.plane.pool.dialer._timeout, process.upstream._dialer._timeout)
+    ),
     "timeouts.request_body": of_policy("request_body_timeout", 3.0),
     "timeouts.response_head": of_policy("response_head_timeout", 3.0),
     "timeouts.silence": of_policy("silence_timeout", 3.0),

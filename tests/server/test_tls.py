@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import trustme
 
-from tests.peers import PATIENCE, Peer, soon
-from tests.server.conftest import END, GET, UNTIL_CLOSE, Files, Sidecar, Start, Upstream, finish, relays, stream
+from tests.peers import GET10, LAST, PATIENCE, Peer, soon
+from tests.server.conftest import GET, UNTIL_CLOSE, Files, Sidecar, Start, Upstream, finish, relays, stream
 
 pytestmark = pytest.mark.process
 
@@ -104,7 +104,7 @@ def old_client(port: int, context: ssl.SSLContext, confirm: socket.socket) -> by
         socket.create_connection(("127.0.0.1", port), PATIENCE) as plain,
         context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=False) as secure,
     ):
-        secure.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        secure.sendall(GET10)
         answer = b""
         while data := secure.recv(65536):
             answer += data
@@ -133,7 +133,7 @@ async def test_a_body_that_ends_with_the_connection_shows_whether_it_is_whole(
             with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
                 await client
         else:
-            await peer.send(END)
+            await peer.send(LAST)
             assert (await client).endswith(b"\r\n\r\ndata: first\n\n")
     assert (await sidecar.record())["unbuffer.outcome"] == ("upstream_disconnect" if cut else "completed")
     await sidecar.end()

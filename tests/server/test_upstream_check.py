@@ -1,4 +1,5 @@
-"""The check of the upstream against real sockets, under both event loops: whether one can connect, why not, and how often it tries."""
+"""The check of the upstream, against real sockets, under both event loops: whether one can connect, why not, and how
+often it tries."""
 
 import asyncio
 import socket
@@ -176,10 +177,10 @@ def test_a_fresh_answer_is_given_again(
         application = Application()
         up = await application.start()
         check = check_of(up if answer == "up" else f"http://127.0.0.1:{closed_port}")
-        first = await upstream.check()
+        first = await check.check()
         assert first[0] is (answer == "up")
         application.server.close()
-        assert await upstream.check() == first
+        assert await check.check() == first
 
     run(test())
 
@@ -189,9 +190,9 @@ def test_an_old_answer_is_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(module, "FRESH", -1.0)
         application = Application()
         check = check_of(await application.start())
-        assert (await upstream.check())[0]
+        assert (await check.check())[0]
         await application.received()
         application.server.close()
-        assert not (await upstream.check())[0]
+        assert not (await check.check())[0]
 
     run(test())

@@ -9,7 +9,7 @@ from unbuffer.check.observation import Observation
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Somebody on the way. vendor: as a `Signature` names it in its `vendors`. field: what says so, `Server: nginx/1.22`."""
+    """Somebody on the way. vendor: as a `Signature` names it. field: what says so, `Server: nginx/1.22`."""
 
     vendor: str
     field: str
