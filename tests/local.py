@@ -6,7 +6,8 @@ of a second of a processor.
 
 import socket as sockets
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,28 @@ def _with_defaults(options: dict[str, Any]) -> dict[str, Any]:
     return {"trust_env": False, "timeout": PATIENCE, "verify": False} | options
 
 
-def until_it_listens(address: str | tuple[str, int]) -> None:
-    """Wait until somebody takes connections there."""
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses on every address, and that nobody else is given on any.
+
+    A server may bind it, to all addresses or to one: they use SO_REUSEADDR.
+    """
+    both = sockets.has_dualstack_ipv6()
+    with sockets.socket(sockets.AF_INET6 if both else sockets.AF_INET) as taken:
+        taken.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        if both:
+            taken.setsockopt(sockets.IPPROTO_IPV6, sockets.IPV6_V6ONLY, 0)
+        taken.bind(("", 0))
+        yield taken.getsockname()[1]
+
+
+def until_it_listens(address: str | tuple[str, int], why_not: Callable[[], str] = lambda: "") -> None:
+    """Wait until somebody takes connections there. why_not: tells that nobody will."""
     deadline = time.monotonic() + PATIENCE
     while True:
         with sockets.socket(sockets.AF_UNIX if isinstance(address, str) else sockets.AF_INET) as client:
             if client.connect_ex(address) == 0:
                 return
         assert time.monotonic() < deadline, f"nobody listens on {address}"
+        assert not (told := why_not()), told
         time.sleep(0.01)

@@ -1,7 +1,5 @@
 """Proxies in front of a URL. Where nothing else is said they listen on a Unix socket, and give its path."""
 
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -11,7 +9,7 @@ from tests import local
 from tests.deploy.balancers import free_port, hosts
 from tests.e2e.processes import running
 from tests.e2e.test_behind_proxies import nginx as nginx_with
-from tests.e2e.test_behind_proxies import program
+from tests.programs import installed
 
 HAPROXY = """
 defaults
@@ -54,7 +52,7 @@ def haproxy(directory: Path, url: str, server: str = "60s") -> Iterator[str]:
     listen = f"{host}:{free_port(host)}"
     file = directory / "haproxy.cfg"
     file.write_text(HAPROXY.format(listen=listen, address=_address(url), server=server))
-    with running(program("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
+    with running(installed("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
         local.until_it_listens((host, int(listen.partition(":")[2])))
         yield f"http://{listen}"
 
@@ -65,7 +63,7 @@ def caddy(directory: Path, url: str, directives: str) -> Iterator[str]:
     path = directory / "caddy.sock"
     file = directory / "Caddyfile"
     file.write_text(CADDY.format(socket=path, address=_address(url), directory=directory, directives=directives))
-    command = shutil.which("caddy", path=str(Path(sys.executable).parent)) or program("caddy")
+    command = installed("caddy")
     with running(command, "run", "--config", str(file), "--adapter", "caddyfile"):
         local.until_it_listens(str(path))
         yield str(path)

@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import os
 import re
-import shutil
 import socket
 import ssl
 import subprocess
@@ -27,6 +26,7 @@ import trustme
 from tests.e2e.processes import Program, running
 from tests.e2e.stack import App, Unbuffer
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "load-balancers"
 
@@ -185,16 +185,6 @@ class Balancer:
         words = [word.format(directory=site.directory, file=file) for word in arguments]
         home = ("env", "-u", "XDG_DATA_HOME", "-u", "XDG_CONFIG_HOME", f"HOME={site.directory}")
         return [*home, installed(self.program), *words]
-
-
-def installed(name: str) -> str:
-    """Where a program is: beside Python, on the PATH, or where Debian keeps what only root has on the PATH."""
-    folders = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin")
-    found = shutil.which(name, path=os.pathsep.join(folders))
-    if found is None:
-        assert os.environ.get("CI") != "true", f"{name} must be installed where CI=true"
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 _NGINX = ("-p", "{directory}", "-e", "stderr", "-c", "{file}", "-g")

@@ -19,10 +19,10 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.balancers import installed
 from tests.e2e.processes import Program, running
 from tests.faults.network import socket_in
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.balancers import installed
 from tests.deploy.containers import ROOT
+from tests.programs import installed
 from unbuffer.settings.load import load
 from unbuffer.settings.model import Settings
 from unbuffer.settings.store_url import parse_store

@@ -14,9 +14,9 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.deploy.balancers import installed
 from tests.deploy.containers import ROOT, Container, Images, container, images
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 FOLDER = ROOT / "deploy" / "container"
 DOCKERFILES = sorted((ROOT / "deploy").glob("*/*Dockerfile"))

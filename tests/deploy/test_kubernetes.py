@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from tests.apps.installed import python
-from tests.deploy.balancers import installed
 from tests.deploy.containers import ROOT
+from tests.programs import installed
 from unbuffer.settings.load import load
 from unbuffer.settings.model import Settings
 

@@ -10,7 +10,8 @@ import pytest
 import yaml
 from pycep import BicepParser
 
-from tests.deploy.balancers import SHIPPED, installed
+from tests.deploy.balancers import SHIPPED
+from tests.programs import installed
 from unbuffer.settings.load import load
 
 NAMES = sorted(path.name for path in SHIPPED.iterdir() if path.is_dir())

@@ -193,7 +193,7 @@ def test_every_alert_fires_on_its_fault_and_on_no_other(tmp_path: Path) -> None:
             admins[job] = proxy.admin
             return proxy
 
-        app, another, nobody = enter(_application()), enter(_application()), enter(_closed_port())
+        app, another, nobody = enter(_application()), enter(_application()), enter(local.closed_port())
         healthy = sidecar("unbuffer-healthy", app)
         gone = sidecar("unbuffer-gone", app)
         alone = sidecar("unbuffer-alone", f"http://127.0.0.1:{nobody}")
@@ -243,11 +243,3 @@ def _fired(server: Prometheus) -> set[tuple[str, str]]:
     fired: set[tuple[str, str]] = set()
     until(lambda: fired.update(server.firing()), lambda _: fired >= FIRING)
     return fired
-
-
-@contextmanager
-def _closed_port() -> Iterator[int]:
-    """A port that nobody listens on, and that nobody else is given."""
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield int(holder.getsockname()[1])

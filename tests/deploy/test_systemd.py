@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests import local
-from tests.deploy.balancers import free_port, hosts, installed, rewritten
+from tests.deploy.balancers import free_port, hosts, rewritten
 from tests.deploy.containers import ROOT
 from tests.e2e.processes import running
 from tests.e2e.stack import App
+from tests.programs import installed
 from unbuffer.settings.load import load
 
 FOLDER = ROOT / "deploy" / "systemd"

@@ -4,9 +4,7 @@ A proxy that holds a stream back is recognised without a clock: the first event 
 went all the way through the same single-threaded proxies afterwards, and the client has nothing to read.
 """
 
-import os
 import select
-import shutil
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,17 +18,9 @@ from tests import local
 from tests.e2e.processes import running
 from tests.e2e.stack import Gate, Stack
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 pytestmark = pytest.mark.process
-
-
-def program(name: str) -> str:
-    """Where it is installed; Debian keeps such programs where only root's PATH leads."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if found is None:
-        assert os.environ.get("CI") != "true", f"{name} must be installed where CI=true"
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 # One process, unprivileged, with all its files in its own directory. It listens on a Unix socket, because it cannot be
@@ -78,7 +68,7 @@ def nginx(directory: Path, upstream: str, directives: str = "") -> Iterator[str]
     """The Unix socket of a stock nginx in front of a URL."""
     path = str(directory / "nginx.sock")
     (directory / "nginx.conf").write_text(NGINX.format(socket=path, upstream=upstream, directives=directives))
-    command = (program("nginx"), "-p", str(directory), "-e", "stderr", "-c", "nginx.conf")
+    command = (installed("nginx"), "-p", str(directory), "-e", "stderr", "-c", "nginx.conf")
     with running(*command) as process:
         # Written when its sockets listen.
         process.err.match("using the .* event method")
@@ -188,7 +178,7 @@ def test_haproxy_passes_each_event_on(stack: Stack, tmp_path: Path, kind: str) -
     path = tmp_path / "haproxy.sock"
     file = tmp_path / "haproxy.cfg"
     file.write_text(HAPROXY.format(socket=path, upstream=stack.url.removeprefix("http://")))
-    with running(program("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
+    with running(installed("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
         # Its file is there before anybody listens (2.6.12).
         local.until_it_listens(str(path))
         passes_in_lockstep(str(path), stack.gate(), kind)

@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.balancers import free_port, hosts, installed
+from tests.deploy.balancers import free_port, hosts
 from tests.e2e.processes import running
 from tests.e2e.stack import unbuffer
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 pytestmark = pytest.mark.process
 

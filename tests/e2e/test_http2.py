@@ -1,9 +1,7 @@
 """Clients of HTTP/2 that people use, and load balancers that speak it to unbuffer, each in lock-step."""
 
-import shutil
 import signal
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -21,8 +19,8 @@ from tests.deploy.balancers import free_port, hosts
 from tests.e2e.browser import Browser, chromium
 from tests.e2e.processes import Program, running
 from tests.e2e.stack import Gate, Stack, unbuffer
-from tests.e2e.test_behind_proxies import program
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 pytestmark = pytest.mark.process
 
@@ -185,7 +183,7 @@ def test_a_client_that_leaves_ends_the_stream_of_the_application(stack: Stack) -
 
 
 def test_h2load_gets_every_answer(stack: Stack) -> None:
-    with running(program("h2load"), "-n", "500", "-c", "5", "-m", "20", f"{stack.url}/plain/100") as load:
+    with running(installed("h2load"), "-n", "500", "-c", "5", "-m", "20", f"{stack.url}/plain/100") as load:
         load.out.match("status codes: 500 2xx, 0 3xx, 0 4xx, 0 5xx")
         load.exit_code()
 
@@ -249,14 +247,6 @@ static_resources:
       - lb_endpoints:
         - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}
 """
-
-
-def installed(name: str) -> str:
-    """A program that a wheel brings."""
-    found = shutil.which(name, path=sysconfig.get_path("scripts"))
-    if found is None:
-        pytest.skip(f"{name} is not installed")
-    return found
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """unbuffer behind real programs that send the PROXY protocol: their clients' addresses arrive, and theirs alone."""
 
-import os
 import socket
 import ssl
 import subprocess
@@ -17,8 +16,8 @@ import trustme
 
 from tests.e2e.processes import running
 from tests.e2e.stack import Unbuffer, unbuffer
-from tests.e2e.test_behind_proxies import program
 from tests.peers import PATIENCE, eventually
+from tests.programs import installed, missing
 
 pytestmark = pytest.mark.process
 
@@ -101,17 +100,16 @@ def haproxy(send: str) -> Front:
     def start(directory: Path, port: int | str, upstream: str) -> AbstractContextManager[object]:
         file = directory / "haproxy.cfg"
         file.write_text(HAPROXY.format(port=port, upstream=upstream, send=send))
-        return running(program("haproxy"), "-db", "-f", str(file), code=-SIGTERM)
+        return running(installed("haproxy"), "-db", "-f", str(file), code=-SIGTERM)
 
     return start
 
 
 @contextmanager
 def nginx(directory: Path, port: int | str, upstream: str) -> Iterator[None]:
-    path = program("nginx")
+    path = installed("nginx")
     if not NGINX_STREAM.exists():
-        assert os.environ.get("CI") != "true", "nginx's stream module must be installed where CI=true"
-        pytest.skip("nginx's stream module is not installed")
+        missing("nginx's stream module")
     (directory / "nginx.conf").write_text(NGINX.format(module=NGINX_STREAM, port=port, upstream=upstream))
     with running(path, "-p", str(directory), "-e", "stderr", "-c", "nginx.conf"):
         yield
@@ -168,7 +166,7 @@ async def test_a_proxys_health_checks_are_no_errors(
 
 
 def curl(url: str, *options: str) -> subprocess.CompletedProcess[str]:
-    command = (program("curl"), "--silent", "--noproxy", "*", "--max-time", str(PATIENCE), *options, url)
+    command = (installed("curl"), "--silent", "--noproxy", "*", "--max-time", str(PATIENCE), *options, url)
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

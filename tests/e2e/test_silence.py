@@ -22,8 +22,9 @@ from tests.e2e.browser import Browser, chromium
 from tests.e2e.completions import completion
 from tests.e2e.processes import running
 from tests.e2e.stack import App, Gate, Stack, Unbuffer, unbuffer
-from tests.e2e.test_behind_proxies import HAPROXY, nginx, program
+from tests.e2e.test_behind_proxies import HAPROXY, nginx
 from tests.peers import PATIENCE
+from tests.programs import installed
 
 pytestmark = pytest.mark.process
 
@@ -179,7 +180,7 @@ def haproxy(directory: Path, upstream: str) -> Iterator[str]:
     """The Unix socket of an HAProxy in front of a URL."""
     path, file = directory / "haproxy.sock", directory / "haproxy.cfg"
     file.write_text(HAPROXY.format(socket=path, upstream=upstream.removeprefix("http://")).replace("60s", "2s"))
-    with running(program("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
+    with running(installed("haproxy"), "-db", "-f", str(file), code=-SIGTERM):
         give_up = time.monotonic() + PATIENCE
         while not path.exists():
             assert time.monotonic() < give_up

