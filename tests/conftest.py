@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trustme
@@ -31,3 +32,12 @@ def authority() -> trustme.CA:
 def closed_port() -> Iterator[int]:
     with local.closed_port() as port:
         yield port
+
+
+@pytest.fixture
+def without_uvloop(tmp_path: Path) -> dict[str, str]:
+    """An environment in which uvloop cannot be imported."""
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "uvloop.py").write_text("raise ImportError('not built for this system')\n")
+    return {"PYTHONPATH": str(hidden)}

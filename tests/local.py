@@ -58,7 +58,7 @@ def closed_port() -> Iterator[int]:
 
 def until_it_listens(address: str | tuple[str, int], why_not: Callable[[], str] = lambda: "") -> None:
     """Wait until somebody takes connections there. why_not: tells that nobody will."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + 3 * PATIENCE  # of a program that imports much
     while True:
         with sockets.socket(sockets.AF_UNIX if isinstance(address, str) else sockets.AF_INET) as client:
             if client.connect_ex(address) == 0:

@@ -32,6 +32,11 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
+def response_head(*lines: bytes, status: bytes = b"200 OK") -> bytes:
+    """A head with these lines."""
+    return b"HTTP/1.1 %b\r\n%b\r\n" % (status, b"".join(line + b"\r\n" for line in lines))
+
+
 async def soon(awaitable: Awaitable[T]) -> T:
     """What `awaitable` gives; fails when it takes unreasonably long."""
     return await asyncio.wait_for(awaitable, PATIENCE)
@@ -103,6 +108,12 @@ class Peer:
         self.writer.transport.abort()
         with contextlib.suppress(ConnectionError):
             await soon(self.writer.wait_closed())
+
+
+async def say(upstream: Peer, client: Peer, data: bytes) -> None:
+    """Send a chunk, and see it arrive, with nothing before it."""
+    await upstream.send(chunk(data))
+    assert await client.chunk() == data
 
 
 class ScriptedUpstream:

@@ -6,7 +6,6 @@ import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -25,12 +24,11 @@ def at_most(files: int) -> tuple[str, ...]:
 
 
 @pytest.fixture(params=["uvloop", "asyncio"])
-def loop(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
+def loop(request: pytest.FixtureRequest) -> tuple[str, ...]:
     """The beginning of a command that runs on this event loop."""
     if request.param == "uvloop":
         return ()
-    (tmp_path / "uvloop.py").write_text("raise ImportError('not built for this system')\n")
-    return ("env", f"PYTHONPATH={tmp_path}")
+    return ("env", *(f"{name}={value}" for name, value in request.getfixturevalue("without_uvloop").items()))
 
 
 def test_as_many_clients_as_there_are_descriptors_for(start: Start, lasting: App, loop: tuple[str, ...]) -> None:

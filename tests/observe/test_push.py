@@ -30,7 +30,7 @@ CUMULATIVE, DELTA = 2, 1
 pytestmark = pytest.mark.usefixtures("no_foreign_settings")
 
 
-class Sidecar:
+class Pushing:
     """The numbers of a process, and what pushes them. settings: as `Push.to` takes them."""
 
     def __init__(self, where: str, interval: float = 60.0, temporality: str = "env", scheme: str = "http") -> None:
@@ -66,9 +66,9 @@ def attributes(point: Any) -> dict[str, str | int]:
 
 
 async def test_prometheus_makes_the_names_and_labels_of_a_scrape_of_them(collector: Collector) -> None:
-    sidecar = Sidecar(collector.url)
-    sidecar.end(a_record())
-    await sidecar.push.close()
+    pushing = Pushing(collector.url)
+    pushing.end(a_record())
+    await pushing.push.close()
     names = set()
     for name, metric in received(collector).items():
         total = "_total" if metric.HasField("sum") and metric.sum.is_monotonic else ""
@@ -80,32 +80,32 @@ async def test_prometheus_makes_the_names_and_labels_of_a_scrape_of_them(collect
 
 
 async def test_a_histogram_has_the_numbers_that_were_counted(collector: Collector) -> None:
-    sidecar = Sidecar(collector.url)
+    pushing = Pushing(collector.url)
     for _ in range(3):
-        sidecar.end(a_record())
-    await sidecar.push.close()
+        pushing.end(a_record())
+    await pushing.push.close()
     metric = received(collector)["unbuffer.time_to_first_chunk"]
     assert (metric.unit, metric.histogram.aggregation_temporality) == ("s", CUMULATIVE)
     (point,) = metric.histogram.data_points
-    series = sidecar.totals.of("/chat/{id}", "sse")
+    series = pushing.totals.of("/chat/{id}", "sse")
     assert (point.count, list(point.bucket_counts), point.sum) == (3, series.ttfc.counts, series.ttfc.sum)
     assert tuple(point.explicit_bounds) == series.ttfc.bounds
     assert not point.HasField("min")
 
 
 async def test_requests_are_told_apart_as_the_conventions_want_it(collector: Collector) -> None:
-    sidecar = Sidecar(collector.url, scheme="https")
-    sidecar.end(a_record())
+    pushing = Pushing(collector.url, scheme="https")
+    pushing.end(a_record())
     failed = a_record(Outcome.UPSTREAM_REFUSED, route="chat")
     failed.status, failed.version = 503, "2"
-    sidecar.end(failed)
+    pushing.end(failed)
     said = a_record()
     said.status = 500
-    sidecar.end(said)
+    pushing.end(said)
     never = a_record(Outcome.REQUEST_MALFORMED)
     never.version = ""
-    sidecar.end(never)
-    await sidecar.push.close()
+    pushing.end(never)
+    await pushing.push.close()
     metric = received(collector)["http.server.request.duration"]
     assert metric.unit == "s"
     always = {"http.request.method": "POST", "url.scheme": "https"}
@@ -119,8 +119,8 @@ async def test_requests_are_told_apart_as_the_conventions_want_it(collector: Col
 
 
 async def test_the_process_tells_what_it_uses(collector: Collector) -> None:
-    sidecar = Sidecar(collector.url)
-    await sidecar.push.close()
+    pushing = Pushing(collector.url)
+    await pushing.push.close()
     metrics = received(collector)
     cpu = metrics["process.cpu.time"].sum
     assert [attributes(point) for point in cpu.data_points] == [{"cpu.mode": "user"}, {"cpu.mode": "system"}]
@@ -130,12 +130,12 @@ async def test_the_process_tells_what_it_uses(collector: Collector) -> None:
 
 
 async def test_delta_is_what_came_since_the_last_export_that_arrived(collector: Collector) -> None:
-    sidecar = Sidecar(collector.url, temporality="delta")
+    pushing = Pushing(collector.url, temporality="delta")
     counted = []
     for status in (200, 400, 200):
         collector.status = status
-        sidecar.end(a_record())
-        await sidecar.push.export()
+        pushing.end(a_record())
+        await pushing.push.export()
         metrics = received(collector)
         histogram = metrics["unbuffer.time_to_first_chunk"].histogram
         assert histogram.aggregation_temporality == DELTA
@@ -147,19 +147,19 @@ async def test_delta_is_what_came_since_the_last_export_that_arrived(collector: 
     (first, began), (lost, since), (both, the_same) = counted
     assert (first, lost, both) == (1, 1, 2)
     assert began < since == the_same
-    await sidecar.push.close()
+    await pushing.push.close()
 
 
 async def test_it_exports_again_and_again(collector: Collector) -> None:
-    sidecar = Sidecar(collector.url, interval=0.01)
-    sidecar.push.start()
+    pushing = Pushing(collector.url, interval=0.01)
+    pushing.push.start()
     await eventually(lambda: len(collector.requests) >= 3)
-    await sidecar.push.close()
+    await pushing.push.close()
 
 
 @pytest.mark.parametrize(("suffix", "path"), [("", "/v1/metrics"), ("/", "/v1/metrics"), ("/own/path", "/own/path")])
 async def test_a_url_without_a_path_gets_that_of_the_standard(collector: Collector, suffix: str, path: str) -> None:
-    await Sidecar(collector.url + suffix).push.close()
+    await Pushing(collector.url + suffix).push.close()
     assert [asked for asked, _ in collector.requests] == [path]
 
 
@@ -169,11 +169,11 @@ async def test_the_usual_variables_say_the_rest(collector: Collector, monkeypatc
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "Delta")
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "chat")
-    sidecar = Sidecar("env", interval=0.0)
-    sidecar.end(a_record())
-    sidecar.push.start()
+    pushing = Pushing("env", interval=0.0)
+    pushing.end(a_record())
+    pushing.push.start()
     await eventually(lambda: collector.requests)
-    await sidecar.push.close()
+    await pushing.push.close()
     path, body = collector.requests[0]
     assert (path, collector.fields["authorization"]) == ("/v1/metrics", "Bearer x")
     assert received(collector, 0)["unbuffer.streams"].sum.aggregation_temporality == DELTA
@@ -192,7 +192,7 @@ async def test_the_usual_variables_say_the_rest(collector: Collector, monkeypatc
 def test_a_variable_that_makes_no_sense_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=f"{name}: want .*, got '{value}'"):
-        Sidecar("http://127.0.0.1:1", interval=0.0)
+        Pushing("http://127.0.0.1:1", interval=0.0)
 
 
 def test_opentelemetry_can_be_switched_off_as_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,10 +210,10 @@ async def test_a_collector_that_is_not_there_is_told_of_with_the_reason(
     # Before the tries are over, which takes longer than anybody waits at the end of the process.
     monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.5)
     where = f"127.0.0.1:{closed_port}"
-    sidecar = Sidecar(f"http://{where}", interval=0.01)
-    sidecar.push.start()
+    pushing = Pushing(f"http://{where}", interval=0.01)
+    pushing.push.start()
     await eventually(lambda: caplog.records)
-    await sidecar.push.close()
+    await pushing.push.close()
     assert [(line.name, line.levelno, line.getMessage()) for line in caplog.records] == [
         ("unbuffer", logging.WARNING, f"metrics.otlp: {text}: cannot connect to {where}: Connection refused")
         for text in ("the collector did not take the metrics", "the last numbers could not be exported in time")
@@ -256,9 +256,9 @@ def test_what_a_proxy_has_to_do_with_it_only_the_library_says() -> None:
 async def test_a_failure_that_the_exporter_does_not_call_an_error_is_told_of(
     collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sidecar = Sidecar(collector.url)
-    sidecar.push._exporter.shutdown()  # it says so as a warning, as it does of a push of more than 64 MiB
-    await sidecar.push.export()
+    pushing = Pushing(collector.url)
+    pushing.push._exporter.shutdown()  # it says so as a warning, as it does of a push of more than 64 MiB
+    await pushing.push.export()
     (line,) = caplog.records
     assert "metrics.otlp: the collector did not take the metrics: Exporter already shutdown" in line.getMessage()
 
@@ -267,12 +267,12 @@ async def test_a_collector_that_refuses_is_told_of_once_a_minute(
     collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     collector.status = 401
-    sidecar = Sidecar(collector.url)
-    await sidecar.push.export()
-    await sidecar.push.export()
+    pushing = Pushing(collector.url)
+    await pushing.push.export()
+    await pushing.push.export()
     assert len(caplog.records) == 1
     monkeypatch.setattr(complaints, "COMPLAINT_EVERY", 0.0)
-    await sidecar.push.close()
+    await pushing.push.close()
     first, second = caplog.records
     assert first.getMessage() == second.getMessage()
     assert first.getMessage().startswith("metrics.otlp: the collector did not take the metrics: ")
@@ -284,11 +284,11 @@ async def test_a_collector_that_never_answers_holds_up_nobody(
 ) -> None:
     monkeypatch.setattr(module, "CLOSE_PATIENCE", 0.05)
     collector.answer.clear()
-    sidecar = Sidecar(collector.url, interval=0.01)
-    sidecar.push.start()
+    pushing = Pushing(collector.url, interval=0.01)
+    pushing.push.start()
     await eventually(lambda: collector.requests)
     began = time.monotonic()
-    await sidecar.push.close()
+    await pushing.push.close()
     assert time.monotonic() - began < 10  # the exporter's own patience
     messages = [record.getMessage() for record in caplog.records if record.name == "unbuffer"]
     assert messages == ["metrics.otlp: the last numbers could not be exported in time"]

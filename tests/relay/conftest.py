@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.peers import DATE, Peer, ScriptedUpstream, connect, eventually, soon, timeless
+from tests.peers import DATE, GET, Peer, ScriptedUpstream, connect, eventually, soon, timeless
 from unbuffer.compiled import COMPILED
 from unbuffer.outcome import Outcome
 from unbuffer.record import OTHER_METHOD, Record
@@ -71,6 +71,13 @@ class Relay:
         await client.send(request)
         upstream = await self.upstream.accept()
         return client, upstream, await upstream.head()
+
+    async def stream(self, head: bytes, request: bytes = GET) -> tuple[Peer, Peer]:
+        """Both ends of a response whose head the client has."""
+        client, upstream, _ = await self.exchange(request)
+        await upstream.send(head)
+        await client.head()
+        return client, upstream
 
     async def record(self) -> Record:
         """The record of the next stream that ends."""

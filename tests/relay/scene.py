@@ -15,8 +15,8 @@ from hyperframe.frame import DataFrame, HeadersFrame, SettingsFrame, WindowUpdat
 from tests.fuzz.stage import Stage
 from tests.fuzz.wire import Wire
 from tests.http2.client import PREFACE, request
-from tests.peers import GET10, LAST, chunk
-from tests.relay.test_identity import Coder, fields
+from tests.peers import GET10, LAST, chunk, response_head
+from tests.relay.test_identity import Coder
 from unbuffer.histogram import Histogram
 from unbuffer.record import Record
 from unbuffer.relay.downstream import DownstreamConnection
@@ -106,7 +106,7 @@ class Answering:
             return b""
         self._begun = True
         lines = [FRAMINGS[self._plan.framing], b"Content-Type: " + self._plan.kind]
-        return fields(*lines, *([b"Content-Encoding: gzip"] if self._plan.coded else []))
+        return response_head(*lines, *([b"Content-Encoding: gzip"] if self._plan.coded else []))
 
     def _body(self, piece: str) -> bytes:
         chunked = self._plan.framing == "chunked"

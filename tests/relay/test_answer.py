@@ -2,11 +2,11 @@
 
 import pytest
 
-from tests.peers import GET, LAST, chunk
+from tests.peers import GET, LAST, chunk, response_head
 from tests.relay.conftest import Relay, finished, own_answer
 from tests.relay.test_error_event import begin, told
 from tests.relay.test_going_away import text
-from tests.relay.test_identity import Coder, fields
+from tests.relay.test_identity import Coder
 from tests.relay.test_tunnel import say, tunnel
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE
@@ -21,14 +21,14 @@ ends = pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
 async def test_damage_and_the_end_in_one_read_make_one_answer(relay: Relay, end: bytes) -> None:
     await relay.start()
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(*CODED) + DAMAGED + end)
+    await upstream.send(response_head(*CODED) + DAMAGED + end)
     await own_answer(client, 502, "http_response_content_coding")
     await finished(relay, Outcome.DECODE_ERROR, 502, "gzip")
     # The connection goes on, and the next answer is the next request's.
     await client.send(GET)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(fields(b"Content-Length: 2", status=b"201 Created") + b"ok")
+    await upstream.send(response_head(b"Content-Length: 2", status=b"201 Created") + b"ok")
     assert (await client.head()).startswith(b"HTTP/1.1 201 Created\r\n")
     assert await client.read(2) == b"ok"
     await finished(relay, Outcome.COMPLETED, 201)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from benchmarks.unwired import Unwired
 from tests.http.test_content import PINGED, examples, plainly
 from tests.http.test_sse import BOM, standard
-from tests.peers import GET, LAST, Peer, chunk
+from tests.peers import GET, LAST, STREAM, Peer, chunk, response_head, say
 from tests.relay.conftest import Relay, finished, long_ago
 from tests.relay.test_identity import Coder, codings
-from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, STREAM, fields, say, stream
+from tests.relay.test_silence import CHUNKED, DUE, EVENT, HEARTBEAT, stream
 from tests.relay.test_timeline import watch
 from unbuffer.http.sse import AUTO, Tail
 from unbuffer.judgement import Verdict
@@ -22,7 +22,7 @@ from unbuffer.settings.model import SSE, Settings, Timeouts
 from unbuffer.settings.route import Route, RouteSSE
 
 PING = b": ping\n\n"
-NDJSON = fields(b"Content-Type: application/x-ndjson", CHUNKED[:-2])
+NDJSON = response_head(b"Content-Type: application/x-ndjson", CHUNKED[:-2])
 
 
 def counted(relay: Relay, record: Record) -> tuple[int, int]:
@@ -137,7 +137,7 @@ async def test_empty_lines_of_ndjson(relay: Relay) -> None:
 @pytest.mark.parametrize("media", [b"text/plain", b"application/json"])
 async def test_in_any_other_body_every_byte_is_content(relay: Relay, media: bytes) -> None:
     await relay.start()
-    client, upstream, _ = await stream(relay, fields(b"Content-Type: " + media, CHUNKED[:-2]))
+    client, upstream, _ = await stream(relay, response_head(b"Content-Type: " + media, CHUNKED[:-2]))
     for read in (PING, b"\n", b"\n"):
         await say(upstream, client, read)
     assert counted(relay, await ended(relay, upstream, client)) == (3, 0)
@@ -146,7 +146,7 @@ async def test_in_any_other_body_every_byte_is_content(relay: Relay, media: byte
 async def test_a_body_of_known_length(relay: Relay) -> None:
     await relay.start()
     length = b"Content-Length: %d" % len(PING + EVENT)
-    client, upstream, _ = await stream(relay, fields(b"Content-Type: text/event-stream", length))
+    client, upstream, _ = await stream(relay, response_head(b"Content-Type: text/event-stream", length))
     for read in (PING, EVENT):
         await upstream.send(read)
         assert await client.read(len(read)) == read
@@ -157,7 +157,7 @@ async def test_a_body_of_known_length(relay: Relay) -> None:
 async def test_of_a_decoded_body_the_text_decides(relay: Relay, coding: str) -> None:
     await relay.start()
     coder = Coder(coding)
-    head = fields(b"Content-Type: text/event-stream", b"Content-Encoding: " + coding.encode(), CHUNKED[:-2])
+    head = response_head(b"Content-Type: text/event-stream", b"Content-Encoding: " + coding.encode(), CHUNKED[:-2])
     client, upstream, _ = await stream(relay, head)
     for data in (PING, b"data: ha", b"lf\n\n", PING, b": pi", b"ng\n\n", EVENT):
         await upstream.send(chunk(coder.add(data)))
@@ -173,7 +173,7 @@ async def test_what_comes_of_a_coded_body_in_a_later_turn_goes_on_where_it_was(r
     """More than a step of the decoder: the line that is cut there is read on."""
     await relay.start()
     coder = Coder("gzip")
-    head = fields(b"Content-Type: text/event-stream", b"Content-Encoding: gzip", CHUNKED[:-2])
+    head = response_head(b"Content-Type: text/event-stream", b"Content-Encoding: gzip", CHUNKED[:-2])
     client, upstream, _ = await stream(relay, head)
     long = b"data: " + b"x" * 200_000 + b"\n\n: " + b"x" * 200_000
     for data in (long, b"data: no\n\n", PING):
@@ -186,7 +186,7 @@ async def test_what_comes_of_a_coded_body_in_a_later_turn_goes_on_where_it_was(r
 
 async def test_what_stays_coded_is_not_read(relay: Relay) -> None:
     await relay.start(decode="never")
-    head = fields(b"Content-Type: text/event-stream", b"Content-Encoding: gzip", CHUNKED[:-2])
+    head = response_head(b"Content-Type: text/event-stream", b"Content-Encoding: gzip", CHUNKED[:-2])
     client, upstream, _ = await stream(relay, head)
     await say(upstream, client, PING)
     assert counted(relay, await ended(relay, upstream, client)) == (1, 0)

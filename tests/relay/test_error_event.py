@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from tests.http.test_sse import standard
-from tests.peers import GET, LAST, Peer, chunk, soon
+from tests.peers import GET, LAST, Peer, chunk, response_head, say, soon
 from tests.relay.conftest import Relay, narrow_client
-from tests.relay.test_identity import Coder, fields
+from tests.relay.test_identity import Coder
 from tests.relay.test_silence import Clock
 from unbuffer.outcome import Outcome
 from unbuffer.settings.model import SSE, Timeouts
@@ -63,15 +63,7 @@ Fail = Callable[[Relay, Peer], Awaitable[None]]
 async def begin(relay: Relay, *lines: bytes, request: bytes = GET, **sections: Any) -> tuple[Peer, Peer]:
     """Both ends of a stream of events whose head the client has."""
     await relay.start(timeouts=Timeouts(silence=60.0), **sections)
-    client, upstream, _ = await relay.exchange(request)
-    await upstream.send(fields(EVENTS, *(lines or [CHUNKED])))
-    await client.head()
-    return client, upstream
-
-
-async def say(upstream: Peer, client: Peer, data: bytes) -> None:
-    await upstream.send(chunk(data))
-    assert await client.chunk() == data
+    return await relay.stream(response_head(EVENTS, *(lines or [CHUNKED])), request)
 
 
 async def told(relay: Relay, data: bytes, outcome: Outcome, code: int) -> None:
@@ -142,7 +134,7 @@ async def test_a_body_that_ends_with_the_connection_is_reset_all_the_same(
         await soon(loop.sock_sendall(client, GET.replace(b"1.1", b"1.0")))
         upstream = await relay.upstream.accept()
         said = EVENT if at_boundary else b"data: a\n"
-        await upstream.send(fields(EVENTS, CHUNKED) + chunk(said))
+        await upstream.send(response_head(EVENTS, CHUNKED) + chunk(said))
         read = b""
         while not read.endswith(said):
             read += await soon(loop.sock_recv(client, 65536))
@@ -178,7 +170,7 @@ async def test_before_the_head_a_failure_is_an_answer(relay: Relay) -> None:
 async def test_damage_that_is_found_before_the_head_went_out_is_an_answer(relay: Relay) -> None:
     await relay.start(sse=ON)
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(EVENTS, CHUNKED, b"Content-Encoding: gzip") + chunk(b"\xff" * 100))
+    await upstream.send(response_head(EVENTS, CHUNKED, b"Content-Encoding: gzip") + chunk(b"\xff" * 100))
     assert (await client.head()).startswith(b"HTTP/1.1 502 ")
     assert await relay.outcome() is Outcome.DECODE_ERROR
 
@@ -197,7 +189,7 @@ async def test_no_other_media_type_has_events(relay: Relay, marker: str) -> None
     """Neither where the end of the body is looked at for another reason."""
     await relay.start(sse=ON, routes=(Route(name="marked", prefix="/", terminal_marker=marker),))
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(b"Content-Type: application/x-ndjson", CHUNKED) + chunk(b"{}\n\n"))
+    await upstream.send(response_head(b"Content-Type: application/x-ndjson", CHUNKED) + chunk(b"{}\n\n"))
     await client.head()
     assert await client.chunk() == b"{}\n\n"
     await upstream.close()

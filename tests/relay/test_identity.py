@@ -11,7 +11,19 @@ from itertools import pairwise
 import brotli
 import pytest
 
-from tests.peers import DATE, GET10, LAST, PATIENCE, Peer, chunk, eventually, read_again, stop_reading, timeless
+from tests.peers import (
+    DATE,
+    GET10,
+    LAST,
+    PATIENCE,
+    Peer,
+    chunk,
+    eventually,
+    read_again,
+    response_head,
+    stop_reading,
+    timeless,
+)
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.decoding import STEP
@@ -54,12 +66,10 @@ def coded(coding: str, content: bytes) -> bytes:
     return coder.add(content) + coder.end()
 
 
-def fields(*lines: bytes, status: bytes = b"200 OK") -> bytes:
-    return b"HTTP/1.1 %b\r\n%b\r\n" % (status, b"".join(line + b"\r\n" for line in lines))
-
-
 def head_of(coding: str, *lines: bytes, status: bytes = b"200 OK") -> bytes:
-    return fields(b"Content-Encoding: " + coding.encode(), b"Content-Type: text/event-stream", *lines, status=status)
+    return response_head(
+        b"Content-Encoding: " + coding.encode(), b"Content-Type: text/event-stream", *lines, status=status
+    )
 
 
 def decoded_head(head: bytes) -> None:
@@ -114,7 +124,7 @@ async def test_a_chain_of_codings_in_several_fields(relay: Relay) -> None:
     client, upstream, _ = await relay.exchange(GET)
     body = coded("br", coded("gzip", b"content"))
     await upstream.send(
-        fields(b"Content-Encoding: gzip", b"content-encoding: identity, BR", b"Content-Length: %d" % len(body))
+        response_head(b"Content-Encoding: gzip", b"content-encoding: identity, BR", b"Content-Length: %d" % len(body))
     )
     decoded_head(await client.head())
     await upstream.send(body)
@@ -146,7 +156,7 @@ async def test_the_client_goes_on_after_a_decoded_body(relay: Relay) -> None:
         assert await whole(client) == content
         await client.send(GET)
         await upstream.head()
-    await upstream.send(fields(b"Content-Length: 2") + b"ok")
+    await upstream.send(response_head(b"Content-Length: 2") + b"ok")
     assert b"Content-Length: 2\r\n" in await client.head()
 
 
@@ -222,7 +232,7 @@ async def test_others_have_their_turn_while_a_bomb_goes_off(relay: Relay) -> Non
 
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     other, other_upstream, _ = await relay.exchange(GET)
-    await other_upstream.send(fields(b"Transfer-Encoding: chunked"))
+    await other_upstream.send(response_head(b"Transfer-Encoding: chunked"))
     await other.head()
     client, upstream, _ = await relay.exchange(GET)
     bomb = gzip.compress(bytes(16 * MIB)) * 200
@@ -346,8 +356,8 @@ async def test_what_cannot_be_decoded_is_untouched(relay: Relay, method: bytes, 
     await relay.start()
     client, upstream, _ = await relay.exchange(GET.replace(b"GET", method))
     lines = [b"Content-Encoding: gzip", b'ETag: "tag"', b"Content-Digest: x"]
-    await upstream.send(fields(*lines, b"Content-Length: 5", status=status) + body)
-    assert timeless(await client.head()) == fields(
+    await upstream.send(response_head(*lines, b"Content-Length: 5", status=status) + body)
+    assert timeless(await client.head()) == response_head(
         *lines,
         DATE,
         b"X-Content-Type-Options: nosniff",
@@ -367,7 +377,7 @@ async def test_what_cannot_be_decoded_is_untouched(relay: Relay, method: bytes, 
 async def test_an_unknown_coding_is_passed_through(relay: Relay, coding: bytes, known: str) -> None:
     await relay.start(decode="always")
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(b"Content-Encoding: " + coding, b'ETag: "tag"', b"Content-Length: 3") + b"\0\1\2")
+    await upstream.send(response_head(b"Content-Encoding: " + coding, b'ETag: "tag"', b"Content-Length: 3") + b"\0\1\2")
     head = await client.head()
     assert b"Content-Encoding: %b\r\n" % coding in head
     assert b'ETag: "tag"\r\n' in head

@@ -4,9 +4,8 @@ import gzip
 
 import pytest
 
-from tests.peers import GET, LAST, Peer, chunk
+from tests.peers import LAST, Peer, chunk, response_head
 from tests.relay.conftest import Relay
-from tests.relay.test_identity import fields
 from unbuffer.outcome import Outcome
 from unbuffer.record import MISSING, SAID, UNKNOWN, UNSAID, Record
 from unbuffer.totals import FEW_ENDS, MANY_ENDS, Totals
@@ -18,10 +17,7 @@ DONE = b"data: [DONE]\n\n"
 
 async def begin(relay: Relay, *lines: bytes, status: bytes = b"200 OK") -> tuple[Peer, Peer]:
     await relay.start()
-    client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(*lines, status=status))
-    await client.head()
-    return client, upstream
+    return await relay.stream(response_head(*lines, status=status))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,21 @@ import time
 import pytest
 
 from tests.http.test_sse import BOM, httpx_sse, standard
-from tests.peers import GET, GET10, LAST, OK, Peer, chunk, eventually, read_again, soon, stop_reading
+from tests.peers import (
+    GET,
+    GET10,
+    LAST,
+    OK,
+    STREAM,
+    Peer,
+    chunk,
+    eventually,
+    read_again,
+    response_head,
+    say,
+    soon,
+    stop_reading,
+)
 from tests.relay.conftest import Relay, finished, long_ago, narrow_client
 from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
@@ -19,7 +33,6 @@ from unbuffer.settings.route import Route, RouteSSE
 from unbuffer.timeline import Timeline
 
 CHUNKED = b"Transfer-Encoding: chunked\r\n"
-STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n" + CHUNKED + b"\r\n"
 EVENT = b"data: a\n\n"
 
 HEARTBEAT = b"\n\n"
@@ -44,16 +57,8 @@ class Clock:
 
 async def stream(relay: Relay, head: bytes = STREAM, request: bytes = GET) -> tuple[Peer, Peer, Clock]:
     """A response whose head the client has."""
-    client, upstream, _ = await relay.exchange(request)
-    await upstream.send(head)
-    await client.head()
+    client, upstream = await relay.stream(head, request)
     return client, upstream, Clock(relay)
-
-
-async def say(upstream: Peer, client: Peer, data: bytes) -> None:
-    """Send a chunk, and see it arrive, with nothing before it."""
-    await upstream.send(chunk(data))
-    assert await client.chunk() == data
 
 
 # -- when
@@ -198,17 +203,13 @@ async def test_no_heartbeat_for_a_client_that_takes_nothing(relay: Relay) -> Non
 # -- where
 
 
-def fields(*lines: bytes, status: bytes = b"200 OK") -> bytes:
-    return b"HTTP/1.1 %b\r\n%b\r\n" % (status, b"".join(line + b"\r\n" for line in lines))
-
-
 @pytest.mark.parametrize(
     "media",
     [b"text/event-stream", b"Text/Event-Stream", b"text/event-stream; charset=utf-8", b"TEXT/EVENT-STREAM ;a=b"],
 )
 async def test_every_spelling_of_the_media_type_beats(relay: Relay, media: bytes) -> None:
     await relay.start()
-    client, _, clock = await stream(relay, fields(b"Content-Type: " + media, CHUNKED[:-2]))
+    client, _, clock = await stream(relay, response_head(b"Content-Type: " + media, CHUNKED[:-2]))
     clock.wind(DUE)
     assert await client.chunk() == HEARTBEAT
 
@@ -227,7 +228,7 @@ async def test_every_spelling_of_the_media_type_beats(relay: Relay, media: bytes
 async def test_no_other_media_type_beats(relay: Relay, media: bytes, marker: str) -> None:
     """Neither where the end of the body is looked at for another reason."""
     await relay.start(routes=(Route(name="marked", prefix="/", terminal_marker=marker),))
-    client, upstream, clock = await stream(relay, fields(b"Content-Type: " + media, CHUNKED[:-2]))
+    client, upstream, clock = await stream(relay, response_head(b"Content-Type: " + media, CHUNKED[:-2]))
     clock.wind(DUE)
     await say(upstream, client, b"a\n\n")
     clock.wind(DUE)
@@ -239,7 +240,7 @@ async def test_no_other_media_type_beats(relay: Relay, media: bytes, marker: str
 async def test_a_body_of_known_length_has_no_room(relay: Relay) -> None:
     await relay.start()
     length = b"Content-Length: %d" % (2 * len(EVENT))
-    client, upstream, clock = await stream(relay, fields(b"Content-Type: text/event-stream", length))
+    client, upstream, clock = await stream(relay, response_head(b"Content-Type: text/event-stream", length))
     for _ in range(2):
         clock.wind(DUE)
         await upstream.send(EVENT)
@@ -251,8 +252,8 @@ async def test_a_body_of_known_length_has_no_room(relay: Relay) -> None:
     ("request_head", "head"),
     [
         (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", STREAM),
-        (GET, fields(b"Content-Type: text/event-stream", status=b"204 No Content")),
-        (GET, fields(b"Content-Type: text/event-stream", status=b"304 Not Modified")),
+        (GET, response_head(b"Content-Type: text/event-stream", status=b"204 No Content")),
+        (GET, response_head(b"Content-Type: text/event-stream", status=b"304 Not Modified")),
     ],
     ids=["HEAD", "204", "304"],
 )
@@ -268,7 +269,7 @@ async def test_an_answer_without_a_body_has_no_room(relay: Relay, request_head: 
 
 async def test_a_body_that_ends_with_the_connection(relay: Relay) -> None:
     await relay.start()
-    client, upstream, clock = await stream(relay, fields(b"Content-Type: text/event-stream"), GET10)
+    client, upstream, clock = await stream(relay, response_head(b"Content-Type: text/event-stream"), GET10)
     clock.wind(DUE)
     assert await client.read(2) == HEARTBEAT
     await upstream.send(EVENT)
@@ -285,7 +286,7 @@ async def test_a_decoded_stream(relay: Relay, coding: str) -> None:
     """What counts is the content: where its events end, not where the compressor's blocks do."""
     await relay.start()
     coder = Coder(coding)
-    head = fields(b"Content-Type: text/event-stream", b"Content-Encoding: " + coding.encode(), CHUNKED[:-2])
+    head = response_head(b"Content-Type: text/event-stream", b"Content-Encoding: " + coding.encode(), CHUNKED[:-2])
     client, upstream, clock = await stream(relay, head)
     clock.wind(DUE)
     assert await client.chunk() == HEARTBEAT
@@ -308,7 +309,9 @@ async def test_a_decoded_stream(relay: Relay, coding: str) -> None:
 async def test_a_stream_that_stays_coded_is_left_alone(relay: Relay, coding: bytes, status: bytes, decode: str) -> None:
     """A comment in front of it, or between two of its blocks, would damage it."""
     await relay.start(decode=decode, sse=SSE(error_event=True))
-    head = fields(b"Content-Type: text/event-stream", b"Content-Encoding: " + coding, CHUNKED[:-2], status=status)
+    head = response_head(
+        b"Content-Type: text/event-stream", b"Content-Encoding: " + coding, CHUNKED[:-2], status=status
+    )
     client, upstream, clock = await stream(relay, head)
     clock.wind(DUE)
     await say(upstream, client, b"coded\n\n")
@@ -437,7 +440,7 @@ async def test_a_head_with_bytes_of_its_body_is_open(relay: Relay) -> None:
 )
 async def test_where_nothing_may_be_added_nothing_opens(relay: Relay, lines: tuple[bytes, ...]) -> None:
     await relay.start(sse=SSE(opening=True))
-    client, upstream, _ = await stream(relay, fields(*lines))
+    client, upstream, _ = await stream(relay, response_head(*lines))
     await say(upstream, client, EVENT)
 
 
@@ -521,7 +524,9 @@ async def test_a_byte_order_mark_costs_no_event(relay: Relay, coded: bool, silen
     """It may stand at the very beginning only, where it is dropped. After a heartbeat a comment takes its place."""
     await relay.start()
     coding = [b"Content-Encoding: gzip"] if coded else []
-    client, upstream, clock = await stream(relay, fields(b"Content-Type: text/event-stream", *coding, CHUNKED[:-2]))
+    client, upstream, clock = await stream(
+        relay, response_head(b"Content-Type: text/event-stream", *coding, CHUNKED[:-2])
+    )
     seen = b""
     if silent:
         clock.wind(DUE)

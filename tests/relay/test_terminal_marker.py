@@ -3,9 +3,9 @@ it came."""
 
 import pytest
 
-from tests.peers import GET, LAST, OK, Peer, chunk
+from tests.peers import GET, LAST, OK, Peer, chunk, response_head
 from tests.relay.conftest import Relay, finished
-from tests.relay.test_identity import Coder, codings, fields
+from tests.relay.test_identity import Coder, codings
 from unbuffer.outcome import Outcome
 from unbuffer.settings.kinds import Decode
 from unbuffer.settings.model import SSE
@@ -24,10 +24,7 @@ async def begin(
     """Both ends of a response on a route with a marker."""
     sse, routes = SSE(keepalive_events=("ping",)), (Route(name="marked", prefix="/", terminal_marker=marker),)
     await relay.start(decode=decode, sse=sse, routes=routes)
-    client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(*lines, status=status))
-    await client.head()
-    return client, upstream
+    return await relay.stream(response_head(*lines, status=status))
 
 
 async def ended(relay: Relay, complete: bool, status: int = 200) -> None:
@@ -108,7 +105,7 @@ async def test_a_body_that_ends_with_the_connection(relay: Relay, http11: bool, 
     await relay.start(routes=(Route(name="marked", prefix="/", terminal_marker=MARKER),))
     client, upstream, _ = await relay.exchange(GET if http11 else GET.replace(b"1.1", b"1.0"))
     body = DONE if complete else b"data: a\n\n"
-    await upstream.send(fields(EVENTS) + body)
+    await upstream.send(response_head(EVENTS) + body)
     await upstream.close()
     await client.head()
     if http11:
@@ -193,7 +190,7 @@ async def test_a_body_that_stays_coded(relay: Relay) -> None:
 async def test_other_routes(relay: Relay) -> None:
     await relay.start(routes=(Route(name="marked", prefix="/chat", terminal_marker=MARKER),))
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(EVENTS, CHUNKED) + chunk(b"data: a\n\n") + LAST)
+    await upstream.send(response_head(EVENTS, CHUNKED) + chunk(b"data: a\n\n") + LAST)
     await client.until(LAST)
     await ended(relay, True)
 
@@ -226,7 +223,7 @@ async def test_a_stream_that_breaks_has_its_own_outcome(relay: Relay) -> None:
 async def test_a_missing_marker_is_no_error_to_tell_of(relay: Relay) -> None:
     await relay.start(sse=SSE(error_event=True), routes=(Route(name="marked", prefix="/", terminal_marker=MARKER),))
     client, upstream, _ = await relay.exchange(GET)
-    await upstream.send(fields(EVENTS, CHUNKED) + chunk(b"data: a\n\n") + LAST)
+    await upstream.send(response_head(EVENTS, CHUNKED) + chunk(b"data: a\n\n") + LAST)
     await client.head()
     assert await client.until(LAST) == chunk(b"data: a\n\n") + LAST
     await ended(relay, False)

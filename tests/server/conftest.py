@@ -160,15 +160,6 @@ async def command(tmp_path: Path) -> AsyncIterator[Start]:
         await sidecar.clean_up()
 
 
-@pytest.fixture
-def without_uvloop(tmp_path: Path) -> dict[str, str]:
-    """An environment in which uvloop cannot be imported."""
-    hidden = tmp_path / "hidden"
-    hidden.mkdir()
-    (hidden / "uvloop.py").write_text("raise ImportError('not built for this system')\n")
-    return {"PYTHONPATH": str(hidden)}
-
-
 @pytest.fixture(params=["uvloop", "asyncio"])
 def serve(request: pytest.FixtureRequest, command: Start) -> Start:
     """Starts `unbuffer serve` with these arguments, on each event loop."""

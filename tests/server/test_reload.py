@@ -22,6 +22,7 @@ class Configured:
     """A running sidecar and the file it was started with."""
 
     def __init__(self, sidecar: Sidecar, file: Path, admin: int, data: int) -> None:
+        self.text = file.read_text()
         self.sidecar = sidecar
         self.file = file
         self.admin = admin
@@ -35,6 +36,11 @@ class Configured:
         self.file.write_text(text)
         self.sidecar.signal(signal.SIGHUP)
         await self.sidecar.says(answer)
+
+    async def serves(self, upstream: Upstream) -> None:
+        """See that a new client gets a stream of the upstream's."""
+        client = await self.client()
+        await finish(await stream(client, upstream), client)
 
     async def sample(self, name: str) -> float:
         found = re.search(rb"^%b ([0-9.e+]+)$" % name.encode(), await fetch(self.admin, b"/metrics"), re.MULTILINE)
@@ -50,13 +56,14 @@ Configure = Callable[..., Awaitable[Configured]]
 
 @pytest.fixture
 async def configure(serve: Start, upstream: Upstream, tmp_path: Path) -> AsyncIterator[Configure]:
-    """Starts a sidecar with a settings file of this text; the upstream listens. Each must end in good order."""
+    """Starts a sidecar with a settings file of this text, or one that names the upstream and nothing else; the upstream
+    listens. Each must end in good order."""
     await upstream.start()
     started: list[Sidecar] = []
 
-    async def start(text: str, scheme: str = "http") -> Configured:
+    async def start(text: str = "", scheme: str = "http") -> Configured:
         file = tmp_path / "unbuffer.yaml"
-        file.write_text(text)
+        file.write_text(text or f"upstream: http://127.0.0.1:{upstream.port}\n")
         sidecar = await serve("-c", str(file), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
         started.append(sidecar)
         admin = int(await sidecar.says(r"admin on http://127\.0\.0\.1:(\d+)"))
@@ -135,8 +142,7 @@ async def test_readiness_looks_at_the_new_upstream(configure: Configure, upstrea
 
 
 async def test_a_bad_file_changes_nothing_and_every_problem_is_told(configure: Configure, upstream: Upstream) -> None:
-    good = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await configure(good)
+    configured = await configure()
     client = await configured.client()
     peer = await stream(client, upstream)
     await finish(peer, client)
@@ -150,20 +156,20 @@ async def test_a_bad_file_changes_nothing_and_every_problem_is_told(configure: C
     assert await configured.sample("unbuffer_config_last_reload_success_timestamp_seconds") == loaded_at
     await answered(client, peer)
 
-    await configured.reload(good)
+    await configured.reload(configured.text)
     assert await configured.sample("unbuffer_config_last_reload_successful") == 1
     assert await configured.sample("unbuffer_config_last_reload_success_timestamp_seconds") > loaded_at
 
 
 async def test_what_needs_a_restart_is_named_and_the_rest_is_in_force(configure: Configure, upstream: Upstream) -> None:
-    good = f"upstream: {{url: 'http://127.0.0.1:{upstream.port}'}}\n"
-    configured = await configure(good)
+    configured = await configure()
     fixed = "listen: {backlog: 5}\nlog: {format: text, level: warning}\nroutes: [{name: all, prefix: /}]\n"
 
-    await configured.reload(good + fixed, r"reload: listen\.backlog needs a restart; its old value stays in force")
+    await configured.reload(
+        configured.text + fixed, r"reload: listen\.backlog needs a restart; its old value stays in force"
+    )
     await configured.sidecar.says(r"reload: log\.format needs a restart")
-    client = await configured.client()
-    await finish(await stream(client, upstream), client)
+    await configured.serves(upstream)
 
     # The line is JSON as before.
     assert (await configured.sidecar.record())["http.route"] == "all"
@@ -209,42 +215,37 @@ async def test_a_rotated_certificate_is_shown_to_new_connections(
 
 
 async def test_a_listener_does_not_begin_to_speak_tls(configure: Configure, upstream: Upstream, files: Files) -> None:
-    text = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await configure(text)
+    configured = await configure()
 
     await configured.reload(
-        f"{text}listen: {{tls: {{certificate: {files.issue('localhost')}}}}}\n",
+        f"{configured.text}listen: {{tls: {{certificate: {files.issue('localhost')}}}}}\n",
         r"reload: listen\.tls\.certificate needs a restart",
     )
 
-    client = await configured.client()
-    await finish(await stream(client, upstream), client)
+    await configured.serves(upstream)
 
 
 async def test_an_authority_that_cannot_be_used_changes_nothing(
     configure: Configure, upstream: Upstream, tmp_path: Path
 ) -> None:
-    good = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await configure(good)
+    configured = await configure()
     ca = tmp_path / "ca.pem"
     ca.write_text("nothing")
 
     await configured.reload(f"upstream: {{url: 'https://app', tls: {{ca: {ca}}}}}\n", "reload failed")
     await configured.sidecar.says(rf"upstream\.tls: cannot use {ca}: ")
 
-    client = await configured.client()
-    await finish(await stream(client, upstream), client)
+    await configured.serves(upstream)
 
 
 async def test_a_signal_that_comes_while_it_drains_harms_nobody(configure: Configure, upstream: Upstream) -> None:
-    good = f"upstream: http://127.0.0.1:{upstream.port}\n"
-    configured = await configure(good)
+    configured = await configure()
     client = await configured.client()
     peer = await stream(client, upstream)
 
     configured.sidecar.signal(signal.SIGTERM)
     await configured.sidecar.says("draining")
-    await configured.reload(good)
+    await configured.reload(configured.text)
     await relays(peer, client, b"data: on\n\n")
     with pytest.raises(ConnectionRefusedError):
         await connect(configured.data)
@@ -254,11 +255,10 @@ async def test_a_signal_that_comes_while_it_drains_harms_nobody(configure: Confi
 
 
 async def test_unbuffer_reload_says_what_came_of_it(configure: Configure, upstream: Upstream) -> None:
-    text = f"upstream: {{url: 'http://127.0.0.1:{upstream.port}'}}\n"
-    configured = await configure(text)
+    configured = await configure()
     at = f"127.0.0.1:{configured.admin}"
 
-    configured.file.write_text(text + "log: {format: text}\nroutes: [{name: all, prefix: /}]\n")
+    configured.file.write_text(configured.text + "log: {format: text}\nroutes: [{name: all, prefix: /}]\n")
     code, printed, _ = await asyncio.to_thread(cli, "reload", "--admin", at)
     assert (code, printed) == (
         0,
@@ -268,7 +268,7 @@ async def test_unbuffer_reload_says_what_came_of_it(configure: Configure, upstre
     assert b'route="all"' in await fetch(configured.admin, b"/metrics")
 
     # Of the file that the command reads, the address is needed, and that alone.
-    configured.file.write_text(f"{text}admin: {at}\nrouts: []\n")
+    configured.file.write_text(f"{configured.text}admin: {at}\nrouts: []\n")
     code, printed, _ = await asyncio.to_thread(cli, "reload", "-c", str(configured.file))
     assert code == 1
     first, second = printed.splitlines()

@@ -51,7 +51,9 @@ def authority(url: str) -> str:
 def started(host: str, port: int, *command: str, code: int = 0) -> Iterator[str]:
     """The URL of a program that listens there. Whatever it is asked for, it ends with `code`."""
     with running(*command, code=code) as process:
-        local.until_it_listens((host, port), lambda: "\n".join(process.err.all()) if process.ended else "")
+        local.until_it_listens(
+            (host, port), lambda: "\n".join((*process.err.all(), "it has ended")) if process.ended else ""
+        )
         yield f"http://{host}:{port}"
 
 
