@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from unbuffer.judgement import Judgement, Verdict
-from unbuffer.observe import live
+from unbuffer.observe import live, pictures
 from unbuffer.observe.access_log import AccessLog
 from unbuffer.observe.heatmap import COLUMNS
 from unbuffer.observe.live import HELLO, Live, Watcher
@@ -386,12 +386,12 @@ def test_a_picture_has_every_chunk_once_pauses_and_heartbeats(process: Process) 
 def test_of_more_chunks_than_are_kept_the_latest_come(process: Process) -> None:
     watcher = process.watch()
     record = process.begin()
-    for number in range(live.LENGTH + 10):
+    for number in range(pictures.LENGTH + 10):
         chunk(record, 101.0 + number, 1)
     chosen = process.news(watcher).chosen
     assert chosen is not None
     assert chosen.picture is not None
-    assert [mark[0] for mark in chosen.picture.marks] == [(11 + number) * 1000.0 for number in range(live.LENGTH)]
+    assert [mark[0] for mark in chosen.picture.marks] == [(11 + number) * 1000.0 for number in range(pictures.LENGTH)]
     assert chosen.picture.missed == 0
 
 
@@ -436,15 +436,15 @@ def test_pictures_are_bounded_and_the_oldest_that_nobody_chose_goes(process: Pro
     first = process.begin(0.0)
     number = process.news(process.watch()).running[0].id
     process.watch(number)
-    others = [process.begin(float(n)) for n in range(1, live.PICTURES + 5)]
+    others = [process.begin(float(n)) for n in range(1, pictures.PICTURES + 5)]
     kept = [record for record in (first, *others) if record.timeline is not None]
-    assert kept == [first, *others[-live.PICTURES + 1 :]]
+    assert kept == [first, *others[-pictures.PICTURES + 1 :]]
 
 
 def test_who_already_ran_is_drawn_newest_first_and_not_twice(process: Process) -> None:
-    records = [process.begin(float(n)) for n in range(live.PICTURES + 3)]
+    records = [process.begin(float(n)) for n in range(pictures.PICTURES + 3)]
     process.watch()
-    assert [record.timeline is not None for record in records] == [False] * 3 + [True] * live.PICTURES
+    assert [record.timeline is not None for record in records] == [False] * 3 + [True] * pictures.PICTURES
     timeline = records[-1].timeline
     assert process.plane.on_stream is not None
     process.plane.on_stream(records[-1])  # its head has come
@@ -461,7 +461,7 @@ def test_pages_are_bounded_and_leaving_makes_room(process: Process) -> None:
 
 
 def test_every_chosen_stream_can_have_its_picture() -> None:
-    assert live.WATCHERS < live.PICTURES
+    assert live.WATCHERS < pictures.PICTURES
 
 
 # -- sums and the heatmap

@@ -1,43 +1,34 @@
-"""The live page's data: which streams are listed, which pictures are kept, and what is new to each open page.
+"""The live page's data: which streams are listed, and what is new to each open page.
 
-Pictures are kept only while somebody looks, and everything is bounded.
+Pictures of streams are kept only while somebody looks, and everything is bounded.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Iterable
 from heapq import nlargest
-from itertools import chain, count, islice
+from itertools import chain, count
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from unbuffer import documents
 from unbuffer.judgement import Judgement, Verdict
 from unbuffer.observe.causes import REMEDIES, explained
 from unbuffer.observe.heatmap import COLUMN, COLUMNS, Heatmap
-from unbuffer.observe.news import Chosen, Hello, News, Picture, Row, Sums
+from unbuffer.observe.news import Chosen, Hello, News, Row, Sums, latest, milliseconds, seconds
+from unbuffer.observe.pictures import LENGTH, PICTURES, Pictures, picture
 from unbuffer.observe.recent import RECENT, Recent, failed
 from unbuffer.observe.verdict import ADVICE, judge
 from unbuffer.observe.window import Window
 from unbuffer.outcome import Outcome
 from unbuffer.presence import Given
 from unbuffer.record import MISSING, Record
-from unbuffer.timeline import Timeline
 from unbuffer.totals import GAP_BOUNDS, RELAY_BOUNDS, Totals
-
-T = TypeVar("T")
 
 RUNNING = 50
 """Running streams that are listed, the newest; the others are counted."""
 
 WATCHERS = 8
 """Pages open at a time. Each costs the loop 0.2 ms a second, and 6 ms more with 10,000 streams."""
-
-PICTURES = 16
-"""Streams whose chunks are kept, more than WATCHERS. One takes up to 330 KiB, all of them 5 MiB."""
-
-LENGTH = 2000
-"""Latest chunks of a picture: a minute of a fast model, and no more than a screen has columns for."""
 
 STEP = 1000
 """Streams that are looked through in one turn of the loop, in about half a millisecond."""
@@ -96,7 +87,7 @@ class Live:
         self._recent = recent
         self._streams = streams
         self._watchers: set[Watcher] = set()
-        self._pictured: deque[Record] = deque()
+        self._pictures = Pictures()
         self._numbers: dict[Record, int] = {}
         """Of the streams that were told of last: a page names the one it chooses."""
         self._next_number = count(1)
@@ -134,21 +125,10 @@ class Live:
         self._watchers.discard(watcher)
         if not self._watchers:
             self._streams.on_stream = None
-            for record in self._pictured:
-                record.timeline = None
-            self._pictured.clear()
+            self._pictures.clear()
 
     def _draw(self, record: Record) -> None:
-        """Keep the chunks of this stream from now on, in place of the oldest that no page shows."""
-        if record.timeline is not None or record.outcome is not None:
-            return
-        record.timeline = Timeline(LENGTH, record.bytes_down)
-        self._pictured.append(record)
-        if len(self._pictured) > PICTURES:
-            chosen = [watcher.chosen for watcher in self._watchers]
-            oldest = next(kept for kept in self._pictured if kept not in chosen)
-            self._pictured.remove(oldest)
-            oldest.timeline = None
+        self._pictures.draw(record, [watcher.chosen for watcher in self._watchers])
 
     # -- what a page is told
 
@@ -176,7 +156,7 @@ class Live:
         clock to the Unix epoch. upstream, blocked: as `News` has them."""
         running = [record for record in running if record.outcome is None]
         ended = self._ended(watcher)
-        columns = _latest(self.heatmap.columns, self.heatmap.count - watcher.columns)
+        columns = latest(self.heatmap.columns, self.heatmap.count - watcher.columns)
         watcher.columns = self.heatmap.count
         if not watcher.pinned:
             self._follow(watcher)
@@ -197,21 +177,19 @@ class Live:
     def _ended(self, watcher: Watcher) -> list[Record]:
         """Those that are new to a page, the latest last: of so many that some are lost here the failures are kept."""
         recent = self._recent
-        latest = _latest(recent.records, recent.count - watcher.ended)
-        failures = _latest(recent.failed, recent.failures - watcher.failures)
+        ended = latest(recent.records, recent.count - watcher.ended)
+        failures = latest(recent.failed, recent.failures - watcher.failures)
         watcher.ended, watcher.failures = recent.count, recent.failures
-        told = set(latest)
-        return [record for record in failures if record not in told] + latest
+        told = set(ended)
+        return [record for record in failures if record not in told] + ended
 
     def _follow(self, watcher: Watcher) -> None:
         """Stay with a stream to its end, then go on to the newest."""
         if watcher.chosen is not None and watcher.chosen.outcome is None:
             return
-        newest_first = list(reversed(self._pictured))
-        newest = next((record for record in newest_first if record.outcome is None), None)
         # With no picture at all there are still the numbers of what last went wrong, or last ended.
         told = self._recent.failed or self._recent.records
-        chosen = newest or next(iter(newest_first), None) or next(reversed(told), None)
+        chosen = self._pictures.newest() or next(reversed(told), None)
         if chosen is not watcher.chosen:
             watcher.chosen = chosen
             watcher.marks = 0
@@ -240,14 +218,14 @@ class Live:
             method=record.method_label,
             path=record.path if len(record.path) <= PATH else record.path[:PATH] + "…",
             kind=record.kind,
-            age=_seconds(until - record.started),
+            age=seconds(until - record.started),
             chunks=chunks,
             bytes=record.bytes_down,
             status=record.status,
-            first=_seconds(first_at - record.started) if chunks else None,
-            gap=_seconds(until - last_at) if chunks else None,
-            max_gap=_seconds(record.max_gap) if record.chunks > 1 else None,
-            stall=_seconds(stall),
+            first=seconds(first_at - record.started) if chunks else None,
+            gap=seconds(until - last_at) if chunks else None,
+            max_gap=seconds(record.max_gap) if record.chunks > 1 else None,
+            stall=seconds(stall),
             paused=record.paused_at > 0.0,
             heartbeats=record.heartbeats,
             keepalives=record.keepalives,
@@ -255,7 +233,7 @@ class Live:
             resumes=presence.resumes if presence else 0,
             replayed=presence.replayed if presence else 0,
             replay=given is not None,
-            absent=_seconds(presence.absent_by(until)) if presence else 0.0,
+            absent=seconds(presence.absent_by(until)) if presence else 0.0,
             absences=presence.absences if presence else 0,
             verdict=judgement.verdict.value if judgement else "",
             seen=judgement.seen if judgement else "",
@@ -264,7 +242,7 @@ class Live:
             sure=judgement.sure if judgement else False,
             unsaid=record.last_word == MISSING,
             outcome=record.outcome.label if record.outcome else "",
-            ended=0.0 if runs else _seconds(record.ended + offset),
+            ended=0.0 if runs else seconds(record.ended + offset),
             failed=not runs and failed(record),
         )
 
@@ -279,8 +257,12 @@ class Live:
         record = watcher.chosen
         if record is None:
             return None
-        head = _ms(record.head_at - record.started) if record.head_at else None
-        return Chosen(self._row(record, now, offset), watcher.pinned, head, _picture(watcher, record, now))
+        head = milliseconds(record.head_at - record.started) if record.head_at else None
+        timeline, drawn = record.timeline, None
+        if timeline is not None:
+            drawn = picture(record, timeline, watcher.marks, now)
+            watcher.marks = timeline.count
+        return Chosen(self._row(record, now, offset), watcher.pinned, head, drawn)
 
     def _sums(self) -> Sums:
         totals = self._totals
@@ -291,38 +273,3 @@ class Live:
         late = self._window.counts()
         relay = [sum(counts) for counts in zip(*(histogram.counts for histogram in totals.relay.values()), strict=True)]
         return Sums(totals.streams, chunks, bytes_down, relay, late.failed, dict(late.verdicts), late.blocked)
-
-
-def _picture(watcher: Watcher, record: Record, now: float) -> Picture | None:
-    timeline = record.timeline
-    if timeline is None:
-        return None
-    started = record.started
-    new = _latest(timeline.chunks, timeline.count - watcher.marks)
-    watcher.marks = timeline.count
-    pauses = [*timeline.pauses, (record.paused_at, now)] if record.paused_at else timeline.pauses
-    presence = record.presence
-    chunks = presence.pieces if isinstance(presence, Given) else record.chunks
-    left_at = presence.left_at if presence is not None else 0.0
-    absences = [*timeline.absences, (left_at, now)] if left_at else timeline.absences
-    return Picture(
-        [(_ms(read - started), _ms(accepted - read), size) for read, accepted, size in new],
-        0 if record.decoded else chunks - timeline.count,
-        [(_ms(begin - started), _ms(end - started)) for begin, end in pauses],
-        [_ms(sent - started) for sent in timeline.heartbeats],
-        [_ms(read - started) for read in timeline.keepalives],
-        [(_ms(begin - started), _ms(end - started)) for begin, end in absences],
-    )
-
-
-def _latest(kept: deque[T], new: int) -> list[T]:
-    """The last `new` of what is kept."""
-    return list(islice(kept, max(len(kept) - new, 0), None))
-
-
-def _seconds(seconds: float) -> float:
-    return round(seconds, 5)
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)

@@ -3,8 +3,14 @@
 Counts, times, routes and paths without their query; never a byte of a stream.
 """
 
+from collections import deque
+from itertools import islice
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct
+
+T = TypeVar("T")
 
 
 class Row(Struct, omit_defaults=True):
@@ -155,3 +161,18 @@ _encoder = msgspec.json.Encoder()
 def event(name: str, data: Hello | News) -> bytes:
     """An event of the stream of updates."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), _encoder.encode(data))
+
+
+def latest(kept: deque[T], new: int) -> list[T]:
+    """The last `new` of what is kept."""
+    return list(islice(kept, max(len(kept) - new, 0), None))
+
+
+def seconds(time: float) -> float:
+    """As a page gets it."""
+    return round(time, 5)
+
+
+def milliseconds(time: float) -> float:
+    """Of a time in seconds, as a page gets it."""
+    return round(time * 1000, 2)

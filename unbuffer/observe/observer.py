@@ -25,12 +25,11 @@ class Observer:
     access_log: AccessLog
     recent: Recent
     spans: "Spans | None" = None
+    durations: "RequestDurations | None" = None
     turns: Turns = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "turns", Turns(self.totals))
-
-    durations: "RequestDurations | None" = None
 
     def ended(self, record: Record) -> None:
         """Take one record. On the event loop; never blocks, never raises."""
