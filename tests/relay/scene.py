@@ -69,7 +69,7 @@ class Mark:
     """What there was when an outcome had been told.
 
     sent: bytes that this client had been written. left: its connection was closing. stream: of HTTP/2, else 0.
-    pending: bytes of that stream which no window had room for. counted: see `numbers`.
+    pending: bytes of that stream which there was no room for; ending: its end was to follow. counted: see `numbers`.
     """
 
     record: Record
@@ -78,6 +78,7 @@ class Mark:
     left: bool
     stream: int
     pending: int
+    ending: bool
     counted: object
 
 
@@ -128,14 +129,15 @@ class Answering:
 class Caller:
     """Who asks on a connection of HTTP/1.1."""
 
-    def __init__(self, wire: Wire, plan: Plan) -> None:
+    def __init__(self, wire: Wire) -> None:
         self.wire = wire
-        self._rest = LAST if plan.request == "post" else b""
+        self._rest = b""
         """What is left of the request."""
 
     def ask(self, name: str, last: bytes = b"") -> None:
         """Send a request; last: the id of the latest event that this client has."""
         data = REQUESTS[name]
+        self._rest = LAST if name == "post" else b""
         self.wire.deliver(data[:-2] + b"Last-Event-ID: %b\r\n\r\n" % last if last else data)
 
     def go_on(self) -> None:
@@ -162,16 +164,16 @@ class Caller:
         assert isinstance(connection, DownstreamConnection)
         connection.look(now)
 
-    def stream_of(self, record: Record) -> tuple[int, int]:
+    def stream_of(self, record: Record) -> tuple[int, int, bool]:
         """Its number and what it has pending; see `Mark`."""
-        return 0, 0
+        return 0, 0, False
 
 
 class Http2Caller(Caller):
     """Who asks on a connection of HTTP/2. The windows are those that the protocol begins with, until it takes more."""
 
-    def __init__(self, wire: Wire, plan: Plan) -> None:
-        super().__init__(wire, plan)
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(wire)
         self._encoder = Encoder()
         self._latest = -1
         self._streams: dict[int, int] = {}
@@ -180,6 +182,7 @@ class Http2Caller(Caller):
 
     def ask(self, name: str, last: bytes = b"") -> None:
         self._latest += 2
+        self._rest = LAST if name == "post" else b""
         method = {"head": b"HEAD", "post": b"POST", "upgrade": b"CONNECT"}.get(name, b"GET")
         more = [(b":protocol", b"websocket")] if name == "upgrade" else []
         headers = request(*more, method=method)
@@ -220,11 +223,11 @@ class Http2Caller(Caller):
             stream.look(now)
         connection.look(now)
 
-    def stream_of(self, record: Record) -> tuple[int, int]:
+    def stream_of(self, record: Record) -> tuple[int, int, bool]:
         number = self._streams.get(id(record), self._latest)
         connection = self.wire.protocol
         stream = connection.streams.get(number) if isinstance(connection, Http2Connection) else None
-        return number, len(stream.writer.pending) if stream is not None else 0
+        return (number, len(stream.writer.pending), stream.writer._ending) if stream is not None else (number, 0, False)
 
 
 class Scene:
@@ -255,7 +258,7 @@ class Scene:
             await self._step(stage, what, which)
 
     def _call(self, wire: Wire) -> None:
-        self._callers.append((Http2Caller if self._plan.http2 else Caller)(wire, self._plan))
+        self._callers.append((Http2Caller if self._plan.http2 else Caller)(wire))
 
     async def _step(self, stage: Stage, what: str, which: Any) -> None:
         caller = self._callers[-1]

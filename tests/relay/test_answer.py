@@ -1,5 +1,7 @@
 """One answer to one request: once it has its outcome nothing more of it is written, whatever came in the same read."""
 
+import time
+
 import pytest
 
 from tests.peers import GET, LAST, chunk, response_head
@@ -8,7 +10,9 @@ from tests.relay.test_error_event import begin, told
 from tests.relay.test_going_away import text
 from tests.relay.test_identity import Coder
 from tests.relay.test_tunnel import say, tunnel
+from unbuffer.http.response import ResponseHead
 from unbuffer.outcome import Outcome
+from unbuffer.relay.replay import Replay
 from unbuffer.settings.model import SSE
 
 CODED = (b"Transfer-Encoding: chunked", b"Content-Encoding: gzip")
@@ -65,3 +69,18 @@ async def test_a_client_that_was_told_the_end_is_told_nothing_more(relay: Relay)
     await finished(relay, Outcome.COMPLETED, 101)
     await other_upstream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     assert b"Connection: close\r\n" in await other.head()
+
+
+async def test_a_replay_that_is_over_writes_nothing(relay: Relay) -> None:
+    await relay.start()
+    client, _, _ = await relay.exchange(GET)
+    exchange = relay.connection()._exchange
+    assert exchange is not None
+    replay = exchange.answer = Replay(exchange, exchange.record, exchange.client.writer)
+    replay.resume(ResponseHead(200, b"OK", True, [], False), time.monotonic())
+    exchange.finish(Outcome.DRAINING)
+    replay.give(b"data: a\n\n")
+    replay.give_end()
+    await own_answer(client, 503, "")
+    client.eof()
+    assert await client.rest() == b""

@@ -106,7 +106,7 @@ def answers(client: Wire, marks: Sequence[Mark]) -> None:
 
 
 def frames(client: Wire, marks: Sequence[Mark]) -> None:
-    """Those of each stream, up to its outcome, and after it none but with what no window had room for by then."""
+    """Those of each stream, up to its outcome, and after it none but with what there was no room for by then."""
     streams = {mark.stream: mark for mark in marks}
     assert len(streams) == len(marks), "two records of one stream"
     got = {number: Message((), []) for number in streams}
@@ -126,7 +126,7 @@ def frames(client: Wire, marks: Sequence[Mark]) -> None:
         answer.start = next(((value,) for name, value in fields if name == b":status"), answer.start)
         if at > mark.sent:
             after[one.stream_id] += len(one.data) if isinstance(one, DataFrame) else 0
-            assert mark.pending, "written after the outcome"
+            assert mark.pending or mark.ending, "written after the outcome"
     for number, mark in streams.items():
         assert after[number] <= mark.pending, "written after the outcome"
         if got[number].fields and mark.record.kind != "upgrade":
@@ -137,11 +137,13 @@ def ended_as_told(mark: Mark, answer: Message) -> None:
     """An answer is whole when its stream is, or when it is unbuffer's own: but for who has left a stream that goes on,
     or does not take what is pending."""
     ended = mark.record.outcome in WHOLE or answer.own
-    may_lack = mark.pending or (mark.left and mark.record.presence is not None)
+    may_lack = mark.pending or mark.ending or (mark.left and mark.record.presence is not None)
     assert answer.whole == ended or (may_lack and not answer.whole), (mark, answer)
 
 
 CODED = Plan(coded=True, error_event=True)
+CODED_FRAMES = Plan(coded=True, error_event=True, http2=True)
+CODED_KEPT = Plan(coded=True, error_event=True, resume=True)
 KEPT = Plan(resume=True, error_event=True)
 FRAMES = Plan(http2=True, error_event=True)
 MUCH = ("read", ("event", "big", "big"))
@@ -151,16 +153,20 @@ MUCH = ("read", ("event", "big", "big"))
 @given(plans, steps)
 @example(CODED, [("read", ("damage", "trailers"))])
 @example(CODED, [("read", ("event",)), ("read", ("damage", "trailers"))])
+@example(CODED_FRAMES, [("read", ("event",)), ("read", ("damage", "trailers"))])
+@example(CODED_KEPT, [("read", ("event",)), ("come back", None), ("read", ("damage", "event", "trailers"))])
 @example(CODED, [("client stalls", None), ("read", ("big", "trailers")), ("turn", None), ("client takes", None)])
 @example(Plan("upgrade"), [("read", ("switch", "half")), ("upstream ends", None), ("drain", None)])
 @example(Plan("head"), [("client resets", None), ("read", ("head",))])
 @example(Plan("http10"), [("read", ("event", "end")), ("look", 20.0)])
+@example(Plan(error_event=True), [("read", ("head",)), ("client stalls", None), ("upstream resets", None)])
 @example(KEPT, [("read", ("event",)), ("client resets", None), ("turn", None), ("come back", None), ("read", ("end",))])
 @example(KEPT, [("client stalls", None), MUCH, ("come back", None), ("read", ("end",)), ("client takes", None)])
 @example(KEPT, [("read", ("event",)), ("come back", None), ("client stalls", None), MUCH, ("upstream ends", None)])
 @example(KEPT, [("read", ("event",)), ("come back", None), ("read", ("event",)), ("finish", Outcome.DRAINING)])
 @example(FRAMES, [MUCH, ("read", ("end",)), ("client takes", None)])
 @example(FRAMES, [("client stalls", None), MUCH, ("upstream resets", None), ("client takes", None), ("turn", None)])
+@example(FRAMES, [("client stalls", None), ("read", ("informational", "end")), ("client takes", None)])
 @example(FRAMES, [("read", ("event",)), ("finish", Outcome.SILENCE_TIMEOUT), ("read", ("event", "end"))])
 @example(Plan("upgrade", http2=True), [("read", ("switch", "half")), ("upstream ends", None), ("turn", None)])
 def test_nothing_follows_the_outcome(plan: Plan, steps: Sequence[Step]) -> None:

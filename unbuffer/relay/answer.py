@@ -349,11 +349,8 @@ class Answer(Taker):
     # -- the outcome
 
     def close(self, outcome: Outcome, now: float) -> Series | None:
-        """The exchange has its outcome. Returns where the answer was counted, None if no head had come.
-
-        What was given to a resumable stream and waits for the client that asked is no writing of the answer's: `finish`
-        has it written before it tells that client of the end (`Resumable.over`).
-        """
+        """The exchange has its outcome. Returns where the answer was counted, None if no head had come. What was given
+        to a resumable stream before goes out to the client that asked later in `finish`, by `Served.over`."""
         stream, series, record = self._stream, self._series, self.record
         assert stream is not None
         if record.rhythm is not None:
@@ -366,11 +363,12 @@ class Answer(Taker):
             if record.paused_at:
                 count_stall(record, series, now)
             series.active -= 1
+        event = b""
         if stream.policy.error_event and self._may_add and outcome not in WHOLE:
             self.explained = True
-            told = stream.shared.told(outcome, record.detail)
-            event = error_event(outcome.label, outcome.value.status, told)
-            self._writer.body(event, False)
+            event = error_event(outcome.label, outcome.value.status, stream.shared.told(outcome, record.detail))
         # Also for the cyclic garbage collector: nothing is left for it.
         self._stream = self._series = self._decoding = self._content = self._tail = None
+        if event:
+            self._writer.body(event, False)  # if that fills the client's buffer, it is no stall of this stream any more
         return series
