@@ -90,7 +90,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=3, help="at the same time; default 3")
     parser.add_argument("--markdown", type=Path, help="write the table to this file")
     options = parser.parse_args(arguments)
-    chosen = random.Random(options.seed)
+    seed = random.randrange(1 << 16) if options.seed is None else options.seed
+    print(f"--seed {seed}", flush=True)
+    chosen = random.Random(seed)
     chains = [chain for chain in CULPRITS if options.only in chain.name]
     if 0 <= options.runs < len(chains):
         chains = chosen.sample(chains, options.runs)
