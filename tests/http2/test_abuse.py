@@ -10,8 +10,8 @@ from hyperframe.frame import DataFrame, HeadersFrame, RstStreamFrame
 from tests.http2.cases import data, frame, section
 from tests.http2.client import Client, Headers, request
 from tests.http2.conftest import Connect
-from tests.http2.test_windows import CANCEL, ENDLESS, connection
-from tests.peers import OK, Peer, eventually, read_again, stop_reading
+from tests.http2.test_windows import CANCEL, connection
+from tests.peers import LAST, OK, STREAM, Peer, eventually, read_again, stop_reading
 from tests.relay.conftest import Relay, finished, narrow_client
 from unbuffer.outcome import Outcome
 from unbuffer.relay.http2.budget import DATA, FREE_UPDATE, PING, WINDOW_UPDATE, Budget
@@ -157,7 +157,7 @@ async def stalled(relay: Relay, client: Client) -> Peer:
     await client.request(1)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(ENDLESS + b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
+    await upstream.send(STREAM + b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
     await eventually(lambda: connection(relay).output.stalled)
     return upstream
 
@@ -198,7 +198,7 @@ async def test_what_a_slow_client_asks_for_waits_and_is_not_refused(relay: Relay
     assert held.transport.get_write_buffer_size() < 2 * 65536
     for stream in held.streams.values():
         assert stream.look(time.monotonic() + 1.0), "it has waited for a second"
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     read_again(client.peer)
     statuses: dict[int, bytes] = {}
     bodies: dict[int, bytes] = {}

@@ -11,7 +11,7 @@ from hyperframe.frame import DataFrame, GoAwayFrame, HeadersFrame, RstStreamFram
 
 from tests.http2.client import Client, request
 from tests.http2.conftest import Connect
-from tests.peers import OK, chunk
+from tests.peers import GET, LAST, OK, STREAM, chunk
 from tests.relay.conftest import Relay, finished
 from unbuffer.http.websocket import GOING_AWAY
 from unbuffer.outcome import Outcome
@@ -21,7 +21,6 @@ from unbuffer.relay.http2.connection import Http2Connection
 from unbuffer.relay.http2.writer import StreamWriter
 from unbuffer.settings.model import SSE, Credentials, Forwarded, Limits, Listen
 
-SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_ERROR, PROTOCOL_ERROR, INTERNAL_ERROR, CANCEL, STREAM_CLOSED = 0, 1, 2, 8, 5
 
 
@@ -31,14 +30,14 @@ async def test_chunks_pass_in_lock_step_a_frame_each(relay: Relay, http2: Connec
     await client.request(1)
     upstream = await relay.upstream.accept()
     assert (await upstream.head()).startswith(b"GET / HTTP/1.1\r\nHost: a\r\n")
-    await upstream.send(SSE_HEAD)
+    await upstream.send(STREAM)
     head, ended = await client.head(1)
     assert (head[b":status"], head[b"content-type"], ended) == (b"200", b"text/event-stream", False)
     assert not {b"transfer-encoding", b"connection"} & head.keys()
     for number in range(5):
         await upstream.send(chunk(b"data: %d\n\n" % number))
         assert (await client.frame(DataFrame, 1)).data == b"data: %d\n\n" % number
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     last = await client.frame(DataFrame, 1)
     assert (last.data, set(last.flags)) == (b"", {"END_STREAM"})
     record = await finished(relay, Outcome.COMPLETED, 200)
@@ -106,7 +105,7 @@ async def test_trailers_go_to_who_asked_for_them(relay: Relay, http2: Connect, a
     await client.request(1, request(*[(b"te", b"trailers")] * asked))
     upstream = await relay.upstream.accept()
     assert (b"\r\nTE: trailers\r\n" in await upstream.head()) == asked
-    await upstream.send(SSE_HEAD + chunk(b"data: x\n\n") + b"0\r\nX-Sum: 1\r\n\r\n")
+    await upstream.send(STREAM + chunk(b"data: x\n\n") + b"0\r\nX-Sum: 1\r\n\r\n")
     await client.head(1)
     if asked:
         frame = await client.frame(DataFrame, 1)
@@ -128,7 +127,7 @@ async def test_bodies_go_up_in_lock_step(relay: Relay, http2: Connect) -> None:
         assert await upstream.chunk() == part
     # Trailer fields are dropped.
     await client.send(client.section(1, [(b"x-sum", b"1")]))
-    assert await upstream.until(b"\r\n\r\n") == b"0\r\n\r\n"
+    assert await upstream.until(b"\r\n\r\n") == LAST
     await upstream.send(OK)
     assert (await client.answer(1))[1] == b"ok"
     assert (await finished(relay, Outcome.COMPLETED, 200)).bytes_up == 6
@@ -158,7 +157,7 @@ async def test_a_broken_answer_is_reset_after_what_had_come(relay: Relay, http2:
     await client.request(1)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(SSE_HEAD + chunk(b"data: 1\n\n"))
+    await upstream.send(STREAM + chunk(b"data: 1\n\n"))
     await client.head(1)
     assert (await client.frame(DataFrame, 1)).data == b"data: 1\n\n"
     if how == "close":
@@ -177,7 +176,7 @@ async def test_an_error_event_comes_before_the_reset(relay: Relay, http2: Connec
     await client.request(1)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(SSE_HEAD + chunk(b"data: 1\n\n"))
+    await upstream.send(STREAM + chunk(b"data: 1\n\n"))
     await client.head(1)
     await client.frame(DataFrame, 1)
     await upstream.close()
@@ -193,7 +192,7 @@ async def test_a_client_that_resets_has_its_upstream_closed(relay: Relay, http2:
     upstream = await relay.upstream.accept()
     await upstream.head()
     if begun:
-        await upstream.send(SSE_HEAD)
+        await upstream.send(STREAM)
         await client.head(1)
     await client.send(RstStreamFrame(1, CANCEL))
     await upstream.ended()
@@ -269,7 +268,7 @@ async def test_the_preface_may_come_byte_by_byte_but_not_after_a_request(relay: 
         await client.peer.send(bytes([byte]))
     upstream = await relay.upstream.accept()
     await upstream.head()
-    other, upstream, _ = await relay.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    other, upstream, _ = await relay.exchange(GET)
     await upstream.send(OK)
     await other.until(b"ok")
     await other.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
@@ -383,10 +382,10 @@ async def test_a_client_that_says_goaway_has_its_streams_finished(relay: Relay, 
     upstream = await relay.upstream.accept()
     await upstream.head()
     await client.send(GoAwayFrame(0, 0, NO_ERROR))
-    await upstream.send(SSE_HEAD + chunk(b"data: 1\n\n"))
+    await upstream.send(STREAM + chunk(b"data: 1\n\n"))
     await client.head(1)
     assert (await client.frame(DataFrame, 1)).data == b"data: 1\n\n"
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.body(1) == b""
     await client.goaway()
     await client.ended()
@@ -468,7 +467,7 @@ async def test_compressed_streams_are_decoded_and_heartbeats_sent(relay: Relay, 
     upstream = await relay.upstream.accept()
     await upstream.head()
     coding = b"Content-Encoding: gzip\r\n\r\n"
-    await upstream.send(SSE_HEAD.removesuffix(b"\r\n") + coding)
+    await upstream.send(STREAM.removesuffix(b"\r\n") + coding)
     head, _ = await client.head(1)
     assert b"content-encoding" not in head
     assert (await client.frame(DataFrame, 1)).data.startswith(b":")

@@ -7,14 +7,13 @@ from hyperframe.frame import DataFrame, RstStreamFrame, SettingsFrame
 
 from tests.http2.client import Client, request
 from tests.http2.conftest import Connect
-from tests.peers import Peer, eventually
+from tests.peers import LAST, STREAM, Peer, eventually
 from tests.relay.conftest import Relay, finished
 from unbuffer.outcome import Outcome
 from unbuffer.relay.http2.connection import Http2Connection
 from unbuffer.relay.http2.session import WINDOW
 from unbuffer.settings.model import Limits
 
-ENDLESS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CANCEL = 8
 
 
@@ -29,7 +28,7 @@ async def opened(relay: Relay, client: Client, stream: int) -> Peer:
     await client.request(stream)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(ENDLESS)
+    await upstream.send(STREAM)
     await client.head(stream)
     return upstream
 
@@ -103,7 +102,7 @@ async def test_what_waits_for_a_window_is_memory_that_is_told_of(relay: Relay, h
     await client.open_window(1, 100)
     assert len((await client.frame(DataFrame, 1)).data) == 22
     assert sum(relay.plane.clients.buffered()) == 0
-    await upstream.send(b"0\r\n\r\n")
+    await upstream.send(LAST)
     assert await client.body(1) == b""
 
 
@@ -113,7 +112,7 @@ async def test_the_end_waits_for_the_window_too(relay: Relay, http2: Connect) ->
     await client.request(1, request((b"te", b"trailers")))
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(ENDLESS + b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
+    await upstream.send(STREAM + b"3\r\nabc\r\n0\r\nX-Sum: 1\r\n\r\n")
     await client.head(1)
     assert (await client.frame(DataFrame, 1)).data == b"ab"
     await finished(relay, Outcome.COMPLETED, 200)
@@ -128,7 +127,7 @@ async def test_what_waits_when_the_upstream_breaks_is_delivered_first(relay: Rel
     await client.request(1)
     upstream = await relay.upstream.accept()
     await upstream.head()
-    await upstream.send(ENDLESS + b"3\r\nabc\r\n")
+    await upstream.send(STREAM + b"3\r\nabc\r\n")
     await client.head(1)
     assert (await client.frame(DataFrame, 1)).data == b"ab"
     await upstream.close()

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from unbuffer.http.framing import CHUNKED
 from unbuffer.http.headers import plain_answer
@@ -12,6 +12,7 @@ from unbuffer.outcome import WHOLE, Outcome
 from unbuffer.relay import patience
 from unbuffer.relay.client import Client
 from unbuffer.relay.exchange import Exchange
+from unbuffer.relay.http2.frames import CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR
 from unbuffer.relay.http2.heads import Http2Head, as_headers
 from unbuffer.relay.http2.writer import StreamWriter
 from unbuffer.relay.refusals import LARGE_BODY, Refusal, admission, asks_for_health, breaks, failure
@@ -19,11 +20,6 @@ from unbuffer.totals import BAD_REQUEST
 
 if TYPE_CHECKING:
     from unbuffer.relay.http2.connection import Http2Connection
-
-NO_ERROR: Final = 0x0
-PROTOCOL_ERROR: Final = 0x1
-INTERNAL_ERROR: Final = 0x2
-CANCEL: Final = 0x8
 
 
 class Http2Stream(Client):
@@ -62,13 +58,13 @@ class Http2Stream(Client):
         self._connection = connection
         self.number = stream_id
         trailers = request is not None and request.wants_trailers
-        tunnel = self._is_tunnel = request is not None and request.tunnel
+        asks_for_tunnel = self._is_tunnel = request is not None and request.asks_for_tunnel
         """Whether DATA is that of a tunnel, which may not have begun."""
         self._early: list[bytes] = []
         """What came of it before it began, bounded by the window."""
         keyed = request is not None and request.keyed
-        self._writer = StreamWriter(self, stream_id, connection.output, trailers, tunnel, keyed)
-        framing = CHUNKED if request is None or tunnel else request.framing
+        self._writer = StreamWriter(self, stream_id, connection.output, trailers, asks_for_tunnel, keyed)
+        framing = CHUNKED if request is None or asks_for_tunnel else request.framing
         self._has_body = framing != 0
         self._must_bring = framing
         """Bytes of the body that the head has promised and that have not come; -1 = nothing is promised."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from unbuffer.outcome import Outcome
@@ -18,7 +17,7 @@ from unbuffer.record import Record
 from unbuffer.relay import patience
 from unbuffer.relay.http2.budget import Budget
 from unbuffer.relay.http2.client_stream import Http2Stream
-from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FrameError
+from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, INTERNAL_ERROR, NO_ERROR, FrameError
 from unbuffer.relay.http2.output import Output
 from unbuffer.relay.http2.receiver import Receiver
 from unbuffer.relay.http2.session import Session, goaway
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from unbuffer.relay.plane import Plane
     from unbuffer.relay.trust import Origin
 
-_NO_ERROR: Final = 0x0
 _MOST: Final = 2**31 - 1
 
 
@@ -116,7 +114,7 @@ class Http2Connection(asyncio.Protocol):
             self._fail(int(refused.error_code), str(refused))
         except Exception as error:
             self.plane.failed(self, error)
-            self._fail(int(ErrorCodes.INTERNAL_ERROR), type(error).__name__)
+            self._fail(INTERNAL_ERROR, type(error).__name__)
 
     def eof_received(self) -> bool:
         self._lose_streams(None)
@@ -208,9 +206,9 @@ class Http2Connection(asyncio.Protocol):
             stream.finish(outcome)
         self._last = self._receiver.refuses = True
         if self.streams:
-            self.output.write(goaway(self._session.latest, _NO_ERROR))
+            self.output.write(goaway(self._session.latest, NO_ERROR))
         else:
-            self._close(_NO_ERROR)
+            self._close(NO_ERROR)
 
     def abort(self) -> None:
         """End the connection at once, by a reset."""
@@ -226,10 +224,10 @@ class Http2Connection(asyncio.Protocol):
             return
         if self.plane.clients.draining and not self._leaving_at:
             self._leaving_at = time.monotonic()
-            self.output.write(goaway(_MOST, _NO_ERROR))
+            self.output.write(goaway(_MOST, NO_ERROR))
         self._session.settle()
         if self._last:
-            self._close(_NO_ERROR)
+            self._close(NO_ERROR)
         elif self._leaving_at:
             self.plane.watchdog.watch(self, time.monotonic() + patience.CROSSING)
         else:
@@ -282,7 +280,7 @@ class Http2Connection(asyncio.Protocol):
             return self._look_ending(now)
         dues: list[float] = []
         if self._stall is not None:
-            again, over = self._stall.look(now, self.transport.get_write_buffer_size(), self._stall_seconds)
+            again, over = self._stall.look(now, self.transport.get_write_buffer_size(), self._stall_timeout)
             if over:
                 for stream in list(self.streams.values()):
                     stream.give_up()
@@ -307,7 +305,7 @@ class Http2Connection(asyncio.Protocol):
         return 0.0
 
     @property
-    def _stall_seconds(self) -> float:
+    def _stall_timeout(self) -> float:
         """Seconds for which the client may take nothing at all, as its most patient stream has it; 0 = for ever."""
         running = [s.exchange.policy.client_stall_timeout for s in self.streams.values() if s.exchange is not None]
         seconds = [self.plane.settings.timeouts.client_stall, *running]
@@ -323,7 +321,7 @@ class Http2Connection(asyncio.Protocol):
                 if stream.writer.pending:
                     stream.give_up("the connection's window")
         else:
-            self._close(_NO_ERROR)
+            self._close(NO_ERROR)
 
     def _look_ending(self, now: float) -> float:
         """While the client takes what was written it may go on; else the connection is given up."""

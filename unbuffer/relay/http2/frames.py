@@ -8,9 +8,14 @@ from unbuffer.relay.http2.budget import CONTINUATION, DATA, HEADERS, SETTINGS
 FRAME: Final = 16384
 """The largest payload that is taken (SETTINGS_MAX_FRAME_SIZE): the least that may be announced."""
 
+NO_ERROR: Final = 0x0
 PROTOCOL_ERROR: Final = 0x1
+INTERNAL_ERROR: Final = 0x2
 FRAME_SIZE_ERROR: Final = 0x6
+REFUSED_STREAM: Final = 0x7
+CANCEL: Final = 0x8
 ENHANCE_YOUR_CALM: Final = 0xB
+"""Error codes, as GOAWAY and RST_STREAM have them (section 7)."""
 
 _END_HEADERS: Final = 0x4
 

@@ -53,7 +53,7 @@ class Http2Head(RequestHead):
         self.keyed = keyed
 
     @property
-    def tunnel(self) -> bool:
+    def asks_for_tunnel(self) -> bool:
         """Whether it asks for a tunnel."""
         return bool(self.key)
 
@@ -103,7 +103,7 @@ def read_request(headers: Fields, ended: bool, limits: Limits) -> Http2Head:
     head = Http2Head(b"GET" if key else method, path, fields, key, keyed)
     if ended and head.framing:
         raise Malformed("content-length, but no body")
-    if not ended and not head.states_length and not head.tunnel:
+    if not ended and not head.states_length and not head.asks_for_tunnel:
         head.framing = CHUNKED
     return head
 

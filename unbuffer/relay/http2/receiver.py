@@ -16,7 +16,14 @@ from unbuffer.http.request import BadRequest, Fields
 from unbuffer.outcome import Outcome
 from unbuffer.relay.http2.budget import DATA, END_STREAM, GOAWAY, PADDED, RST_STREAM, Budget
 from unbuffer.relay.http2.client_stream import Http2Stream
-from unbuffer.relay.http2.frames import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, FrameError, FrameReader
+from unbuffer.relay.http2.frames import (
+    ENHANCE_YOUR_CALM,
+    FRAME_SIZE_ERROR,
+    PROTOCOL_ERROR,
+    REFUSED_STREAM,
+    FrameError,
+    FrameReader,
+)
 from unbuffer.relay.http2.heads import Malformed, check_trailers, read_request
 from unbuffer.relay.http2.session import Session
 from unbuffer.relay.refusals import answer, note, of_bad_request
@@ -25,7 +32,6 @@ from unbuffer.totals import BAD_REQUEST
 if TYPE_CHECKING:
     from unbuffer.relay.http2.connection import Http2Connection
 
-_REFUSED_STREAM: Final = 0x7
 _STREAM: Final = 2**31 - 1
 """The bits of a stream's number."""
 
@@ -133,7 +139,7 @@ class Receiver:
         connection.since = now
         if self.refuses or len(self._streams) >= self._most:
             # Opened before our settings had arrived, or in spite of them.
-            self._session.reset(stream_id, _REFUSED_STREAM)
+            self._session.reset(stream_id, REFUSED_STREAM)
             self._spend_reset(now)
             return
         try:

@@ -33,6 +33,7 @@ class StreamWriter(Writer):
     """
 
     __slots__ = (
+        "_asks_for_tunnel",
         "_cut",
         "_ending",
         "_frame_tail",
@@ -43,7 +44,6 @@ class StreamWriter(Writer):
         "_stream",
         "_trailers",
         "_trailing",
-        "_tunnel",
         "_windows",
         "over",
         "pending",
@@ -51,9 +51,9 @@ class StreamWriter(Writer):
     )
 
     def __init__(
-        self, stream: "Http2Stream", stream_id: int, output: Output, trailers: bool, tunnel: bool, keyed: bool
+        self, stream: "Http2Stream", stream_id: int, output: Output, trailers: bool, asks_for_tunnel: bool, keyed: bool
     ) -> None:
-        """trailers: the client takes trailer fields. tunnel: it asks for one, by an extended CONNECT. keyed: with a key
+        """trailers: the client takes trailer fields. asks_for_tunnel: by an extended CONNECT. keyed: with a key
         of its own, as undici and Node.js do."""
         self._stream: Http2Stream | None = stream
         """None once nothing is left to tell it: the cyclic garbage collector is to find nothing."""
@@ -63,7 +63,7 @@ class StreamWriter(Writer):
         self._frame_tail = b"\0\0" + stream_id.to_bytes(4, "big")
         """What every DATA frame has after its length: type, flags, stream."""
         self._trailers = trailers
-        self._tunnel = tunnel
+        self._asks_for_tunnel = asks_for_tunnel
         self._keyed = keyed
         self._head: Fields | None = None
         """A head that has not gone out."""
@@ -90,7 +90,7 @@ class StreamWriter(Writer):
             framing, length = CHUNKED, -1
         delivery = Delivery(framing, length, False, changed, True, self._trailers, waited)
         self._head = as_headers(response_to_downstream(head, delivery))
-        if self._tunnel and head.status < 300:
+        if self._asks_for_tunnel and head.status < 300:
             self._head[0] = (b":status", b"%d" % _TUNNEL_REFUSED)
 
     def switch(self, head: ResponseHead) -> None:
