@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from unbuffer.check.compare import hears_the_same, stood_still
+from tests.check.conftest import Run
+from unbuffer.check import compare
+from unbuffer.check.compare import began_in_step, hears_the_same, stood_still
 from unbuffer.check.diagnosis import diagnose
 from unbuffer.check.observation import Observation, Read
 from unbuffer.check.run import STAGGER
@@ -51,8 +53,9 @@ def test_what_pauses_by_itself_does_not(found: list[Observation]) -> None:
     assert stood_still(found) == []
 
 
-def in_one_moment(size: Callable[[int, int], int]) -> list[Observation]:
-    """Three streams whose events come in the same moments. size: of an event, by the number of the stream."""
+def in_one_moment(size: Callable[[int, int], int], gap: float = 0.03) -> list[Observation]:
+    """Three streams whose events come in the same moments, so many seconds apart. size: of an event, by the number of
+    the stream."""
     return [
         Observation(
             "http://a/",
@@ -60,7 +63,7 @@ def in_one_moment(size: Callable[[int, int], int]) -> list[Observation]:
             group=number + 1,
             began=number * STAGGER,
             reads=tuple(
-                Read(event * 0.03 - number * STAGGER + number * 0.0002, 100, size(number, event), 1, 1)
+                Read(event * gap - number * STAGGER + number * 0.0002, 100, size(number, event), 1, 1)
                 for event in range(10, 60)
             ),
         )
@@ -73,6 +76,32 @@ def test_who_hears_the_same_is_known_by_moments_and_sizes() -> None:
     # Each its own answer, at an even pace, ever since a loop that was blocked let all go on.
     assert not hears_the_same(in_one_moment(lambda number, event: 100 + (event + 3 * number) % 7))
     assert not hears_the_same(streams(lambda now, event: 0.03))
+
+
+def test_streams_that_began_in_one_moment_and_flow_are_asked_for_again() -> None:
+    """As those whose first token is due while a loop is blocked; a ticker that is slow begins so every time."""
+    assert began_in_step(in_one_moment(lambda number, event: 100 + event % 7))
+    assert not began_in_step(in_one_moment(lambda number, event: 100 + (event + 3 * number) % 7))
+    assert not began_in_step(in_one_moment(lambda number, event: 100 + event % 7, gap=0.7))
+    assert not began_in_step(streams(lambda now, event: 0.03))
+
+
+@pytest.mark.process
+def test_what_they_are_given_then_is_what_counts(
+    check: Run, only: Callable[..., None], app: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only("several")
+    before: list[Observation] = []
+
+    def in_step(group: list[Observation]) -> bool:
+        before.extend(group)
+        return True
+
+    monkeypatch.setattr(compare, "began_in_step", in_step)
+    told = check("--json", f"{app}/tokens?count=12&gap=10")
+    began = [one["began"] for one in told.report["requests"] if one["variant"] == "several"]
+    assert (len(before), len(began)) == (3, 3)
+    assert min(began) > max(one.began for one in before)
 
 
 def one_and_three(gap: float) -> list[str]:

@@ -82,6 +82,17 @@ def hears_the_same(group: Sequence[Observation]) -> bool:
     return sum(heard) > len(events) / 2
 
 
+def began_in_step(group: Sequence[Observation]) -> bool:
+    """Whether several streams at once that flow hear the same, and began so, although they were asked for one after the
+    other. What they waited for is a pause of the application, or a loop that was blocked just then: from there on each
+    has its own answer in the same moments as the others, so that nobody can tell."""
+    if len(group) < 2 or not all(len(one.reads) > 1 for one in group):
+        return False
+    first = [one.began + one.reads[0].at for one in group]
+    usual = median([later.at - earlier.at for one in group for earlier, later in pairwise(one.reads)])
+    return max(first) - min(first) < AGAIN and usual < AGAIN and hears_the_same(group)
+
+
 def common_silences(group: Sequence[Observation], least: float) -> list[float]:
     """Seconds of silences of at least so many, in which none of several running streams brought anything."""
     begun = max(one.began + one.reads[0].at for one in group)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import urljoin
 
+from unbuffer.check import compare
 from unbuffer.check.diagnosis import Finding
 from unbuffer.check.evidence import carries_credentials
 from unbuffer.check.measure import Asking, measure, offers_http2
@@ -77,6 +78,7 @@ class Check:
         groups = tuple(others(probe, http2 and http2_installed(), wanted.several))
         for group in groups:
             await self._together(target, group)
+        await self._several_again(target, groups)
         if probe and wanted.patience:
             await self._together(target, with_patience(wanted.patience))
         if not probe:
@@ -124,6 +126,14 @@ class Check:
                 )
                 await measure(target, variant, self.wanted.asking, self.kept)
                 self.kept[number] = self.kept.pop()
+
+    async def _several_again(self, target: Target, groups: Sequence[Sequence[Variant]]) -> None:
+        """Streams that began in step by chance: the second time counts."""
+        group = [one for one in self.kept if one.url == target.shown and one.group]
+        if compare.began_in_step(group):
+            self.told("  several: once more, because they began in the same moment")
+            self.kept[:] = [one for one in self.kept if one not in group]
+            await self._together(target, groups[-1])
 
     def _notice(self, target: Target) -> None:
         if carries_credentials(target.query):
