@@ -1,6 +1,9 @@
 """Settings of `resume` that make no sense, and what is said of them."""
 
+import pytest
+
 from tests.settings.conftest import Problems, Write
+from unbuffer.settings import checks
 from unbuffer.settings.load import load
 
 
@@ -74,3 +77,11 @@ def test_off_on_one_route_and_on_for_the_others(write: Write) -> None:
     settings = load(str(file), {}, {})
     assert settings.resume.window == 120.0
     assert settings.routes[0].resume.window == 0.0
+
+
+def test_a_store_needs_its_library(problems: Problems, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    assert problems("resume: {window: 2m, store: {url: 'redis://store'}}") == [
+        "unbuffer.yaml:1 resume.store.url: needs the library redis, which is not installed: in a clone, pip install "
+        "'.[resume]'"
+    ]
