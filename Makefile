@@ -14,6 +14,7 @@ COMPILED_TESTS := tests/http tests/http2 tests/messages tests/relay \
 	$(addprefix tests/faults/test_,clients.py upstream.py) \
 	$(addprefix tests/resume/test_,all_there.py coming_back.py cutter.py every_offset.py) \
 	$(addprefix tests/resume/test_,http2.py memory.py readers.py whose.py) \
+	$(addprefix tests/resume/test_,replicas.py store_start.py drain_replicas.py) \
 	$(addprefix tests/e2e/test_,drain.py endings.py promptness.py websockets.py)
 
 ONCE := tests/http tests/messages
